@@ -1,0 +1,208 @@
+//! The event: one record read from a source, and the envelope that expressions see.
+//!
+//! This module knows no connector, no sink and no expression language. It must not do I/O.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One record read from a source.
+///
+/// An event is immutable once a source has made it: it is shared (`Arc<Event>`) by all its deliveries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Stable across restarts and unique within its source, for example `orders/3/1042`.
+    pub id: String,
+    /// When the event happened as far as its source knows, otherwise when it was read.
+    pub time: Timestamp,
+    /// Name of the source in the pipeline file.
+    pub source: Arc<str>,
+    /// The record's key, if it has one; see [`text_or_base64`] for keys that are not UTF-8.
+    pub key: Option<String>,
+    /// Headers in the order the source gave them. A name may occur more than once.
+    pub headers: Vec<(String, Value)>,
+    /// Where the event came from, in the words of its connector (topic, partition, path, …).
+    pub meta: Vec<(&'static str, MetaValue)>,
+    /// The payload's bytes, untouched; `None` for a record without one (a Kafka tombstone).
+    pub payload: Option<Bytes>,
+    /// What `data` is in the envelope.
+    pub format: Format,
+    /// The content type that the message itself carried, if any.
+    pub content_type: Option<String>,
+}
+
+/// A value of [`Event::meta`]; text is shared because most of it repeats from event to event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MetaValue {
+    /// Text that many events share, such as a topic.
+    Text(Arc<str>),
+    /// A number, such as an offset.
+    Integer(i64),
+    /// Anything else.
+    Json(Value),
+}
+
+/// How a source's payloads are read when an expression asks for `data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The payload is JSON text; `data` is its value.
+    #[default]
+    Json,
+    /// The payload is UTF-8 text; `data` is a string.
+    Text,
+    /// The payload is opaque; `data` is a string in base64.
+    Bytes,
+}
+
+/// Why a payload could not be shown as `data`.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The source's format is `json`, the payload is not.
+    #[error("the payload is not JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The source's format is `text`, the payload is not UTF-8.
+    #[error("the payload is not UTF-8 text: {0}")]
+    Text(#[from] std::str::Utf8Error),
+}
+
+impl Format {
+    /// The content type of a payload that goes out untouched and whose message names none.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Bytes => "application/octet-stream",
+        }
+    }
+}
+
+impl Event {
+    /// The number of payload bytes, as counted against the bounds on events in flight.
+    pub fn size(&self) -> usize {
+        self.payload.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// The JSON view that filters and templates see: `id, time, source, key, headers, meta, data`.
+    ///
+    /// # Errors
+    /// When the payload is not what the source's `format` says.
+    pub fn envelope(&self) -> Result<Value, DecodeError> {
+        let data = self.data()?;
+        Ok(self.envelope_around(data))
+    }
+
+    /// The envelope with `data` given by the caller: for dead letters, whose payload may not decode.
+    pub fn envelope_around(&self, data: Value) -> Value {
+        let mut envelope = Map::with_capacity(7);
+        envelope.insert("id".into(), Value::String(self.id.clone()));
+        envelope.insert("time".into(), Value::String(self.time.to_string()));
+        envelope.insert("source".into(), Value::String(self.source.to_string()));
+        envelope.insert("key".into(), self.key.clone().into());
+        envelope.insert("headers".into(), Value::Object(self.headers.iter().cloned().collect()));
+        let meta = self.meta.iter().map(|(name, value)| ((*name).to_owned(), value.to_json()));
+        envelope.insert("meta".into(), Value::Object(meta.collect()));
+        envelope.insert("data".into(), data);
+        Value::Object(envelope)
+    }
+
+    fn data(&self) -> Result<Value, DecodeError> {
+        let Some(payload) = &self.payload else {
+            return Ok(Value::Null);
+        };
+        Ok(match self.format {
+            Format::Json => serde_json::from_slice(payload)?,
+            Format::Text => Value::String(std::str::from_utf8(payload)?.to_owned()),
+            Format::Bytes => Value::String(BASE64.encode(payload)),
+        })
+    }
+}
+
+impl MetaValue {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Text(text) => Value::String(text.to_string()),
+            Self::Integer(number) => Value::from(*number),
+            Self::Json(value) => value.clone(),
+        }
+    }
+}
+
+/// An envelope, held so that a filter can be run over it without a copy.
+///
+/// RFC 9535 filters select among the children of a value, so the envelope is kept as the only element of an array and a
+/// filter asks whether that element is selected. [`into_value`](Self::into_value) gives it back for rendering.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope(Value);
+
+impl Envelope {
+    /// Wraps an envelope made by [`Event::envelope`].
+    pub fn new(envelope: Value) -> Self {
+        Self(Value::Array(vec![envelope]))
+    }
+
+    /// The array whose only element is the envelope.
+    pub fn as_array(&self) -> &Value {
+        &self.0
+    }
+
+    /// The envelope itself.
+    pub fn into_value(mut self) -> Value {
+        self.0.as_array_mut().and_then(Vec::pop).unwrap_or_default()
+    }
+}
+
+/// Bytes as text when they are UTF-8, otherwise in base64: keys and header values need not be text.
+pub fn text_or_base64(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => BASE64.encode(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(format: Format, payload: Option<&'static [u8]>) -> Event {
+        Event {
+            id: "orders/0/7".into(),
+            time: Timestamp::UNIX_EPOCH,
+            source: "orders".into(),
+            key: Some("o-1".into()),
+            headers: vec![("trace".into(), json!("a")), ("trace".into(), json!("b"))],
+            meta: vec![("topic", MetaValue::Text("orders".into())), ("offset", MetaValue::Integer(7))],
+            payload: payload.map(Bytes::from_static),
+            format,
+            content_type: None,
+        }
+    }
+
+    #[test]
+    fn the_envelope_shows_the_whole_event() {
+        let envelope = event(Format::Json, Some(br#"{"total":12.5}"#)).envelope().unwrap();
+        assert_eq!(
+            envelope,
+            json!({
+                "id": "orders/0/7", "time": "1970-01-01T00:00:00Z", "source": "orders", "key": "o-1",
+                "headers": {"trace": "b"}, "meta": {"topic": "orders", "offset": 7}, "data": {"total": 12.5},
+            })
+        );
+    }
+
+    #[test]
+    fn a_payload_is_read_as_its_format_says() {
+        assert_eq!(event(Format::Text, Some(b"hi")).envelope().unwrap()["data"], json!("hi"));
+        assert_eq!(event(Format::Bytes, Some(b"\xff")).envelope().unwrap()["data"], json!("/w=="));
+        assert_eq!(event(Format::Json, None).envelope().unwrap()["data"], Value::Null);
+        assert!(event(Format::Json, Some(b"{")).envelope().is_err());
+        assert!(event(Format::Text, Some(b"\xff")).envelope().is_err());
+    }
+}

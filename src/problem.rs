@@ -1,0 +1,82 @@
+//! A fault in a pipeline file, named by its place in the file's tree and not by its place in the text.
+//!
+//! Every module that checks values of the pipeline file returns these; only `config` knows how a path becomes a line
+//! and a column. This module must not know the file's syntax.
+
+use std::fmt;
+
+/// One fault found while a pipeline is loaded or compiled. All of them are collected before anything is reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Keys from the top of the file down to the value at fault, for example `sinks`, `crm`, `url`. The index of an
+    /// array element is a key like any other (`"0"`). When the value does not exist, its nearest parent is shown.
+    pub path: Vec<String>,
+    /// The byte range within the string value at fault, when the fault is only a part of it.
+    pub part: Option<std::ops::Range<usize>>,
+    /// What is wrong, in one sentence without a final stop.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A fault of the value at `path`.
+    pub fn new<K: Into<String>>(path: impl IntoIterator<Item = K>, message: impl fmt::Display) -> Self {
+        Self { path: path.into_iter().map(Into::into).collect(), part: None, message: message.to_string(), help: None }
+    }
+
+    /// Adds what to write instead.
+    #[must_use]
+    pub fn with_help(mut self, help: impl fmt::Display) -> Self {
+        self.help = Some(help.to_string());
+        self
+    }
+
+    /// Narrows the fault to a part of the string value.
+    #[must_use]
+    pub fn with_part(mut self, part: std::ops::Range<usize>) -> Self {
+        self.part = Some(part);
+        self
+    }
+
+    /// Puts keys before the path: a node names its own key, its caller knows where the node stands.
+    #[must_use]
+    pub fn under<K: Into<String>>(mut self, parents: impl IntoIterator<Item = K>) -> Self {
+        let keys = parents.into_iter().map(Into::into).chain(std::mem::take(&mut self.path)).collect();
+        self.path = keys;
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.join("."), self.message)
+    }
+}
+
+/// The one of `known` that is close enough to `name` for `name` to be a slip of the fingers.
+pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1.max(candidate.len() / 3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_stranger_is_not() {
+        assert_eq!(did_you_mean("ordesr", ["orders", "legacy"]), Some("orders"));
+        assert_eq!(did_you_mean("payments", ["orders", "legacy"]), None);
+    }
+
+    #[test]
+    fn a_path_grows_from_the_inside_out() {
+        let problem = Problem::new(["url"], "is empty").under(["sinks", "crm"]);
+        assert_eq!(problem.to_string(), "sinks.crm.url: is empty");
+    }
+}

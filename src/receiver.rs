@@ -1,0 +1,1 @@
+//! A local webhook receiver: shows what arrives, verifies signatures, and misbehaves on request.

@@ -1,0 +1,241 @@
+//! Sources: what every connector provides, and the list of connectors.
+//!
+//! A connector is one [`Source`]: it connects, reads, commits and closes, and it knows nothing of filters, sinks or
+//! retries. What all connectors share is written once, in `drive`: reconnecting with backoff, the
+//! bounds on events in flight, the watermarks, the commit interval and the shutdown.
+//!
+//! Connectors must not import `config`, `pipeline` or each other.
+
+pub mod amqp;
+pub mod file;
+pub mod kafka;
+pub mod stdin;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::event::{Event, Format};
+use crate::units::{ByteSize, Period};
+
+/// What a connector provides. The driver calls the methods one at a time, never two at once.
+///
+/// The methods are declared with `impl Future + Send`; a connector writes them as plain `async fn`.
+pub trait Source: Send {
+    /// True when records are acknowledged to the broker one by one ([`Progress::settled`]) and not only by position.
+    const ACKNOWLEDGES_EACH: bool = false;
+
+    /// When progress is committed; the pipeline file's `commit_interval` goes before the interval given here.
+    fn commit_policy(&self) -> CommitPolicy {
+        CommitPolicy::default()
+    }
+
+    /// Connects, or reconnects after an error or a failed event. Reading then starts behind the last commit, and all
+    /// partition numbers given out before are void.
+    fn connect(&mut self) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// Waits for what happens next. It must be cancel safe: the driver drops the future whenever something else comes
+    /// first, and no record may be lost by that.
+    fn read(&mut self) -> impl Future<Output = Result<Input, SourceError>> + Send;
+
+    /// Called instead of [`read`](Self::read) while the bound on events in flight is reached. It must not return
+    /// records. A source whose connection must be kept alive by polling does so here; it pauses when this is called
+    /// and resumes when `read` is called again. Cancel safe, as `read` is.
+    fn read_paused(&mut self) -> impl Future<Output = Result<Input, SourceError>> + Send {
+        std::future::pending()
+    }
+
+    /// Makes progress durable. Called at the commit interval, and a last time before `release` and `close`.
+    fn commit(&mut self, progress: Progress) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// The partitions named by an [`Input::Closing`] have been drained and committed, or their time was up. Nothing is
+    /// committed for them after this.
+    fn release(&mut self, _partitions: &[u32]) -> impl Future<Output = Result<(), SourceError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Closes the connection after the last commit. Errors are of no use to anyone by then: log them.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Connects once without taking any record, for `check --connect`: says what was found, or why it failed.
+    fn probe(&mut self) -> impl Future<Output = Result<String, SourceError>> + Send;
+}
+
+/// What a source reads.
+#[derive(Debug)]
+pub enum Input {
+    /// One record.
+    Record(Box<Record>),
+    /// These partitions are going away (a Kafka revoke, a file rotated away and read to its end). The connector
+    /// returns no further records of them; the driver lets what is in flight finish, for `within` at most when given,
+    /// commits, and calls [`Source::release`].
+    Closing {
+        /// Numbers as in [`Record::partition`].
+        partitions: Vec<u32>,
+        /// The longest time to wait for what is in flight; `None` waits for ever.
+        within: Option<Duration>,
+    },
+    /// These partitions were taken away without notice: nothing can be committed for them any more.
+    Lost {
+        /// Numbers as in [`Record::partition`].
+        partitions: Vec<u32>,
+    },
+    /// The source has reached its end: the end of standard input, or with `--once` the end it saw when it connected
+    /// first. No `read` follows.
+    End,
+}
+
+/// A record with its place in the source.
+#[derive(Debug)]
+pub struct Record {
+    /// The event.
+    pub event: Event,
+    /// A number of the connector's choice for the sequence this record belongs to: a topic partition, a file, a
+    /// channel. Positions are committed per partition. A number is never reused for another sequence while the
+    /// connection lasts.
+    pub partition: u32,
+    /// What to commit once this record and all before it in its partition have settled: the next Kafka offset, the
+    /// byte after the line, the delivery tag.
+    pub position: u64,
+    /// Set when the event cannot be delivered as it is; it becomes a dead letter.
+    pub defect: Option<Defect>,
+}
+
+/// Why a record that was read is not fit for delivery.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Defect {
+    /// Larger than `max_event_size`. The event holds as much of the payload as its source could afford to keep.
+    #[error("the payload has {size} bytes, more than max_event_size = {limit}")]
+    TooLarge {
+        /// The payload's full size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Bytes that can no longer be read, for example a part of a file that was truncated before it was read.
+    #[error("lost: {0}")]
+    Lost(String),
+}
+
+/// What has settled since the last commit.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The partitions whose watermark has moved, with the position to commit.
+    pub watermarks: Vec<(u32, u64)>,
+    /// Every settled position above its partition's watermark, and not named by an earlier `Progress`. Filled for
+    /// sources that acknowledge each record ([`Source::ACKNOWLEDGES_EACH`]) only.
+    pub settled: Vec<(u32, u64)>,
+}
+
+/// When progress is committed: whichever of the two comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitPolicy {
+    /// Time between commits.
+    pub interval: Duration,
+    /// Commit early once this many records have settled.
+    pub settled: usize,
+}
+
+impl Default for CommitPolicy {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(1), settled: usize::MAX }
+    }
+}
+
+/// What a connector knows of its surroundings.
+#[derive(Debug, Clone)]
+pub struct SourceContext {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// The source's name in the pipeline file.
+    pub name: Arc<str>,
+    /// What `data` is.
+    pub format: Format,
+    /// Payloads larger than this many bytes are not delivered.
+    pub max_event_size: usize,
+    /// Stop at the end seen at the start.
+    pub once: bool,
+    /// The pipeline's own folder for durable state. It exists and is locked by this process.
+    pub state_dir: PathBuf,
+}
+
+/// Why a source cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The broker is away, refuses us, or has dropped the connection: the driver waits and connects again.
+    #[error("{0}")]
+    Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Connecting again cannot help: the source ends, and the process says so and exits with an error.
+    #[error("{0}")]
+    Permanent(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SourceError {
+    /// An error after which connecting again may help.
+    pub fn transient(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Transient(error.into())
+    }
+
+    /// An error after which connecting again cannot help.
+    pub fn permanent(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Permanent(error.into())
+    }
+}
+
+/// Keys that every source has, beside those of its type.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommonConfig {
+    /// What `data` is in the envelope.
+    #[serde(default)]
+    pub format: Format,
+    /// Events that may be open at once: read and not yet delivered or given up. At the bound the source pauses.
+    #[serde(default = "default_max_in_flight")]
+    #[schemars(range(min = 1))]
+    pub max_in_flight: usize,
+    /// Payload bytes that may be open at once. At the bound the source pauses.
+    #[serde(default = "default_max_in_flight_bytes")]
+    pub max_in_flight_bytes: ByteSize,
+    /// The largest payload; a larger one becomes a dead letter.
+    #[serde(default = "default_max_event_size")]
+    pub max_event_size: ByteSize,
+    /// How often progress is committed. Default: `"1s"`, for AMQP `"50ms"`.
+    pub commit_interval: Option<Period>,
+}
+
+/// The keys of one type of source. A new connector adds a variant here; schema and reference follow.
+#[derive(Debug, Clone)]
+pub enum TypeConfig {
+    /// `type = "kafka"`
+    Kafka(kafka::KafkaConfig),
+    /// `type = "amqp"`
+    Amqp(amqp::AmqpConfig),
+    /// `type = "file"`
+    File(file::FileConfig),
+    /// `type = "stdin"`
+    Stdin(stdin::StdinConfig),
+}
+
+/// One source of the pipeline file.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// Keys that every source has.
+    pub common: CommonConfig,
+    /// Keys of its type.
+    pub kind: TypeConfig,
+}
+
+fn default_max_in_flight() -> usize {
+    4096
+}
+
+fn default_max_in_flight_bytes() -> ByteSize {
+    ByteSize::mib(64)
+}
+
+fn default_max_event_size() -> ByteSize {
+    ByteSize::mib(1)
+}
