@@ -1,12 +1,14 @@
 //! `bridge` turns events into webhooks and never loses one without saying so.
 
 pub mod ack;
+pub mod backoff;
 pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod problem;
 pub mod receiver;
 pub mod secret;
+pub mod shutdown;
 pub mod sink;
 pub mod source;
 pub mod template;
