@@ -135,9 +135,9 @@ impl<T> Schedule<T> {
 
     /// Takes out the deliveries whose next attempt is due after `deadline`.
     pub fn take_due_after(&mut self, deadline: Instant) -> Vec<T> {
-        let (late, soon) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.due > deadline);
+        let waiting = std::mem::take(&mut self.waiting);
+        let (late, soon): (BinaryHeap<_>, BinaryHeap<_>) = waiting.into_iter().partition(|one| one.due > deadline);
         self.waiting = soon;
-        let late: Vec<Waiting<T>> = late;
         late.into_iter().map(|waiting| waiting.delivery).collect()
     }
 
