@@ -4,6 +4,7 @@ pub mod ack;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod jsonpath;
 pub mod problem;
 pub mod receiver;
 pub mod secret;
