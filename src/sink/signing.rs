@@ -1,7 +1,7 @@
 //! Signatures of outgoing webhooks, after the Standard Webhooks specification 1.0.0.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
@@ -19,7 +19,7 @@ pub struct SigningConfig {
 }
 
 /// A signing scheme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SigningScheme {
     /// `webhook-id`, `webhook-timestamp` and `webhook-signature` (`v1`, HMAC-SHA256).
