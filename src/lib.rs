@@ -2,6 +2,7 @@
 
 pub mod ack;
 pub mod backoff;
+pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod filter;
