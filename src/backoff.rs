@@ -30,6 +30,9 @@ pub enum InvalidBackoff {
 }
 
 impl Jitter {
+    /// No randomness.
+    pub const NONE: Self = Self(0.0);
+
     /// A jitter of 0 to 1.
     ///
     /// # Errors
@@ -62,12 +65,7 @@ impl Backoff {
 
     /// What connections to brokers wait between attempts: 0.5 s, doubled up to 30 s, a fifth of it random.
     pub const fn reconnect() -> Self {
-        Self {
-            initial: Duration::from_millis(500),
-            factor: 2.0,
-            max: Duration::from_secs(30),
-            jitter: Jitter(0.2),
-        }
+        Self { initial: Duration::from_millis(500), factor: 2.0, max: Duration::from_secs(30), jitter: Jitter(0.2) }
     }
 
     /// The wait after the given number of failures in a row, counted from 1. `random` is evenly spread over 0 to 1.

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod jsonpath;
 pub mod problem;
 pub mod receiver;
 pub mod secret;

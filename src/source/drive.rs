@@ -360,7 +360,8 @@ impl Ledger {
     /// Takes out the partitions of one closing that is drained or out of time.
     fn take_closed(&mut self, now: Instant) -> Option<Vec<u32>> {
         let index = self.closings.iter().position(|closing| {
-            let drained = closing.partitions.iter().all(|number| self.partitions.get(number).is_none_or(|p| p.open == 0));
+            let drained =
+                closing.partitions.iter().all(|number| self.partitions.get(number).is_none_or(|p| p.open == 0));
             drained || closing.deadline.is_some_and(|deadline| now >= deadline)
         })?;
         Some(self.closings.swap_remove(index).partitions)
