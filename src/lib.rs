@@ -9,5 +9,6 @@ pub mod receiver;
 pub mod secret;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod template;
 pub mod units;

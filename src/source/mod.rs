@@ -9,6 +9,7 @@
 pub mod amqp;
 pub mod file;
 pub mod kafka;
+mod lines;
 pub mod stdin;
 
 use std::path::PathBuf;
