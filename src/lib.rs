@@ -13,5 +13,6 @@ pub mod secret;
 pub mod shutdown;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod template;
 pub mod units;

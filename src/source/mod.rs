@@ -10,6 +10,7 @@ pub mod amqp;
 pub mod drive;
 pub mod file;
 pub mod kafka;
+mod lines;
 pub mod stdin;
 
 use std::path::PathBuf;
