@@ -1,6 +1,7 @@
 //! `bridge` turns events into webhooks and never loses one without saying so.
 
 pub mod ack;
+pub mod cli;
 pub mod delivery;
 pub mod event;
 pub mod filter;
