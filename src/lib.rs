@@ -4,6 +4,7 @@ pub mod ack;
 pub mod backoff;
 pub mod cli;
 pub mod config;
+pub mod cli;
 pub mod delivery;
 pub mod event;
 pub mod filter;
