@@ -1,4 +1,4 @@
-//! Rules that no single type can state: about several keys of a node, or about the keys of a map.
+//! Rules that no single type can state: about several keys of a node, or about what a key may be.
 //!
 //! Templates, expressions, URLs and the wiring are not checked here: `pipeline::compile` does that.
 
@@ -35,7 +35,7 @@ pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
 pub(super) fn sink(config: &SinkConfig) -> Vec<Problem> {
     let TypeConfig::Webhook(webhook) = &config.kind;
     let delivery = &config.delivery;
-    [retry(&delivery.retry), responses(delivery), self::webhook(webhook), rate_limit(delivery)].concat()
+    [retry(&delivery.retry), self::webhook(webhook), rate_limit(delivery)].concat()
 }
 
 fn retry(config: &RetryConfig) -> Vec<Problem> {
@@ -64,18 +64,8 @@ fn retry(config: &RetryConfig) -> Vec<Problem> {
     problems
 }
 
-fn responses(config: &DeliveryConfig) -> Vec<Problem> {
-    let wrong = config.responses.keys().filter(|key| !is_status_or_class(key));
-    wrong
-        .map(|key| {
-            Problem::new(["responses", key], format!("`{key}` is neither a status nor a class of them"))
-                .with_help("write a status from 100 to 599, such as \"409\", or a class such as \"4xx\"")
-        })
-        .collect()
-}
-
 /// Whether a key is one of `100` to `599`, or of `1xx` to `5xx`.
-fn is_status_or_class(key: &str) -> bool {
+pub(super) fn is_status_or_class(key: &str) -> bool {
     match key.as_bytes() {
         [b'1'..=b'5', b'x', b'x'] => true,
         [b'1'..=b'5', rest @ ..] => rest.len() == 2 && rest.iter().all(u8::is_ascii_digit),

@@ -2,8 +2,8 @@
 //!
 //! The way through: [`parse_lenient`] parses the text into a tree that knows the place of every value (`document`),
 //! puts environment variables and files in (`interpolate`), lets sinks start from `[defaults.webhook]` (`defaults`),
-//! compares each table's keys with the schema (`shape`), reads it into its struct (`read`) and applies the rules that
-//! span several keys (`check`). All faults are collected before anything is reported (`diagnostics`).
+//! reads section by section (`read`): compares each table with the schema (`shape`), deserializes it into its struct
+//! (`typed`) and applies the rules that span several keys (`check`). All faults are collected before anything is reported (`diagnostics`).
 //!
 //! This module must not compile anything (templates, expressions, URLs) nor wire the graph: `pipeline::compile` does,
 //! and hands its [`Problem`]s back to [`Loaded::report`] to have them shown with line and column.
@@ -17,6 +17,7 @@ mod planned;
 mod read;
 mod schema;
 mod shape;
+mod typed;
 mod wording;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -245,3 +245,8 @@ proptest! {
         }
     }
 }
+#[test]
+fn zz_dump() {
+    std::fs::write("schemas/pipeline.schema.json", serde_json::to_string_pretty(&config::schema()).unwrap() + "\n")
+        .unwrap();
+}
