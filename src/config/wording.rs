@@ -41,7 +41,9 @@ pub(super) fn explain(message: &str) -> (String, Option<String>) {
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         return unknown_word(rest);
     }
-    if message.starts_with("invalid value: integer") || message.starts_with("invalid type: integer") {
+    let is_too_large =
+        ["invalid value: integer", "invalid type: integer"].iter().any(|start| message.starts_with(start));
+    if is_too_large || message.ends_with("number overflowed") {
         return ("the number is too large".to_owned(), None);
     }
     (message.to_owned(), None)
