@@ -34,6 +34,7 @@ pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
             declared: BTreeSet::new(),
             declared_templates: BTreeSet::new(),
             faults: syntax_faults(text, &errors),
+            broken: HashSet::new(),
             document: Document::new(name, text, &DeTable::new()),
         };
     }
@@ -49,6 +50,7 @@ pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
         declared: node_names(&root, "sources").chain(node_names(&root, "filters")).collect(),
         declared_templates: node_names(&root, "templates").collect(),
         faults: reader.findings.faults,
+        broken: reader.findings.broken,
         document,
     }
 }
@@ -191,28 +193,15 @@ impl Reader<'_> {
     }
 
     fn sink(&mut self, subject: &Subject<'_, '_>) -> Option<SinkConfig> {
-        self.response_keys(subject);
         let (delivery, kind) = self.tagged::<DeliveryConfig, sink::TypeConfig>(subject)?;
         let config = SinkConfig { delivery, kind };
         self.add_problems(subject, check::sink(&config));
         Some(config)
     }
 
-    /// The keys of `responses`: here, because a fault of a key is shown at the key.
-    fn response_keys(&mut self, subject: &Subject<'_, '_>) {
-        let table = subject.table.get("responses").and_then(|value| value.get_ref().as_table());
-        for key in table.into_iter().flat_map(|table| table.keys()) {
-            if !check::is_status_or_class(key.get_ref()) {
-                let message = format!("`{}` is neither a status nor a class of them", key.get_ref());
-                let help = "write a status from 100 to 599, such as \"409\", or a class such as \"4xx\"".to_owned();
-                self.findings.faults.push(Fault { span: Some(key.span()), message, help: Some(help) });
-            }
-        }
-    }
-
     fn add_problems(&mut self, subject: &Subject<'_, '_>, problems: Vec<Problem>) {
-        let document = self.document;
-        let faults = problems.into_iter().map(|problem| document.fault(problem.under(subject.path.iter().copied())));
+        let problems = problems.into_iter().map(|problem| problem.under(subject.path.iter().copied()));
+        let faults = self.document.faults(problems.collect(), &self.findings.broken);
         self.findings.faults.extend(faults);
     }
 
