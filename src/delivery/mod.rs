@@ -49,6 +49,7 @@ pub struct DeliveryConfig {
     /// What an answer's status means, where it differs from the defaults: `2xx` delivered; `408 425 429 5xx` retry;
     /// `410` disable; all others dead-letter. Keys are a status (`"409"`) or a class (`"4xx"`).
     #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[1-5]([xX]{2}|[0-9]{2})$" }))]
     pub responses: BTreeMap<String, Action>,
 }
 

@@ -1,2 +1,5 @@
 //! Integration tests, one module a topic. Those that need a broker are ignored unless `make test` starts it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod config;
