@@ -2,6 +2,7 @@
 
 pub mod ack;
 pub mod backoff;
+pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod filter;
@@ -12,5 +13,6 @@ pub mod secret;
 pub mod shutdown;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod template;
 pub mod units;

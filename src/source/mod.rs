@@ -10,6 +10,7 @@ pub mod amqp;
 pub mod drive;
 pub mod file;
 pub mod kafka;
+mod lines;
 pub mod stdin;
 
 use std::path::PathBuf;
@@ -209,7 +210,8 @@ pub struct CommonConfig {
 }
 
 /// The keys of one type of source. A new connector adds a variant here; schema and reference follow.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum TypeConfig {
     /// `type = "kafka"`
     Kafka(kafka::KafkaConfig),
