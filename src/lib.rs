@@ -4,7 +4,6 @@ pub mod ack;
 pub mod backoff;
 pub mod cli;
 pub mod config;
-pub mod cli;
 pub mod delivery;
 pub mod event;
 pub mod filter;
