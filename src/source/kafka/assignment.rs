@@ -150,7 +150,9 @@ impl Assignment {
     /// The broker has confirmed these offsets.
     pub(super) fn confirm(&mut self, offsets: &[(TopicPartition, u64)]) {
         for (place, offset) in offsets {
-            let Some(assigned) = self.number(place).and_then(|number| self.partitions.get_mut(&number)) else { continue };
+            let Some(assigned) = self.number(place).and_then(|number| self.partitions.get_mut(&number)) else {
+                continue;
+            };
             assigned.uncommitted = assigned.uncommitted.filter(|uncommitted| uncommitted > offset);
         }
     }

@@ -246,7 +246,10 @@ impl KafkaConfig {
         let refused = |topic: &&(usize, &String)| consumer.subscribe(&[topic.1.as_str()]).is_err();
         let topics: Vec<_> = self.topics.iter().enumerate().collect();
         let problems = topics.iter().filter(refused).map(|(index, topic)| {
-            Problem::new(["topics", &index.to_string()], format!("`{topic}` is not a regular expression that librdkafka knows"))
+            Problem::new(
+                ["topics", &index.to_string()],
+                format!("`{topic}` is not a regular expression that librdkafka knows"),
+            )
         });
         problems.collect()
     }

@@ -281,11 +281,14 @@ fn is_cooperative(consumer: &BaseConsumer<GroupContext>) -> bool {
 
 fn places(list: &TopicPartitionList) -> Vec<TopicPartition> {
     let elements = list.elements();
-    let places = elements.iter().map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() });
+    let places =
+        elements.iter().map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() });
     places.collect()
 }
 
-fn place_and_offset(element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>) -> Option<(TopicPartition, u64)> {
+fn place_and_offset(
+    element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>,
+) -> Option<(TopicPartition, u64)> {
     let place = TopicPartition { topic: element.topic().into(), partition: element.partition() };
     match element.offset() {
         Offset::Offset(offset) => Some((place, u64::try_from(offset).ok()?)),

@@ -14,11 +14,17 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 pub(super) enum Notice {
     Nothing,
     /// No broker can be reached any more.
-    Away { reason: String },
+    Away {
+        reason: String,
+    },
     /// A broker has answered for the first time since [`Away`](Self::Away).
-    Back { after: Duration },
+    Back {
+        after: Duration,
+    },
     /// Something else that librdkafka goes on trying.
-    Trouble { reason: String },
+    Trouble {
+        reason: String,
+    },
 }
 
 /// What is known of the brokers from librdkafka's errors.
@@ -74,7 +80,11 @@ fn is_of_connection(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         code,
-        Code::Authentication | Code::BrokerTransportFailure | Code::Resolve | Code::SaslAuthenticationFailed | Code::SSL
+        Code::Authentication
+            | Code::BrokerTransportFailure
+            | Code::Resolve
+            | Code::SaslAuthenticationFailed
+            | Code::SSL
     )
 }
 

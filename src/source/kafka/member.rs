@@ -48,7 +48,8 @@ impl Member {
         topics: &[String],
         events: mpsc::UnboundedSender<GroupEvent>,
     ) -> Result<Self, SourceError> {
-        let consumer = config.create_with_context(GroupContext::new(context, events)).map_err(SourceError::transient)?;
+        let consumer =
+            config.create_with_context(GroupContext::new(context, events)).map_err(SourceError::transient)?;
         Ok(Self { consumer: Some(Arc::new(consumer)), topic: one_by_name(topics) })
     }
 
@@ -137,8 +138,10 @@ impl Member {
     pub(super) async fn leave(mut self) {
         let Some(left) = self.leave_in_background() else { return };
         if timeout(LEAVE_TIMEOUT, left).await.is_err() {
-            warn!("the Kafka consumer group could not be left in order within {LEAVE_TIMEOUT:?}; its other members \
-                   get our partitions when our session times out");
+            warn!(
+                "the Kafka consumer group could not be left in order within {LEAVE_TIMEOUT:?}; its other members \
+                   get our partitions when our session times out"
+            );
         }
     }
 

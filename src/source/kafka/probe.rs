@@ -27,7 +27,8 @@ pub(super) async fn probe(
     let (events, _) = mpsc::unbounded_channel();
     let (config, topics, context) = (config.clone(), topics.to_vec(), GroupContext::new(context, events));
     let look = off_runtime(move || {
-        let consumer: BaseConsumer<GroupContext> = config.create_with_context(context).map_err(SourceError::transient)?;
+        let consumer: BaseConsumer<GroupContext> =
+            config.create_with_context(context).map_err(SourceError::transient)?;
         look(&consumer, &topics).map_err(|error| {
             // The errors that say why wait in the queue.
             while consumer.poll(Duration::ZERO).is_some() {}

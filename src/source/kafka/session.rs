@@ -52,7 +52,9 @@ pub(super) struct Session {
 enum Flow {
     Reading,
     /// It does not, and if that lasts, librdkafka is paused at this time.
-    Full { pause_at: Instant },
+    Full {
+        pause_at: Instant,
+    },
     Paused,
 }
 
