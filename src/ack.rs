@@ -25,6 +25,8 @@ pub struct Ack {
 /// Where an event stands in its source: a partition of the source and a number that grows by one per event in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket {
+    /// Which connection of the source read the event: partition numbers mean nothing beyond their connection.
+    pub session: u32,
     /// The source's own number for the partition (topic partition, file, channel).
     pub partition: u32,
     /// The event's number within the partition, from [`Watermark::open`].
@@ -145,7 +147,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ticket(sequence: u64) -> Ticket {
-        Ticket { partition: 0, sequence }
+        Ticket { session: 0, partition: 0, sequence }
     }
 
     #[test]

@@ -134,27 +134,24 @@ impl MetaValue {
     }
 }
 
-/// An envelope, held so that a filter can be run over it without a copy.
-///
-/// RFC 9535 filters select among the children of a value, so the envelope is kept as the only element of an array and a
-/// filter asks whether that element is selected. [`into_value`](Self::into_value) gives it back for rendering.
+/// An envelope on its way through filters to the templates, decoded at most once for each event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope(Value);
 
 impl Envelope {
     /// Wraps an envelope made by [`Event::envelope`].
     pub fn new(envelope: Value) -> Self {
-        Self(Value::Array(vec![envelope]))
+        Self(envelope)
     }
 
-    /// The array whose only element is the envelope.
-    pub fn as_array(&self) -> &Value {
+    /// The envelope, for a filter.
+    pub fn as_value(&self) -> &Value {
         &self.0
     }
 
-    /// The envelope itself.
-    pub fn into_value(mut self) -> Value {
-        self.0.as_array_mut().and_then(Vec::pop).unwrap_or_default()
+    /// The envelope, for rendering.
+    pub fn into_value(self) -> Value {
+        self.0
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod rate_limit;
 pub mod responses;
 pub mod retry;
+pub mod schedule;
 
 use std::collections::BTreeMap;
 

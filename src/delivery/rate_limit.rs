@@ -1,8 +1,20 @@
-//! The rate limit of a sink: when its next attempt may start. Pure; the caller brings the time and does the waiting.
+//! The rate limit of one bucket: when its next attempt may start. Pure; the caller brings the time and does the waiting.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::time::Instant;
 
+use crate::problem::Problem;
 use crate::units::Period;
 
 /// How many attempts may start in a time. Every attempt counts, retries included.
@@ -29,4 +41,151 @@ fn default_per() -> Period {
 
 fn default_burst() -> u32 {
     1
+}
+
+/// The checked form of [`RateLimitConfig`], without its key.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate(Quota);
+
+/// One bucket: the generic cell rate algorithm (GCRA), after ITU-T I.371, as `governor` has it.
+#[derive(Debug)]
+pub struct Bucket {
+    limiter: RateLimiter<NotKeyed, InMemoryState, GivenTime, NoOpMiddleware<Nanos>>,
+    time: GivenTime,
+    origin: Instant,
+    replenished_in: Duration,
+}
+
+impl Rate {
+    /// Checks a `rate_limit` table.
+    ///
+    /// # Errors
+    /// Every key at fault, with its path below `rate_limit`.
+    pub fn new(config: &RateLimitConfig) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if config.requests == 0 {
+            problems.push(Problem::new(["requests"], "must be at least 1"));
+        }
+        let burst = NonZeroU32::new(config.burst);
+        if burst.is_none() {
+            problems.push(Problem::new(["burst"], "must be at least 1").with_help("1 spreads attempts evenly"));
+        }
+        let spacing = config.per.0.checked_div(config.requests);
+        let quota = spacing.and_then(Quota::with_period);
+        if config.requests > 0 && quota.is_none() {
+            let message = format!("{} requests per {} are more than one per nanosecond", config.requests, config.per);
+            problems.push(Problem::new(["per"], message).with_help("leave the rate limit out for no limit"));
+        }
+        match (quota, burst) {
+            (Some(quota), Some(burst)) if problems.is_empty() => Ok(Self(quota.allow_burst(burst))),
+            _ => Err(problems),
+        }
+    }
+}
+
+impl Bucket {
+    /// A full bucket: `burst` attempts may start at once.
+    pub fn new(rate: Rate, now: Instant) -> Self {
+        let time = GivenTime::default();
+        Self {
+            limiter: RateLimiter::direct_with_clock(rate.0, time.clone()),
+            time,
+            origin: now,
+            replenished_in: rate.0.burst_size_replenished_in(),
+        }
+    }
+
+    /// Takes a place for an attempt that starts now.
+    ///
+    /// # Errors
+    /// The moment at which there will be a place; none was taken.
+    pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        self.time.set(now.saturating_duration_since(self.origin));
+        self.limiter.check().map_err(|not_until| now + not_until.wait_time_from(self.time.now()))
+    }
+
+    /// The time after which an unused bucket is full again, and so no different from a new one.
+    pub fn replenished_in(&self) -> Duration {
+        self.replenished_in
+    }
+}
+
+/// A clock that shows the time it was last given: `governor` asks a clock, this code hands the time in.
+#[derive(Debug, Clone, Default)]
+struct GivenTime(Arc<AtomicU64>);
+
+impl GivenTime {
+    fn set(&self, since_origin: Duration) {
+        self.0.store(u64::try_from(since_origin.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Clock for GivenTime {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.load(Ordering::Relaxed).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rate(requests: u32, per_ms: u64, burst: u32) -> Rate {
+        let per = Period::from_millis(per_ms);
+        Rate::new(&RateLimitConfig { requests, per, burst, key: None }).unwrap()
+    }
+
+    #[test]
+    fn a_burst_goes_at_once_and_the_rest_is_spread() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(rate(10, 1000, 2), start);
+        assert_eq!(bucket.take(start), Ok(()));
+        assert_eq!(bucket.take(start), Ok(()));
+        let free = bucket.take(start).unwrap_err();
+        assert_eq!(free - start, Duration::from_millis(100));
+        assert_eq!(bucket.take(free), Ok(()));
+        assert!(bucket.take(free).is_err());
+    }
+
+    #[test]
+    fn impossible_limits_are_refused() {
+        let config = RateLimitConfig { requests: 0, per: Period::from_secs(1), burst: 0, key: None };
+        assert_eq!(Rate::new(&config).unwrap_err().len(), 2);
+        let config = RateLimitConfig { requests: 2, per: Period(Duration::from_nanos(1)), burst: 1, key: None };
+        assert_eq!(Rate::new(&config).unwrap_err()[0].path, ["per"]);
+    }
+
+    proptest! {
+        /// In no window of time do more attempts start than its share of the rate plus the burst, and whoever waits as
+        /// long as told gets a place.
+        #[test]
+        fn no_window_holds_too_many(
+            requests in 1_u32..50, per_ms in 50_u64..5_000, burst in 1_u32..20,
+            gaps_ms in prop::collection::vec(0_u64..200, 1..200),
+        ) {
+            let origin = Instant::now();
+            let mut bucket = Bucket::new(rate(requests, per_ms, burst), origin);
+            let mut now = origin;
+            let mut starts: Vec<Instant> = Vec::new();
+            for gap in gaps_ms {
+                now += Duration::from_millis(gap);
+                if let Err(free) = bucket.take(now) {
+                    prop_assert!(free > now);
+                    now = free;
+                    prop_assert_eq!(bucket.take(now), Ok(()));
+                }
+                starts.push(now);
+            }
+            let spacing = Duration::from_millis(per_ms) / requests;
+            for (index, first) in starts.iter().enumerate() {
+                for (count, last) in starts[index..].iter().enumerate() {
+                    let allowed = (*last - *first).as_nanos() / spacing.as_nanos() + u128::from(burst);
+                    prop_assert!((count as u128) < allowed + 1, "{count} attempts in {:?}", *last - *first);
+                }
+            }
+        }
+    }
 }

@@ -3,8 +3,12 @@
 pub mod signing;
 pub mod webhook;
 
-/// The keys of one type of sink.
-#[derive(Debug, Clone)]
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The keys of one type of sink. A new type adds a variant here; schema and reference follow.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum TypeConfig {
     /// `type = "webhook"`
     Webhook(Box<webhook::WebhookConfig>),

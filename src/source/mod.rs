@@ -7,8 +7,10 @@
 //! Connectors must not import `config`, `pipeline` or each other.
 
 pub mod amqp;
+pub mod drive;
 pub mod file;
 pub mod kafka;
+mod lines;
 pub mod stdin;
 
 use std::path::PathBuf;
@@ -125,8 +127,9 @@ pub enum Defect {
 pub struct Progress {
     /// The partitions whose watermark has moved, with the position to commit.
     pub watermarks: Vec<(u32, u64)>,
-    /// Every settled position above its partition's watermark, and not named by an earlier `Progress`. Filled for
-    /// sources that acknowledge each record ([`Source::ACKNOWLEDGES_EACH`]) only.
+    /// Every position that has settled since the last commit, in no order: those below their partition's watermark, and
+    /// those above it, behind a record that is still open. Filled for sources that acknowledge each record
+    /// ([`Source::ACKNOWLEDGES_EACH`]) only.
     pub settled: Vec<(u32, u64)>,
 }
 
@@ -207,7 +210,8 @@ pub struct CommonConfig {
 }
 
 /// The keys of one type of source. A new connector adds a variant here; schema and reference follow.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum TypeConfig {
     /// `type = "kafka"`
     Kafka(kafka::KafkaConfig),

@@ -1,9 +1,227 @@
 //! The stdin connector: lines of standard input, for `command | bridge run pipeline.toml`.
+//!
+//! Standard input can be read once only and has no identity that would outlive the process. So an event's id is
+//! `stdin/<a UUID of this run>/<byte offset>`: unique, and stable for all attempts of this run, but not across runs.
+//! Nothing can be committed either: what was in flight when the process dies is for whoever feeds it to send again.
 
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::lines::{Line, LineSplitter};
+use super::{Input, Progress, Record, Source, SourceContext, SourceError};
+use crate::event::{Event, MetaValue};
+use crate::problem::Problem;
+
+/// Bytes per read.
+const CHUNK_SIZE: usize = 64 * 1024;
+
+/// Chunks that may be read ahead; a full channel makes the writer at the other end of the pipe wait.
+const CHUNKS_AHEAD: usize = 4;
+
+/// All of standard input is one sequence.
+const PARTITION: u32 = 0;
 
 /// Reads the lines of standard input; the pipeline ends when the input ends and everything is delivered.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StdinConfig {}
+
+/// Why standard input cannot be read (again).
+#[derive(Debug, thiserror::Error)]
+enum StdinError {
+    #[error(
+        "standard input cannot be read a second time: the events in flight were not confirmed and are lost to this run; \
+         feed the input again to deliver them"
+    )]
+    ReadTwice,
+    #[error("standard input cannot be read: {0}")]
+    Read(#[from] io::Error),
+    #[error("the thread that reads standard input cannot be started: {0}")]
+    Thread(io::Error),
+    #[error("standard input was read before it was connected")]
+    NotConnected,
+}
+
+/// The source of `type = "stdin"`.
+pub struct StdinSource {
+    context: SourceContext,
+    /// Taken by the first `connect`.
+    input: Option<Box<dyn Read + Send>>,
+    chunks: Option<mpsc::Receiver<io::Result<Vec<u8>>>>,
+    splitter: LineSplitter,
+    run: Uuid,
+    /// When the chunk being split was read.
+    time: Timestamp,
+}
+
+impl StdinSource {
+    /// A source over the process's standard input. Does no I/O.
+    ///
+    /// # Errors
+    /// None today; the signature is that of all connectors.
+    pub fn new(context: SourceContext, _config: StdinConfig) -> Result<Self, Vec<Problem>> {
+        Ok(Self::over(context, io::stdin()))
+    }
+
+    fn over(context: SourceContext, input: impl Read + Send + 'static) -> Self {
+        Self {
+            splitter: LineSplitter::new(context.max_event_size, 0),
+            context,
+            input: Some(Box::new(input)),
+            chunks: None,
+            run: Uuid::new_v4(),
+            time: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn record(&self, line: Line) -> Record {
+        let offset = i64::try_from(line.start).unwrap_or(i64::MAX);
+        let defect = line.defect(self.context.max_event_size);
+        let event = Event {
+            id: format!("stdin/{}/{}", self.run, line.start),
+            time: self.time,
+            source: Arc::clone(&self.context.name),
+            key: None,
+            headers: Vec::new(),
+            meta: vec![("offset", MetaValue::Integer(offset))],
+            payload: Some(line.payload),
+            format: self.context.format,
+            content_type: None,
+        };
+        Record { event, partition: PARTITION, position: line.end, defect }
+    }
+}
+
+impl Source for StdinSource {
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        let input = self.input.take().ok_or_else(|| SourceError::permanent(StdinError::ReadTwice))?;
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        // A thread of its own and not tokio's stdin: that one reads on a thread of the runtime, which then cannot shut
+        // down before somebody presses return. This thread dies with the process wherever it waits.
+        std::thread::Builder::new()
+            .name("stdin".into())
+            .spawn(move || send_chunks(input, &sender))
+            .map_err(|error| SourceError::permanent(StdinError::Thread(error)))?;
+        self.chunks = Some(receiver);
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Input, SourceError> {
+        loop {
+            if let Some(line) = self.splitter.next_line() {
+                return Ok(Input::Record(Box::new(self.record(line))));
+            }
+            let chunks = self.chunks.as_mut().ok_or_else(|| SourceError::permanent(StdinError::NotConnected))?;
+            match chunks.recv().await {
+                Some(Ok(chunk)) => {
+                    self.time = Timestamp::now();
+                    self.splitter.feed(chunk);
+                }
+                Some(Err(error)) => return Err(SourceError::permanent(StdinError::Read(error))),
+                None => {
+                    let last = self.splitter.finish().map(|line| Input::Record(Box::new(self.record(line))));
+                    return Ok(last.unwrap_or(Input::End));
+                }
+            }
+        }
+    }
+
+    async fn commit(&mut self, _progress: Progress) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        self.chunks = None;
+    }
+
+    async fn probe(&mut self) -> Result<String, SourceError> {
+        Ok("standard input is read when the pipeline runs".into())
+    }
+}
+
+/// Reads until the end of the input, an error, or the source's end.
+fn send_chunks(mut input: impl Read, chunks: &mpsc::Sender<io::Result<Vec<u8>>>) {
+    let mut buffer = vec![0; CHUNK_SIZE];
+    loop {
+        let chunk = match input.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => Ok(buffer[..length].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let failed = chunk.is_err();
+        if chunks.blocking_send(chunk).is_err() || failed {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Format;
+    use crate::source::Defect;
+
+    fn source(input: impl Read + Send + 'static) -> StdinSource {
+        let context = SourceContext {
+            pipeline: "p".into(),
+            name: "in".into(),
+            format: Format::Text,
+            max_event_size: 8,
+            once: false,
+            state_dir: "unused".into(),
+        };
+        StdinSource::over(context, input)
+    }
+
+    async fn next(source: &mut StdinSource) -> Option<Record> {
+        match source.read().await.unwrap() {
+            Input::Record(record) => Some(*record),
+            Input::End => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_line_is_an_event_and_the_end_is_the_end() {
+        let mut source = source(&b"one\r\n\n123456789\nlast"[..]);
+        source.connect().await.unwrap();
+        let one = next(&mut source).await.unwrap();
+        assert_eq!((one.event.payload.as_deref(), one.position), (Some(&b"one"[..]), 5));
+        assert_eq!(one.event.id, format!("stdin/{}/0", source.run));
+        let long = next(&mut source).await.unwrap();
+        assert_eq!(long.defect, Some(Defect::TooLarge { size: 9, limit: 8 }));
+        let last = next(&mut source).await.unwrap();
+        assert_eq!(last.event.payload.as_deref(), Some(&b"last"[..]), "the last line needs no newline");
+        assert!(next(&mut source).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn it_cannot_be_read_twice_and_says_so() {
+        let mut source = source(&b"one\n"[..]);
+        source.connect().await.unwrap();
+        next(&mut source).await.unwrap();
+        let error = source.connect().await.unwrap_err();
+        assert!(matches!(error, SourceError::Permanent(_)), "{error}");
+        assert!(error.to_string().contains("not confirmed"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_input_is_not_its_end() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        let mut source = source(Broken);
+        source.connect().await.unwrap();
+        assert!(source.read().await.unwrap_err().to_string().contains("broken"));
+    }
+}

@@ -1,7 +1,7 @@
 //! The file connector: lines of files that grow, through rotation and restarts.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Reads the lines of files that grow, such as logs. Rotation by rename and by copytruncate loses nothing.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -17,7 +17,7 @@ pub struct FileConfig {
 }
 
 /// Where reading starts in a file never seen before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FileStart {
     /// At the file's first byte.

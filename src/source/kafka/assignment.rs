@@ -224,3 +224,102 @@ impl Assignment {
         self.partitions.get_mut(&number).map(|assigned| &mut assigned.once)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(topic: &str, partition: i32) -> TopicPartition {
+        TopicPartition { topic: topic.into(), partition }
+    }
+
+    fn wanted(assignment: &Assignment, topic: &str, partition: i32) -> Option<u32> {
+        match assignment.reading(topic, partition) {
+            Reading::Wanted { number, .. } => Some(number),
+            Reading::Unwanted => None,
+        }
+    }
+
+    #[test]
+    fn a_number_is_never_used_twice() {
+        let mut assignment = Assignment::default();
+        assert_eq!(assignment.add(vec![place("a", 0), place("b", 0)]), [0, 1]);
+        assignment.remove(&[0]);
+        assert_eq!(wanted(&assignment, "a", 0), None);
+        assert_eq!(assignment.add(vec![place("a", 0)]), [2]);
+        assert_eq!(wanted(&assignment, "a", 0), Some(2));
+        assert_eq!(wanted(&assignment, "b", 0), Some(1));
+    }
+
+    #[test]
+    fn a_closing_partition_is_committed_but_not_read() {
+        let mut assignment = Assignment::default();
+        assignment.add(vec![place("a", 0), place("a", 1)]);
+        assignment.begin_closing(&[0]);
+        assignment.settle(0, 7);
+        assert_eq!(wanted(&assignment, "a", 0), None);
+        assert_eq!(assignment.readable(), [place("a", 1)]);
+        assert_eq!(assignment.uncommitted(None), [(place("a", 0), 7)]);
+        assignment.remove(&[0]);
+        assignment.settle(0, 8);
+        assert_eq!(assignment.uncommitted(None), []);
+    }
+
+    #[test]
+    fn a_watermark_is_kept_until_it_is_confirmed() {
+        let mut assignment = Assignment::default();
+        assignment.add(vec![place("a", 0), place("a", 1)]);
+        assignment.settle(0, 5);
+        assignment.settle(1, 9);
+        assignment.settle(0, 8);
+        assignment.confirm(&[(place("a", 0), 5), (place("a", 1), 9)]);
+        assert_eq!(assignment.uncommitted(None), [(place("a", 0), 8)]);
+        assert_eq!(assignment.uncommitted(Some(&[1])), []);
+        assignment.confirm(&[(place("a", 0), 8)]);
+        assert_eq!(assignment.uncommitted(None), []);
+    }
+
+    #[test]
+    fn partitions_of_one_number_take_turns_until_all_are_finished() {
+        let mut assignment = Assignment::default();
+        assignment.add(vec![place("a", 0), place("a", 1), place("b", 0)]);
+        assert_eq!(assignment.turns(), Turns { pause: vec![place("b", 0)], resume: vec![] });
+        assignment.end_of_partition(0);
+        assert_eq!(assignment.turns(), Turns { pause: vec![place("a", 0)], resume: vec![place("b", 0)] });
+        assignment.end_of_partition(1);
+        assert!(!assignment.is_finished());
+        assignment.end_of_partition(0);
+        assert!(assignment.is_finished());
+        assert_eq!(assignment.turns().resume, []);
+        assert_eq!(assignment.readable(), []);
+    }
+
+    #[test]
+    fn reading_ends_at_the_end_that_was_seen_first() {
+        let mut assignment = Assignment::default();
+        assignment.add(vec![place("a", 0)]);
+        assert_eq!(assignment.read_to(0, 1), ReadTo { wanted: true, finished: false });
+        assignment.set_end(0, 3);
+        assert_eq!(assignment.read_to(0, 2), ReadTo { wanted: true, finished: false });
+        assert_eq!(assignment.read_to(0, 3), ReadTo { wanted: true, finished: true });
+        assert_eq!(wanted(&assignment, "a", 0), None);
+    }
+
+    #[test]
+    fn a_record_behind_the_end_is_left_for_the_next_run() {
+        let mut assignment = Assignment::default();
+        assignment.add(vec![place("a", 0)]);
+        assignment.set_end(0, 3);
+        assert_eq!(assignment.read_to(0, 5), ReadTo { wanted: false, finished: true });
+    }
+
+    #[test]
+    fn an_end_that_is_told_late_still_counts() {
+        let mut assignment = Assignment::default();
+        assignment.add(vec![place("a", 0)]);
+        assignment.read_to(0, 3);
+        assert!(!assignment.is_finished());
+        assignment.set_end(0, 3);
+        assert!(assignment.is_finished());
+    }
+}

@@ -54,7 +54,9 @@ impl Member {
     }
 
     pub(super) fn consumer(&self) -> &Arc<GroupConsumer> {
-        self.consumer.as_ref().expect("only `leave` takes the consumer away, and it takes the member")
+        self.consumer
+            .as_ref()
+            .expect("only `leave` takes the consumer away, and nothing is asked of a member after that")
     }
 
     pub(super) fn context(&self) -> &GroupContext {
@@ -135,7 +137,7 @@ impl Member {
     }
 
     /// Leaves the group.
-    pub(super) async fn leave(mut self) {
+    pub(super) async fn leave(&mut self) {
         let Some(left) = self.leave_in_background() else { return };
         if timeout(LEAVE_TIMEOUT, left).await.is_err() {
             warn!(

@@ -15,6 +15,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+use tracing::debug;
 
 use super::assignment::{Assignment, Reading, TopicPartition};
 use super::group::{GroupEvent, Revocation, offset_list, topic_partition_list};
@@ -175,10 +176,26 @@ impl Session {
     /// Commits what is left and leaves the group.
     pub(super) async fn close(mut self) {
         if let Err(error) = self.take_waiting_events() {
-            tracing::debug!("while closing: {error}");
+            debug!("while closing: {error}");
         }
         self.commit_and_wait(None).await;
+        self.give_everything_back();
         self.member.leave().await;
+    }
+
+    /// Completes the revocations that nobody will release any more: librdkafka would wait for them for ever and stay
+    /// in the group.
+    fn give_everything_back(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            if let GroupEvent::Revoked(revocation) = event {
+                self.revocations.push((Vec::new(), revocation));
+            }
+        }
+        for (_, revocation) in self.revocations.drain(..) {
+            if let Err(error) = self.member.give_back(&revocation) {
+                debug!("while giving partitions back: {error}");
+            }
+        }
     }
 
     /// Commits what has not been confirmed and waits for the answer. A commit that is still on its way is repeated
@@ -188,6 +205,13 @@ impl Session {
         if !offsets.is_empty() && self.member.commit_and_wait(&offsets).await {
             self.assignment.confirm(&offsets);
         }
+    }
+}
+
+/// Dropped without [`close`](Session::close), as when the driver connects again: the member leaves in the background.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.give_everything_back();
     }
 }
 

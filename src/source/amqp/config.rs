@@ -1,4 +1,4 @@
-//! The AMQP 0-9-1 connector: a consumer on one queue (RabbitMQ and its kin).
+//! The keys of `type = "amqp"`, as they are written in the pipeline file. What they must be is checked in `settings`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -7,15 +7,22 @@ use serde_json::{Map, Value};
 use crate::secret::Secret;
 use crate::units::Period;
 
-/// Reads one queue of an AMQP 0-9-1 broker, such as RabbitMQ.
+/// Reads one queue of an AMQP 0-9-1 broker, such as RabbitMQ. A message is acknowledged once all its deliveries have
+/// ended; until then the broker keeps it, and delivers it again when the connection is lost.
+///
+/// The event's id is the message's `message-id`. A message without one gets a random id each time it is received, so
+/// that a receiver cannot recognise a repeated delivery of it: let producers set `message-id`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AmqpConfig {
-    /// The broker, for example `amqp://user:password@host:5672/%2f`, or `amqps://` for TLS.
+    /// The broker, for example `amqp://user:password@host:5672/%2f`, or `amqps://` for TLS. The path is the virtual
+    /// host, percent-encoded: `/%2f` is the default one, `/`. Of the query parameters `auth_mechanism`, `frame_max`
+    /// and `channel_max` are understood.
     pub uri: Secret,
-    /// The queue to consume.
+    /// The queue to consume. Streams are not supported yet.
     pub queue: String,
-    /// The most unacknowledged messages the broker sends us (`basic.qos`).
+    /// The most unacknowledged messages the broker sends us (`basic.qos`). They are in memory beside those that
+    /// `max_in_flight_bytes` counts: choose a smaller number for a queue of large messages.
     #[serde(default = "default_prefetch")]
     #[schemars(range(min = 1))]
     pub prefetch: u16,
@@ -24,7 +31,8 @@ pub struct AmqpConfig {
     /// Binds the queue to exchanges when connecting.
     #[serde(default)]
     pub bind: Vec<AmqpBind>,
-    /// The heartbeat asked of the broker.
+    /// The heartbeat asked of the broker, in whole seconds; the broker may choose a shorter one. A connection is given
+    /// up after two of them without a sign of life.
     #[serde(default = "default_heartbeat")]
     pub heartbeat: Period,
     /// The consumer tag, as shown by the broker's management tools. Default: `bridge-<pipeline>-<source>`.
@@ -40,13 +48,13 @@ pub struct AmqpDeclare {
     /// Survives a restart of the broker.
     #[serde(default = "default_true")]
     pub durable: bool,
-    /// Used by one connection only, and deleted with it.
+    /// Used by one connection only, and deleted with it: what is in the queue when the connection ends is lost.
     #[serde(default)]
     pub exclusive: bool,
-    /// Deleted when its last consumer goes.
+    /// Deleted when its last consumer goes: what is in the queue when the connection ends is lost.
     #[serde(default)]
     pub auto_delete: bool,
-    /// The queue type, `x-queue-type`: `classic`, `quorum` or `stream`.
+    /// The queue type, `x-queue-type`: `classic` or `quorum`. Default: what the virtual host says, usually `classic`.
     #[serde(rename = "type")]
     pub queue_type: Option<String>,
     /// Further arguments, for example `{ x-message-ttl = 60000 }`.
@@ -58,7 +66,7 @@ pub struct AmqpDeclare {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AmqpBind {
-    /// The exchange, which must exist.
+    /// The exchange, which must exist. Every queue is bound to the default exchange already.
     pub exchange: String,
     /// The routing key or pattern.
     #[serde(default)]

@@ -1,0 +1,101 @@
+//! `[defaults.webhook]`: what every webhook sink starts from.
+//!
+//! Tables are merged before anything is typed, so a value keeps its place in the text wherever it ends up.
+
+use toml::de::{DeTable, DeValue};
+
+/// Keys that only a sink itself can have.
+pub(super) const IS_OWN: [&str; 2] = ["from", "type"];
+
+/// Keys of which a sink has one group or the other. A sink that sets one takes none of the other from the defaults.
+const ALTERNATIVES: [(&[&str], &[&str]); 2] =
+    [(&["template"], &["body"]), (&["schedule"], &["initial", "factor", "max"])];
+
+/// Puts `[defaults.webhook]` under the webhook sinks of `root`.
+pub(super) fn apply(root: &mut DeTable<'_>) {
+    let Some(defaults) = root.get("defaults").and_then(|table| table.get_ref().get("webhook")) else {
+        return;
+    };
+    let DeValue::Table(defaults) = defaults.get_ref().clone() else {
+        return;
+    };
+    let Some(DeValue::Table(sinks)) = root.get_mut("sinks").map(|sinks| sinks.get_mut()) else {
+        return;
+    };
+    for (_, sink) in sinks.iter_mut() {
+        if let DeValue::Table(sink) = sink.get_mut()
+            && sink.get("type").and_then(|kind| kind.get_ref().as_str()) == Some("webhook")
+        {
+            merge(&defaults, sink);
+        }
+    }
+}
+
+/// Adds the keys of `defaults` that `own` lacks; where both have a table, within the tables.
+fn merge<'i>(defaults: &DeTable<'i>, own: &mut DeTable<'i>) {
+    let replaced = replaced_alternatives(own);
+    for (key, default) in defaults {
+        let name = key.get_ref().as_ref();
+        if IS_OWN.contains(&name) || replaced.contains(&name) {
+            continue;
+        }
+        match (own.get_mut(name).map(|value| value.get_mut()), default.get_ref()) {
+            (None, _) => {
+                own.insert(key.clone(), default.clone());
+            }
+            (Some(DeValue::Table(own)), DeValue::Table(defaults)) => merge(defaults, own),
+            (Some(_), _) => {}
+        }
+    }
+}
+
+fn replaced_alternatives(own: &DeTable<'_>) -> Vec<&'static str> {
+    let has_any = |keys: &[&str]| keys.iter().any(|key| own.contains_key(*key));
+    let mut replaced = Vec::new();
+    for (one, other) in ALTERNATIVES {
+        if has_any(one) {
+            replaced.extend(other);
+        }
+        if has_any(other) {
+            replaced.extend(one);
+        }
+    }
+    replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sink `a`, as JSON, after the defaults were put under it.
+    fn merged(text: &str) -> String {
+        let mut root = DeTable::parse(text).unwrap().into_inner();
+        apply(&mut root);
+        let sink = root["sinks"].get_ref()["a"].clone();
+        let sink: serde_json::Value = serde::Deserialize::deserialize(toml::de::ValueDeserializer::from(sink)).unwrap();
+        sink.to_string()
+    }
+
+    #[test]
+    fn a_sinks_own_keys_win_also_within_its_tables() {
+        let text = "[defaults.webhook]\ntimeout = '1s'\nconcurrency = 3\nretry = { jitter = 0, max_elapsed = '1h' }\n\
+                    [sinks.a]\ntype = 'webhook'\ntimeout = '2s'\nretry = { jitter = 1 }";
+        let expected = r#"{"type":"webhook","timeout":"2s","retry":{"jitter":1,"max_elapsed":"1h"},"concurrency":3}"#;
+        assert_eq!(merged(text), expected);
+    }
+
+    #[test]
+    fn what_a_sink_replaces_by_an_alternative_is_not_taken() {
+        let text = "[defaults.webhook]\nbody = 'x'\nretry.schedule = ['1s']\n\
+                    [sinks.a]\ntype = 'webhook'\ntemplate = 't'\nretry.initial = '2s'";
+        assert_eq!(merged(text), r#"{"type":"webhook","template":"t","retry":{"initial":"2s"}}"#);
+    }
+
+    #[test]
+    fn what_a_sink_starts_from_is_never_its_type_or_its_wiring() {
+        let text = "[defaults.webhook]\nfrom = ['x']\ntype = 'y'\n[sinks.a]\ntype = 'webhook'\n";
+        assert_eq!(merged(text), r#"{"type":"webhook"}"#);
+        let text = "[defaults.webhook]\ntimeout = '1s'\n[sinks.a]\ntype = 'other'\n";
+        assert_eq!(merged(text), r#"{"type":"other"}"#);
+    }
+}

@@ -1,0 +1,196 @@
+//! How faults are shown: message, `file:line:column`, the source line, a caret under the exact place, help.
+//!
+//! Rendering only: what is wrong, others decide. Messages pass through [`secret::mask`], because they may quote values
+//! that came from the environment or a file.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::IsTerminal;
+use std::ops::Range;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+
+use crate::secret;
+
+/// Messages and help are wrapped at this many columns.
+const WIDTH: usize = 100;
+
+/// One fault of a pipeline file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The bytes of the file at fault; `None` when the fault has no place in it.
+    pub span: Option<Range<usize>>,
+    /// What is wrong, in one sentence without a final stop.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+/// Everything that is wrong with a pipeline file.
+///
+/// `Display` shows all of it in plain text; [`ConfigErrors::render`] offers colour.
+#[derive(Clone)]
+pub struct ConfigErrors {
+    name: String,
+    text: String,
+    faults: Vec<Fault>,
+}
+
+/// How faults are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// ASCII without colour, for pipes, log files and tests.
+    Plain,
+    /// Box drawing characters and colour, for people.
+    Colour,
+}
+
+impl Look {
+    /// Colour when standard error is a terminal and `NO_COLOR` is unset or empty (see <https://no-color.org>).
+    pub fn for_stderr() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if std::io::stderr().is_terminal() && !refused { Self::Colour } else { Self::Plain }
+    }
+}
+
+impl ConfigErrors {
+    /// Faults of the file `name` with the content `text`. They are shown in the order of the file, each once: a value
+    /// that several sinks take from the defaults is at fault in one place only.
+    pub(super) fn new(name: &str, text: &str, mut faults: Vec<Fault>) -> Self {
+        let mut seen = HashSet::new();
+        faults.retain(|fault| seen.insert((fault.span.clone(), fault.message.clone())));
+        faults.sort_by_key(|fault| fault.span.as_ref().map(|span| span.start));
+        Self { name: name.to_owned(), text: text.to_owned(), faults }
+    }
+
+    /// The faults in the order of the file. There is at least one.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// Draws all faults, with a blank line between them and a line break at the end.
+    pub fn render(&self, look: Look) -> String {
+        let theme = match look {
+            Look::Plain => GraphicalTheme::none(),
+            Look::Colour => GraphicalTheme::unicode(),
+        };
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_context_lines(0);
+        let source = NamedSource::new(&self.name, self.text.clone());
+        let shown = self.faults.iter().map(|fault| {
+            let mut text = String::new();
+            match handler.render_report(&mut text, &Diagnostic::new(fault, &source, &self.text)) {
+                Ok(()) => text.trim_end().to_owned() + "\n",
+                // Drawing is a courtesy; the message is not.
+                Err(_) => format!("{}\n", secret::mask(&fault.message)),
+            }
+        });
+        shown.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Look::Plain))
+    }
+}
+
+impl fmt::Debug for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The text may hold literal secrets.
+        f.debug_struct("ConfigErrors").field("name", &self.name).field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// One fault as miette wants it.
+#[derive(Debug)]
+struct Diagnostic<'a> {
+    message: String,
+    help: Option<String>,
+    span: Option<Range<usize>>,
+    source: &'a NamedSource<String>,
+}
+
+impl<'a> Diagnostic<'a> {
+    fn new(fault: &Fault, source: &'a NamedSource<String>, text: &str) -> Self {
+        Self {
+            message: secret::mask(&fault.message).into_owned(),
+            help: fault.help.as_deref().map(|help| secret::mask(help).into_owned()),
+            span: fault.span.as_ref().and_then(|span| first_line(text, span)),
+            source,
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Diagnostic<'_> {}
+
+impl miette::Diagnostic for Diagnostic<'_> {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.span.as_ref().map(|_| self.source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = self.span.clone()?;
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(None, span))))
+    }
+}
+
+/// The part of a span on its first line: a caret under twenty lines of template points at nothing.
+fn first_line(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
+    let spanned = text.get(span.clone())?;
+    let length = spanned.find(['\r', '\n']).unwrap_or(spanned.len());
+    Some(span.start..span.start + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(span: Option<Range<usize>>, message: &str) -> Fault {
+        Fault { span, message: message.into(), help: None }
+    }
+
+    #[test]
+    fn faults_are_shown_once_and_in_the_order_of_the_file() {
+        let faults = vec![fault(Some(4..5), "b"), fault(Some(0..1), "a"), fault(Some(4..5), "b"), fault(None, "c")];
+        let errors = ConfigErrors::new("x.toml", "a=1\nb=2\n", faults);
+        let messages: Vec<_> = errors.faults().iter().map(|fault| fault.message.as_str()).collect();
+        assert_eq!(messages, ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn a_fault_shows_its_line_and_a_caret() {
+        let errors = ConfigErrors::new("x.toml", "a = 1\nbb = 2\n", vec![fault(Some(6..8), "wrong")]);
+        insta::assert_snapshot!(errors.to_string(), @r"");
+    }
+
+    #[test]
+    fn an_empty_file_can_be_at_fault() {
+        let errors = ConfigErrors::new("x.toml", "", vec![fault(Some(0..0), "empty")]);
+        insta::assert_snapshot!(errors.to_string(), @r"");
+    }
+
+    #[test]
+    fn only_the_first_line_of_a_span_is_marked() {
+        assert_eq!(first_line("a = '''\nx\n'''", &(4..13)), Some(4..7));
+        assert_eq!(first_line("a", &(0..9)), None);
+    }
+
+    #[test]
+    fn registered_secrets_are_masked_in_messages() {
+        secret::register("hunter2-diagnostics");
+        let errors = ConfigErrors::new("x.toml", "", vec![fault(None, "`hunter2-diagnostics` is not a size")]);
+        assert!(!errors.to_string().contains("hunter2"), "{errors}");
+    }
+}

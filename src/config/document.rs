@@ -1,0 +1,150 @@
+//! Where everything stands: the tree of a pipeline file with the place of every key and value in its text.
+//!
+//! It answers one question, which bytes a [`Problem`]'s path means, and knows nothing of what values are for.
+
+use std::ops::Range;
+
+use indexmap::IndexMap;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostics::{ConfigErrors, Fault};
+use crate::problem::Problem;
+
+/// A pipeline file's text and the places in it.
+#[derive(Clone)]
+pub struct Document {
+    name: String,
+    text: String,
+    root: Node,
+}
+
+/// One value of the file.
+#[derive(Debug, Clone)]
+struct Node {
+    /// The key, or the whole value for an array's element.
+    key: Range<usize>,
+    /// The value; for a table written under a header, the header.
+    value: Range<usize>,
+    /// Where a string's first character stands, if its source text is its value.
+    verbatim: Option<usize>,
+    /// The values of a table or, by index, of an array.
+    children: IndexMap<String, Node>,
+    is_table: bool,
+}
+
+impl Document {
+    /// Notes the places of `root`, which was parsed from `text`.
+    pub(super) fn new(name: &str, text: &str, root: &DeTable<'_>) -> Self {
+        let root =
+            Node { key: 0..0, value: 0..0, verbatim: None, children: table_children(text, root), is_table: true };
+        Self { name: name.to_owned(), text: text.to_owned(), root }
+    }
+
+    /// Shows faults, and problems where they stand.
+    pub(super) fn report(&self, mut faults: Vec<Fault>, problems: Vec<Problem>) -> ConfigErrors {
+        faults.extend(problems.into_iter().map(|problem| self.fault(problem)));
+        ConfigErrors::new(&self.name, &self.text, faults)
+    }
+
+    /// The problem with its path replaced by its place.
+    pub(super) fn fault(&self, problem: Problem) -> Fault {
+        let span = self.locate(&problem.path, problem.part);
+        Fault { span: Some(span), message: problem.message, help: problem.help }
+    }
+
+    /// The bytes that a path means: a table's key, or a value; the key of its nearest parent when there is none.
+    fn locate(&self, path: &[String], part: Option<Range<usize>>) -> Range<usize> {
+        let mut node = &self.root;
+        for key in path {
+            match node.children.get(key) {
+                Some(child) => node = child,
+                None => return node.key.clone(),
+            }
+        }
+        if node.is_table {
+            return node.key.clone();
+        }
+        part.and_then(|part| self.narrow(node, part)).unwrap_or_else(|| node.value.clone())
+    }
+
+    fn narrow(&self, node: &Node, part: Range<usize>) -> Option<Range<usize>> {
+        let start = node.verbatim?;
+        let span = start + part.start..start + part.end;
+        (span.end <= node.value.end && self.text.get(span.clone()).is_some()).then_some(span)
+    }
+}
+
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text may hold literal secrets.
+        f.debug_struct("Document").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Where the first character of a string value stands in the text, provided that the text between its quotes is the
+/// value itself: no escape sequence, no line ending that TOML rewrites, nothing put in from the environment.
+pub(super) fn verbatim_start(text: &str, span: Range<usize>, value: &str) -> Option<usize> {
+    let source = text.get(span.clone())?;
+    let opening = ["'''\r\n", "'''\n", "'''", "\"\"\"\r\n", "\"\"\"\n", "\"\"\"", "'", "\""]
+        .into_iter()
+        .find(|opening| source.starts_with(opening))?;
+    let quotes = opening.trim_end();
+    let content = source.get(opening.len()..)?.strip_suffix(quotes)?;
+    (content == value).then_some(span.start + opening.len())
+}
+
+fn node(text: &str, key: Range<usize>, value: &Spanned<DeValue<'_>>) -> Node {
+    let span = value.span();
+    let (verbatim, children) = match value.get_ref() {
+        DeValue::String(string) => (verbatim_start(text, span.clone(), string), IndexMap::new()),
+        DeValue::Table(table) => (None, table_children(text, table)),
+        DeValue::Array(array) => {
+            let elements = array.iter().enumerate();
+            (None, elements.map(|(index, value)| (index.to_string(), node(text, value.span(), value))).collect())
+        }
+        _ => (None, IndexMap::new()),
+    };
+    Node { key, value: span, verbatim, children, is_table: value.get_ref().is_table() }
+}
+
+fn table_children(text: &str, table: &DeTable<'_>) -> IndexMap<String, Node> {
+    table.iter().map(|(key, value)| (key.get_ref().to_string(), node(text, key.span(), value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "name = \"x\"\n[sinks.crm]\nurl = 'http://x/{{a}}'\nheaders = { A = \"\\u0041\" }\n\
+                        from = [\"a\", \"bc\"]\nbody = '''\ntext'''\n";
+
+    fn shown(path: &[&str], part: Option<Range<usize>>) -> String {
+        let document = Document::new("x.toml", TEXT, DeTable::parse(TEXT).unwrap().get_ref());
+        let path: Vec<String> = path.iter().map(|key| key.to_string()).collect();
+        TEXT[document.locate(&path, part)].to_owned()
+    }
+
+    #[test]
+    fn a_path_means_its_value() {
+        assert_eq!(shown(&["sinks", "crm", "url"], None), "'http://x/{{a}}'");
+        assert_eq!(shown(&["sinks", "crm", "from", "1"], None), "\"bc\"");
+    }
+
+    #[test]
+    fn a_table_or_the_parent_of_a_missing_value_is_shown_by_its_key() {
+        assert_eq!(shown(&["sinks", "crm"], None), "crm");
+        assert_eq!(shown(&["sinks", "crm", "timeout"], None), "crm");
+        assert_eq!(shown(&["sinks", "crm", "retry", "max"], None), "crm");
+        assert_eq!(shown(&["sinks", "crm", "headers", "B"], None), "headers");
+        assert_eq!(shown(&["runtime"], None), "");
+    }
+
+    #[test]
+    fn a_part_is_narrowed_only_where_the_text_is_the_value() {
+        assert_eq!(shown(&["sinks", "crm", "url"], Some(9..14)), "{{a}}");
+        assert_eq!(shown(&["sinks", "crm", "body"], Some(1..3)), "ex");
+        assert_eq!(shown(&["sinks", "crm", "headers", "A"], Some(0..1)), "\"\\u0041\"");
+        assert_eq!(shown(&["sinks", "crm", "url"], Some(9..99)), "'http://x/{{a}}'");
+    }
+}

@@ -1,0 +1,176 @@
+//! The pipeline file: TOML text becomes typed config, with every fault shown where it stands.
+//!
+//! The way through: [`parse_lenient`] parses the text into a tree that knows the place of every value (`document`),
+//! puts environment variables and files in (`interpolate`), lets sinks start from `[defaults.webhook]` (`defaults`),
+//! compares each table's keys with the schema (`shape`), reads it into its struct (`read`) and applies the rules that
+//! span several keys (`check`). All faults are collected before anything is reported (`diagnostics`).
+//!
+//! This module must not compile anything (templates, expressions, URLs) nor wire the graph: `pipeline::compile` does,
+//! and hands its [`Problem`]s back to [`Loaded::report`] to have them shown with line and column.
+
+mod check;
+mod defaults;
+mod diagnostics;
+mod document;
+mod interpolate;
+mod planned;
+mod read;
+mod schema;
+mod shape;
+mod wording;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::delivery::DeliveryConfig;
+use crate::filter::FilterConfig;
+use crate::problem::Problem;
+use crate::sink;
+use crate::source::SourceConfig;
+use crate::template::TemplateConfig;
+use crate::units::Period;
+
+pub use diagnostics::{ConfigErrors, Fault, Look};
+pub use document::Document;
+pub use schema::schema;
+
+/// Where events come from, what is selected, and which webhooks they become: one file is one pipeline.
+#[derive(Debug, Clone, Default, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// The pipeline's name: letters, digits, `_` and `-`. It names consumer groups and state folders, so a new name is
+    /// a new beginning.
+    #[schemars(extend("pattern" = schema::NAME_OR_REFERENCE))]
+    pub name: String,
+    /// Where events come from, by name.
+    #[schemars(with = "BTreeMap<String, SourceConfig>")]
+    #[schemars(extend("minProperties" = 1, "propertyNames" = schema::node_name()))]
+    pub sources: IndexMap<String, SourceConfig>,
+    /// Which events go on, by name.
+    #[schemars(with = "Option<BTreeMap<String, FilterConfig>>", extend("propertyNames" = schema::node_name()))]
+    pub filters: IndexMap<String, FilterConfig>,
+    /// Bodies that sinks refer to, by name.
+    #[schemars(with = "Option<BTreeMap<String, TemplateConfig>>", extend("propertyNames" = schema::node_name()))]
+    pub templates: IndexMap<String, TemplateConfig>,
+    /// Where events go, by name.
+    #[schemars(with = "BTreeMap<String, SinkConfig>")]
+    #[schemars(extend("minProperties" = 1, "propertyNames" = schema::node_name()))]
+    pub sinks: IndexMap<String, SinkConfig>,
+    /// How the process runs.
+    #[serde(default)]
+    pub runtime: RuntimeConfig,
+}
+
+/// One sink of the pipeline file.
+#[derive(Debug, Clone)]
+pub struct SinkConfig {
+    /// Keys that every sink has.
+    pub delivery: DeliveryConfig,
+    /// Keys of its type.
+    pub kind: sink::TypeConfig,
+}
+
+/// How the process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeConfig {
+    /// Threads that sources and sinks are spread over. One feeds tens of thousands of webhooks a second.
+    #[serde(default = "default_workers")]
+    #[schemars(range(min = 1))]
+    pub workers: usize,
+    /// The longest that deliveries under way may hold up a shutdown; what has not ended by then is delivered again
+    /// after the next start.
+    #[serde(default = "default_shutdown_timeout")]
+    pub shutdown_timeout: Period,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self { workers: default_workers(), shutdown_timeout: default_shutdown_timeout() }
+    }
+}
+
+/// A pipeline file without a fault, as far as types, units and ranges go.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the file says.
+    pub pipeline: PipelineConfig,
+    document: Document,
+}
+
+impl Loaded {
+    /// Shows faults that a later stage found where they stand in the file.
+    pub fn report(&self, problems: Vec<Problem>) -> ConfigErrors {
+        self.document.report(Vec::new(), problems)
+    }
+}
+
+/// What could be read of a pipeline file, faulty or not, so that a later stage can look for more faults in one go.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The nodes that could be typed. A key at fault that a node can do without has its default here; a node that
+    /// lacks more is left out. Nothing of it may run unless `faults` is empty.
+    pub pipeline: PipelineConfig,
+    /// The names of all sources and filters in the file, those left out of `pipeline` included: `from` may name them.
+    pub declared: BTreeSet<String>,
+    /// The names of all templates in the file, those left out of `pipeline` included.
+    pub declared_templates: BTreeSet<String>,
+    /// What is wrong, in the order of discovery.
+    pub faults: Vec<Fault>,
+    /// Where everything stands.
+    pub document: Document,
+}
+
+impl Parsed {
+    /// The pipeline, or all of its faults.
+    pub fn into_loaded(self) -> Result<Loaded, ConfigErrors> {
+        if self.faults.is_empty() {
+            return Ok(Loaded { pipeline: self.pipeline, document: self.document });
+        }
+        Err(self.report(Vec::new()))
+    }
+
+    /// All faults, with those that a later stage found.
+    pub fn report(self, problems: Vec<Problem>) -> ConfigErrors {
+        self.document.report(self.faults, problems)
+    }
+}
+
+/// Reads a pipeline file, with the process's environment.
+pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    load_lenient(path)?.into_loaded()
+}
+
+/// Reads what can be read of a pipeline file, with the process's environment. Fails only when there is no text.
+pub fn load_lenient(path: &Path) -> Result<Parsed, ConfigErrors> {
+    let name = path.display().to_string();
+    let unreadable = |error: &dyn std::fmt::Display| {
+        let fault = Fault { span: None, message: format!("cannot read {name}: {error}"), help: None };
+        ConfigErrors::new(&name, "", vec![fault])
+    };
+    let bytes = std::fs::read(path).map_err(|error| unreadable(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(&error.utf8_error()))?;
+    Ok(parse_lenient(&name, &text, &|variable| std::env::var(variable).ok()))
+}
+
+/// Reads a pipeline from `text`; `name` is shown in faults, `env` looks environment variables up.
+pub fn parse(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
+    parse_lenient(name, text, env).into_loaded()
+}
+
+/// Reads what can be read of a pipeline from `text`.
+pub fn parse_lenient(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Parsed {
+    read::parse(name, text, env)
+}
+
+fn default_workers() -> usize {
+    1
+}
+
+fn default_shutdown_timeout() -> Period {
+    Period::from_secs(25)
+}

@@ -1,0 +1,441 @@
+//! From text to typed config, with every fault and not only the first.
+//!
+//! serde stops at its first error. So a table is first compared with its schema (`shape`), then deserialized; a value
+//! at which serde stops is reported, left out, and the table is deserialized again, until it succeeds or lacks a key
+//! that it must have.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::diagnostics::Fault;
+use super::document::Document;
+use super::interpolate::{self, Env};
+use super::schema::{self, STRICT, WEBHOOK_DEFAULTS};
+use super::shape::{Findings, Subject, missing_key, table_name, unknown_key};
+use super::{Parsed, PipelineConfig, RuntimeConfig, SinkConfig, check, defaults, wording};
+use crate::delivery::DeliveryConfig;
+use crate::problem::Problem;
+use crate::sink;
+use crate::source::{self, CommonConfig, SourceConfig};
+
+/// Reads what can be read of `text`.
+pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut root = root.into_inner();
+    if !errors.is_empty() {
+        // What a parser recovers after a syntax error is a guess; judging it would bury the one real fault.
+        return Parsed {
+            pipeline: PipelineConfig::default(),
+            declared: BTreeSet::new(),
+            declared_templates: BTreeSet::new(),
+            faults: syntax_faults(text, &errors),
+            document: Document::new(name, text, &DeTable::new()),
+        };
+    }
+    let interpolated = interpolate::interpolate(text, &mut root, env);
+    defaults::apply(&mut root);
+    let document = Document::new(name, text, &root);
+    let findings = Findings { faults: interpolated.faults, broken: interpolated.broken, ..Findings::default() };
+    let mut reader = Reader { text, document: &document, replaced: interpolated.replaced, findings };
+    let pipeline = reader.pipeline(&root);
+    Parsed {
+        pipeline,
+        declared: node_names(&root, "sources").chain(node_names(&root, "filters")).collect(),
+        declared_templates: node_names(&root, "templates").collect(),
+        faults: reader.findings.faults,
+        document,
+    }
+}
+
+/// One fault per line: what follows a syntax error on its line is mostly its consequence.
+fn syntax_faults(text: &str, errors: &[toml::de::Error]) -> Vec<Fault> {
+    let mut lines = HashSet::new();
+    let faults = errors.iter().filter_map(|error| {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let line = text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count();
+        lines.insert(line).then(|| Fault { span: Some(span), message: error.message().to_owned(), help: None })
+    });
+    faults.collect()
+}
+
+fn node_names<'a>(root: &'a DeTable<'_>, section: &str) -> impl Iterator<Item = String> + use<'a> {
+    let table = root.get(section).and_then(|section| section.get_ref().as_table());
+    table.into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().to_string())
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    document: &'a Document,
+    /// The places of the values that came from the environment or a file.
+    replaced: HashSet<Range<usize>>,
+    findings: Findings,
+}
+
+impl Reader<'_> {
+    fn pipeline(&mut self, root: &DeTable<'_>) -> PipelineConfig {
+        self.top_level_keys(root);
+        self.defaults(root);
+        let pipeline = PipelineConfig {
+            name: self.name(root).unwrap_or_default(),
+            sources: self.nodes(root, "sources", Self::source),
+            filters: self.nodes(root, "filters", Self::plain),
+            templates: self.nodes(root, "templates", Self::plain),
+            sinks: self.nodes(root, "sinks", Self::sink),
+            runtime: self.runtime(root).unwrap_or_default(),
+        };
+        self.names_used_twice(root);
+        self.require_a_node(root, "sources", "source");
+        self.require_a_node(root, "sinks", "sink");
+        pipeline
+    }
+
+    fn top_level_keys(&mut self, root: &DeTable<'_>) {
+        let mut known: Vec<&str> =
+            STRICT["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        known.push("defaults");
+        for key in root.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
+            self.findings.faults.push(unknown_key(&[key.get_ref()], key.span(), known.clone()));
+        }
+    }
+
+    fn name(&mut self, root: &DeTable<'_>) -> Option<String> {
+        let Some(value) = root.get("name") else {
+            let description = STRICT["properties"]["name"]["description"].as_str();
+            self.findings.faults.push(missing_key(&[], 0..0, "name", description));
+            return None;
+        };
+        let Some(name) = value.get_ref().as_str() else {
+            let message = format!("expected a string, found {}", kind_of(value.get_ref()));
+            self.findings.reject(value.span(), message, None);
+            return None;
+        };
+        if !self.findings.broken.contains(&value.span()) {
+            self.require_a_name(name, value.span());
+        }
+        Some(name.to_owned())
+    }
+
+    /// `[defaults.webhook]` by itself, so that its faults show even where every sink overrides them.
+    fn defaults(&mut self, root: &DeTable<'_>) {
+        let Some(section) = root.get("defaults").and_then(|value| self.table(value)) else {
+            return;
+        };
+        for (key, value) in section {
+            let name = key.get_ref().as_ref();
+            if name != "webhook" {
+                self.findings.faults.push(unknown_key(&["defaults", name], key.span(), vec!["webhook"]));
+            } else if let Some(table) = self.table(value) {
+                let (own, table) = split(table, |key| defaults::IS_OWN.contains(&key));
+                for (key, value) in &own {
+                    let message = format!("`{}` cannot have a default", key.get_ref());
+                    self.findings.faults.push(Fault { span: Some(key.span()), message, help: None });
+                    self.findings.broken.insert(value.span());
+                }
+                let path = vec!["defaults", "webhook"];
+                self.webhook_defaults(&Subject { path, key: key.span(), place: value.span(), table: &table });
+            }
+        }
+    }
+
+    fn webhook_defaults(&mut self, subject: &Subject<'_, '_>) {
+        self.findings.check_table(subject, &WEBHOOK_DEFAULTS);
+        // A default need not be complete: what it lacks, each sink has.
+        self.findings.incomplete.insert(subject.place.clone());
+        self.findings.incomplete.extend(subject.table.values().map(Spanned::span));
+        self.typed_parts::<DeliveryConfig, sink::TypeConfig>(subject, "webhook");
+    }
+
+    fn runtime(&mut self, root: &DeTable<'_>) -> Option<RuntimeConfig> {
+        let (key, value) = root.get_key_value("runtime")?;
+        let table = self.table(value)?;
+        let subject = Subject { path: vec!["runtime"], key: key.span(), place: value.span(), table };
+        self.findings.check_table(&subject, &STRICT["properties"]["runtime"]);
+        self.typed(&subject.place, table, None)
+    }
+
+    /// Reads the nodes of a section with `read`, leaving out those that cannot be typed.
+    fn nodes<T>(
+        &mut self,
+        root: &DeTable<'_>,
+        section: &str,
+        read: impl Fn(&mut Self, &Subject<'_, '_>) -> Option<T>,
+    ) -> IndexMap<String, T> {
+        let mut nodes = IndexMap::new();
+        let Some(table) = root.get(section).and_then(|value| self.table(value)) else {
+            return nodes;
+        };
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            self.require_a_name(name, key.span());
+            let Some(table) = self.table(value) else {
+                continue;
+            };
+            let subject = Subject { path: vec![section, name], key: key.span(), place: value.span(), table };
+            if let Some(node) = read(self, &subject) {
+                nodes.insert(name.to_owned(), node);
+            }
+        }
+        nodes
+    }
+
+    /// A node without a type: a filter or a template.
+    fn plain<T: DeserializeOwned>(&mut self, subject: &Subject<'_, '_>) -> Option<T> {
+        self.findings.check_table(subject, &section_schema(subject)["additionalProperties"]);
+        self.typed(&subject.place, subject.table, None)
+    }
+
+    fn source(&mut self, subject: &Subject<'_, '_>) -> Option<SourceConfig> {
+        let (common, kind) = self.tagged::<CommonConfig, source::TypeConfig>(subject)?;
+        let config = SourceConfig { common, kind };
+        self.add_problems(subject, check::source(&config));
+        Some(config)
+    }
+
+    fn sink(&mut self, subject: &Subject<'_, '_>) -> Option<SinkConfig> {
+        let (delivery, kind) = self.tagged::<DeliveryConfig, sink::TypeConfig>(subject)?;
+        let config = SinkConfig { delivery, kind };
+        self.add_problems(subject, check::sink(&config));
+        Some(config)
+    }
+
+    fn add_problems(&mut self, subject: &Subject<'_, '_>, problems: Vec<Problem>) {
+        let document = self.document;
+        let faults = problems.into_iter().map(|problem| document.fault(problem.under(subject.path.iter().copied())));
+        self.findings.faults.extend(faults);
+    }
+
+    /// A node whose keys belong to two structs: that of its section, and that of its type.
+    fn tagged<Common: DeserializeOwned + JsonSchema, Kind: DeserializeOwned>(
+        &mut self,
+        subject: &Subject<'_, '_>,
+    ) -> Option<(Common, Kind)> {
+        let kind = self.node_type(subject)?;
+        let schema = schema::node_type(section_schema(subject), kind)?;
+        self.findings.check_table(subject, schema);
+        self.typed_parts(subject, kind)
+    }
+
+    fn typed_parts<Common: DeserializeOwned + JsonSchema, Kind: DeserializeOwned>(
+        &mut self,
+        subject: &Subject<'_, '_>,
+        kind: &str,
+    ) -> Option<(Common, Kind)> {
+        let common_keys = schema::keys_of::<Common>();
+        let (common, mut own) = split(subject.table, |key| common_keys.iter().any(|common| common == key));
+        own.remove("type");
+        let common = self.typed(&subject.place, &common, None);
+        let own = self.typed(&subject.place, &own, Some(kind));
+        Some((common?, own?))
+    }
+
+    /// The word that `type` holds, if there is such a type.
+    fn node_type<'t>(&mut self, subject: &Subject<'t, '_>) -> Option<&'t str> {
+        let known: Vec<&str> = schema::node_types(section_schema(subject)).map(|(name, _)| name).collect();
+        let Some(value) = subject.table.get("type") else {
+            let message = format!("{} lacks the key `type`", table_name(&subject.path));
+            let help = Some(wording::suggestion("", &known));
+            self.findings.faults.push(Fault { span: Some(subject.key.clone()), message, help });
+            return None;
+        };
+        if self.findings.broken.contains(&value.span()) {
+            return None;
+        }
+        let Some(name) = value.get_ref().as_str() else {
+            let message = format!("expected a string, found {}", kind_of(value.get_ref()));
+            self.findings.reject(value.span(), message, Some(wording::suggestion("", &known)));
+            return None;
+        };
+        if !known.contains(&name) {
+            let section = subject.path.first().map_or("", |section| section.trim_end_matches('s'));
+            let message = format!("there is no {section} type `{name}`");
+            self.findings.reject(value.span(), message, Some(wording::suggestion(name, &known)));
+            return None;
+        }
+        Some(name)
+    }
+
+    /// Deserializes a table, and again without the values at fault as long as that leads on. With a `variant`, the
+    /// table is the content of that variant of an enum.
+    fn typed<T: DeserializeOwned>(
+        &mut self,
+        place: &Range<usize>,
+        table: &DeTable<'_>,
+        variant: Option<&str>,
+    ) -> Option<T> {
+        loop {
+            let sound = sound_table(table, &self.findings.broken, None);
+            let error = match deserialize::<T>(place, sound, variant) {
+                Ok(config) => return Some(config),
+                Err(error) => error,
+            };
+            let at = error.span().unwrap_or(place.clone());
+            let culprit = value_at(table, &at).filter(|value| !self.findings.broken.contains(&value.span()));
+            if !self.is_known(&error, &at, culprit, table) {
+                let (message, help) = wording::explain(&self.as_written::<T>(&error, place, table, variant));
+                self.findings.faults.push(Fault { span: Some(at), message, help });
+            }
+            self.findings.broken.insert(culprit?.span());
+        }
+    }
+
+    /// Whether serde only complains of a missing key whose absence, or whose value, was reported before.
+    fn is_known(
+        &self,
+        error: &toml::de::Error,
+        at: &Range<usize>,
+        culprit: Option<&Spanned<DeValue<'_>>>,
+        table: &DeTable<'_>,
+    ) -> bool {
+        let table = culprit.map_or(Some(table), |value| value.get_ref().as_table());
+        let lost_a_value =
+            || table.is_some_and(|table| table.values().any(|value| self.findings.broken.contains(&value.span())));
+        error.message().starts_with("missing field") && (self.findings.incomplete.contains(at) || lost_a_value())
+    }
+
+    /// The error's message. Where the value came from the environment or a file, the message quotes what stands in
+    /// the pipeline file in its place: for that, serde is shown this text instead of the value.
+    fn as_written<T: DeserializeOwned>(
+        &self,
+        error: &toml::de::Error,
+        place: &Range<usize>,
+        table: &DeTable<'_>,
+        variant: Option<&str>,
+    ) -> String {
+        let Some(at) = error.span().filter(|at| self.replaced.contains(at)) else {
+            return error.message().to_owned();
+        };
+        let written = self.text.get(at.clone()).unwrap_or_default().trim_matches(['\'', '"']);
+        let raw = sound_table(table, &self.findings.broken, Some((&at, written)));
+        match deserialize::<T>(place, raw, variant) {
+            Err(raw_error) if raw_error.span() == error.span() => raw_error.message().to_owned(),
+            _ => format!("what `{written}` stands for is not allowed here"),
+        }
+    }
+
+    /// The value as a table; anything else is a fault.
+    fn table<'t, 'i>(&mut self, value: &'t Spanned<DeValue<'i>>) -> Option<&'t DeTable<'i>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() && !self.findings.broken.contains(&value.span()) {
+            let help = value.get_ref().is_array().then(|| "write the header in single brackets".to_owned());
+            let message = format!("expected a table, found {}", kind_of(value.get_ref()));
+            self.findings.reject(value.span(), message, help);
+        }
+        table
+    }
+
+    fn require_a_name(&mut self, name: &str, place: Range<usize>) {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            let message = format!("`{name}` is not a name");
+            let help = Some("a name is made of the letters A to Z and a to z, digits, `_` and `-`".to_owned());
+            self.findings.faults.push(Fault { span: Some(place), message, help });
+        }
+    }
+
+    fn names_used_twice(&mut self, root: &DeTable<'_>) {
+        let sources: BTreeSet<String> = node_names(root, "sources").collect();
+        let filters = root.get("filters").and_then(|filters| filters.get_ref().as_table());
+        for key in filters.into_iter().flat_map(|filters| filters.keys()) {
+            if sources.contains(key.get_ref().as_ref()) {
+                let message = format!("`{}` names a source and a filter", key.get_ref());
+                let help = Some("`from` could mean either of them: rename one".to_owned());
+                self.findings.faults.push(Fault { span: Some(key.span()), message, help });
+            }
+        }
+    }
+
+    fn require_a_node(&mut self, root: &DeTable<'_>, section: &str, node: &str) {
+        let entry = root.get_key_value(section);
+        let is_empty = |value: &Spanned<DeValue<'_>>| value.get_ref().as_table().is_some_and(DeTable::is_empty);
+        if entry.is_none_or(|(_, value)| is_empty(value)) {
+            let span = entry.map_or(0..0, |(key, _)| key.span());
+            let message = format!("the pipeline has no {node}");
+            let help = Some(format!("add a table such as `[{section}.orders]`"));
+            self.findings.faults.push(Fault { span: Some(span), message, help });
+        }
+    }
+}
+
+fn section_schema(subject: &Subject<'_, '_>) -> &'static Value {
+    &STRICT["properties"][subject.path.first().copied().unwrap_or_default()]
+}
+
+fn deserialize<T: DeserializeOwned>(
+    place: &Range<usize>,
+    table: DeTable<'_>,
+    variant: Option<&str>,
+) -> Result<T, toml::de::Error> {
+    let mut value = Spanned::new(place.clone(), DeValue::Table(table));
+    if let Some(variant) = variant {
+        let key = Spanned::new(place.clone(), variant.to_owned().into());
+        value = Spanned::new(place.clone(), DeValue::Table(DeTable::from_iter([(key, value)])));
+    }
+    T::deserialize(ValueDeserializer::from(value))
+}
+
+/// The entries whose key passes, and the others.
+fn split<'i>(table: &DeTable<'i>, passes: impl Fn(&str) -> bool) -> (DeTable<'i>, DeTable<'i>) {
+    table.clone().into_iter().partition(|(key, _)| passes(key.get_ref()))
+}
+
+/// The table without the values at fault, and with the string at a place replaced by another.
+fn sound_table<'i>(
+    table: &DeTable<'i>,
+    broken: &HashSet<Range<usize>>,
+    replace: Option<(&Range<usize>, &str)>,
+) -> DeTable<'i> {
+    let sound = table.iter().filter_map(|(key, value)| Some((key.clone(), sound_value(value, broken, replace)?)));
+    sound.collect()
+}
+
+fn sound_value<'i>(
+    value: &Spanned<DeValue<'i>>,
+    broken: &HashSet<Range<usize>>,
+    replace: Option<(&Range<usize>, &str)>,
+) -> Option<Spanned<DeValue<'i>>> {
+    let place = value.span();
+    if broken.contains(&place) {
+        return None;
+    }
+    let sound = match (value.get_ref(), replace) {
+        (DeValue::String(_), Some((at, text))) if *at == place => DeValue::String(text.to_owned().into()),
+        (DeValue::Table(table), _) => DeValue::Table(sound_table(table, broken, replace)),
+        (DeValue::Array(array), _) => {
+            let mut sound = toml::de::DeArray::new();
+            array
+                .iter()
+                .filter_map(|element| sound_value(element, broken, replace))
+                .for_each(|value| sound.push(value));
+            DeValue::Array(sound)
+        }
+        (other, _) => other.clone(),
+    };
+    Some(Spanned::new(place, sound))
+}
+
+/// The innermost value of a table that stands, or whose key stands, at a place.
+fn value_at<'t, 'i>(table: &'t DeTable<'i>, at: &Range<usize>) -> Option<&'t Spanned<DeValue<'i>>> {
+    table.iter().find_map(|(key, value)| value_within(value, at).or_else(|| (key.span() == *at).then_some(value)))
+}
+
+fn value_within<'t, 'i>(value: &'t Spanned<DeValue<'i>>, at: &Range<usize>) -> Option<&'t Spanned<DeValue<'i>>> {
+    let inner = match value.get_ref() {
+        DeValue::Table(table) => value_at(table, at),
+        DeValue::Array(array) => array.iter().find_map(|element| value_within(element, at)),
+        _ => None,
+    };
+    inner.or_else(|| (value.span() == *at).then_some(value))
+}
+
+fn kind_of(value: &DeValue<'_>) -> String {
+    match value.type_str() {
+        kind @ ("array" | "integer") => format!("an {kind}"),
+        kind => format!("a {kind}"),
+    }
+}

@@ -1,0 +1,203 @@
+//! The JSON Schema of the pipeline file, generated from the config structs.
+//!
+//! There are two: the strict one, which says what a table must hold once `[defaults.webhook]` is merged in, and by
+//! which `shape` judges; and the published one ([`schema`]), which editors apply to the text as it is written: a key
+//! that the defaults may supply is not required there, and wherever a fixed set of words is allowed a `${…}` is too.
+//! Nothing is written twice: both come from the same structs and their doc comments.
+
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+use super::{PipelineConfig, SinkConfig};
+use crate::delivery::DeliveryConfig;
+use crate::sink;
+use crate::source::{self, CommonConfig, SourceConfig};
+
+/// What a string that may hold `${…}` instead of its final value looks like.
+const REFERENCE: &str = r"\$\{";
+
+/// A name, or a reference to one.
+pub(super) const NAME_OR_REFERENCE: &str = r"^[A-Za-z0-9_-]+$|\$\{";
+
+/// The strict schema of the whole file. It holds no `$ref`.
+pub(super) static STRICT: LazyLock<Value> = LazyLock::new(schema_of::<PipelineConfig>);
+
+/// The strict schema of `[defaults.webhook]`: a webhook sink of which nothing is required.
+pub(super) static WEBHOOK_DEFAULTS: LazyLock<Value> = LazyLock::new(|| {
+    let webhook = node_type(&STRICT["properties"]["sinks"], "webhook").cloned().unwrap_or_default();
+    let mut defaults = without_required(webhook);
+    if let Some(properties) = defaults["properties"].as_object_mut() {
+        properties.retain(|key, _| !super::defaults::IS_OWN.contains(&key.as_str()));
+    }
+    defaults["description"] =
+        "What every webhook sink starts from: any of its keys but `from`. A sink's own keys win, \
+                               also within its tables."
+            .into();
+    defaults
+});
+
+/// The JSON Schema (draft 2020-12) of a pipeline file, for editors: `schemas/pipeline.schema.json`.
+pub fn schema() -> Value {
+    let mut file = STRICT.clone();
+    let sinks = &mut file["properties"]["sinks"]["additionalProperties"];
+    *sinks = without_required(sinks.take());
+    if let Some(sink_types) = sinks["oneOf"].as_array_mut() {
+        sink_types.iter_mut().for_each(|sink_type| sink_type["required"] = json!(["type", "from"]));
+    }
+    file["properties"]["defaults"] = json!({
+        "type": "object",
+        "description": "What nodes start from.",
+        "properties": { "webhook": &*WEBHOOK_DEFAULTS },
+        "additionalProperties": false,
+    });
+    let mut published = Map::new();
+    published.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+    published.insert("title".into(), "bridge pipeline".into());
+    if let Value::Object(file) = allowing_references(file) {
+        published.extend(file);
+    }
+    published.into()
+}
+
+/// The types that a node of a section can have, and the strict schema of each one's table.
+pub(super) fn node_types(section: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let types = section["additionalProperties"]["oneOf"].as_array().into_iter().flatten();
+    types.filter_map(|node| Some((node["properties"]["type"]["const"].as_str()?, node)))
+}
+
+/// The strict schema of a node's table, if there is such a type in its section.
+pub(super) fn node_type<'a>(section: &'a Value, name: &str) -> Option<&'a Value> {
+    node_types(section).find(|(known, _)| *known == name).map(|(_, schema)| schema)
+}
+
+/// The keys of a struct.
+pub(super) fn keys_of<T: JsonSchema>() -> Vec<String> {
+    schema_of::<T>()["properties"].as_object().into_iter().flat_map(Map::keys).cloned().collect()
+}
+
+/// What the names of nodes look like.
+pub(super) fn node_name() -> Value {
+    json!({ "pattern": "^[A-Za-z0-9_-]+$" })
+}
+
+impl JsonSchema for SourceConfig {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Source".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        tagged::<CommonConfig, source::TypeConfig>()
+    }
+}
+
+impl JsonSchema for SinkConfig {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Sink".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        tagged::<DeliveryConfig, sink::TypeConfig>()
+    }
+}
+
+/// A table that holds `type`, the keys of that variant of `Kind`, and the keys of `Common`.
+fn tagged<Common: JsonSchema, Kind: JsonSchema>() -> Schema {
+    let (common, kinds) = (schema_of::<Common>(), schema_of::<Kind>());
+    let variants = kinds["oneOf"].as_array().into_iter().flatten();
+    let tables = variants.filter_map(|variant| {
+        let (name, own) = variant["properties"].as_object()?.iter().next()?;
+        let mut properties = Map::new();
+        properties.insert("type".into(), json!({ "const": name, "description": "Its type." }));
+        let mut required = vec![Value::from("type")];
+        for part in [own, &common] {
+            properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
+            required.extend(part["required"].as_array().cloned().unwrap_or_default());
+        }
+        Some(json!({
+            "type": "object",
+            "title": name,
+            "description": own["description"],
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        }))
+    });
+    let tables: Vec<Value> = tables.collect();
+    json_schema!({ "oneOf": tables })
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
+    let mut generator =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
+    without_null(generator.subschema_for::<T>().to_value())
+}
+
+/// TOML has no null: an optional key is left out. Formats such as `uint16` are Rust's, not JSON Schema's.
+fn without_null(schema: Value) -> Value {
+    rewrite(schema, &|mut object| {
+        // `properties` may have a key of that name; the keyword is a string.
+        if object.get("format").is_some_and(Value::is_string) {
+            object.remove("format");
+        }
+        if object.get("default").is_some_and(Value::is_null) {
+            object.remove("default");
+        }
+        if let Some(types) = object.get_mut("type")
+            && let Some([one, null]) = types.as_array().map(Vec::as_slice)
+            && null == "null"
+        {
+            *types = one.clone();
+        }
+        let Some([inner, null]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice) else {
+            return object;
+        };
+        let (Value::Object(inner), true) = (inner, null["type"] == "null") else {
+            return object;
+        };
+        // What a field says of itself goes before what its type says of itself.
+        let mut merged = inner.clone();
+        object.remove("anyOf");
+        merged.extend(object);
+        merged
+    })
+}
+
+/// The schema with nothing required, at any depth.
+fn without_required(schema: Value) -> Value {
+    rewrite(schema, &|mut object| {
+        // `properties` may have a key of that name; the keyword is an array.
+        if object.get("required").is_some_and(Value::is_array) {
+            object.remove("required");
+        }
+        object
+    })
+}
+
+/// The schema with a `${…}` allowed wherever a fixed set of words is.
+fn allowing_references(schema: Value) -> Value {
+    rewrite(schema, &|mut object| {
+        let is_set_of_words =
+            |list: &Value| list.as_array().is_some_and(|list| list.iter().all(|one| one["const"].is_string()));
+        if object.get("oneOf").is_some_and(is_set_of_words)
+            && let Some(Value::Array(mut words)) = object.remove("oneOf")
+        {
+            words.push(json!({ "type": "string", "pattern": REFERENCE, "description": "A value put in at load." }));
+            object.insert("anyOf".into(), words.into());
+        }
+        object
+    })
+}
+
+/// Applies `change` to every object of a tree, from the leaves up.
+fn rewrite(value: Value, change: &dyn Fn(Map<String, Value>) -> Map<String, Value>) -> Value {
+    match value {
+        Value::Object(object) => {
+            change(object.into_iter().map(|(key, value)| (key, rewrite(value, change))).collect()).into()
+        }
+        Value::Array(array) => array.into_iter().map(|value| rewrite(value, change)).collect(),
+        other => other,
+    }
+}

@@ -1,0 +1,158 @@
+//! The shape of a table: which keys it may and must have, and the ranges of its numbers and lists.
+//!
+//! The rules are those of the generated schema, so the schema and the code cannot disagree. Types are not looked at
+//! here: serde knows them better than a schema does.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostics::Fault;
+use super::planned;
+use crate::problem::did_you_mean;
+
+/// What is known to be wrong with a file.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// In the order of discovery.
+    pub faults: Vec<Fault>,
+    /// The places of the values at fault. They are left out of what follows.
+    pub broken: HashSet<Range<usize>>,
+    /// The places of tables that lack a key they must have.
+    pub incomplete: HashSet<Range<usize>>,
+}
+
+/// A table to look at.
+pub(super) struct Subject<'a, 'i> {
+    /// Where it stands in the file's tree.
+    pub path: Vec<&'a str>,
+    /// Where its key stands in the text.
+    pub key: Range<usize>,
+    /// Where it stands in the text.
+    pub place: Range<usize>,
+    /// The table.
+    pub table: &'a DeTable<'i>,
+}
+
+impl Findings {
+    /// Compares a table and those within it with their schema.
+    pub(super) fn check_table(&mut self, subject: &Subject<'_, '_>, schema: &Value) {
+        let properties = schema["properties"].as_object();
+        for (key, value) in subject.table {
+            let name = key.get_ref().as_ref();
+            let path: Vec<&str> = subject.path.iter().copied().chain([name]).collect();
+            match property(schema, name) {
+                Some(schema) => self.check_value(path, key.span(), value, schema),
+                None => {
+                    let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
+                    self.faults.push(unknown_key(&path, key.span(), known.collect()));
+                    self.broken.insert(value.span());
+                }
+            }
+        }
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !subject.table.contains_key(required) {
+                let description = properties.and_then(|known| known.get(required)?["description"].as_str());
+                self.faults.push(missing_key(&subject.path, subject.key.clone(), required, description));
+                self.incomplete.insert(subject.place.clone());
+            }
+        }
+    }
+
+    fn check_value(&mut self, path: Vec<&str>, key: Range<usize>, value: &Spanned<DeValue<'_>>, schema: &Value) {
+        let place = value.span();
+        match value.get_ref() {
+            DeValue::Table(table) => self.check_table(&Subject { path, key, place, table }, schema),
+            DeValue::Array(array) => {
+                if schema["minItems"].as_u64().is_some_and(|least| (array.len() as u64) < least) {
+                    self.reject(place, format!("`{}` must not be empty", last(&path)), None);
+                }
+                for element in array.iter() {
+                    self.check_value(path.clone(), element.span(), element, &schema["items"]);
+                }
+            }
+            DeValue::Integer(number) => {
+                let number = i128::from_str_radix(number.as_str(), number.radix()).ok();
+                self.check_range(&path, place, number.map(|number| number as f64), schema);
+            }
+            DeValue::Float(number) => self.check_range(&path, place, number.as_str().parse().ok(), schema),
+            DeValue::String(text) => {
+                if let Some(explanation) = planned::value(&path, text) {
+                    let message = format!("`{text}` is not yet supported as `{}`", last(&path));
+                    self.reject(place, message, Some(explanation.to_owned()));
+                }
+            }
+            DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+        }
+    }
+
+    fn check_range(&mut self, path: &[&str], place: Range<usize>, number: Option<f64>, schema: &Value) {
+        let Some(number) = number else {
+            return; // Too large for any number; serde says so.
+        };
+        let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+        // Written so that NaN is out of every range.
+        if least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most) {
+            return;
+        }
+        let range = match (least, most) {
+            (Some(least), Some(most)) => format!("from {least} to {most}"),
+            (Some(least), None) => format!("{least} or more"),
+            (None, most) => format!("{} or less", most.unwrap_or_default()),
+        };
+        self.reject(place, format!("`{}` must be {range}", last(path)), None);
+    }
+
+    /// Notes a fault of the value at `place`.
+    pub(super) fn reject(&mut self, place: Range<usize>, message: String, help: Option<String>) {
+        self.faults.push(Fault { span: Some(place.clone()), message, help });
+        self.broken.insert(place);
+    }
+}
+
+/// The fault of a key that does not exist, or not yet.
+pub(super) fn unknown_key(path: &[&str], key: Range<usize>, known: Vec<&str>) -> Fault {
+    let name = last(path);
+    if let Some(explanation) = planned::key(path) {
+        let message = format!("`{name}` is not yet supported");
+        return Fault { span: Some(key), message, help: Some(explanation.to_owned()) };
+    }
+    let help = match did_you_mean(name, known.iter().copied()) {
+        Some(similar) => format!("did you mean `{similar}`?"),
+        None if known.is_empty() => format!("{} takes no keys", table_name(&path[..path.len().saturating_sub(1)])),
+        None => format!("known keys: {}", known.join(", ")),
+    };
+    Fault { span: Some(key), message: format!("unknown key `{name}`"), help: Some(help) }
+}
+
+/// The fault of a table without a key that it must have.
+pub(super) fn missing_key(path: &[&str], key: Range<usize>, required: &str, description: Option<&str>) -> Fault {
+    let message = format!("{} lacks the key `{required}`", table_name(path));
+    let help = description
+        .and_then(|text| text.split_inclusive(". ").next())
+        .map(|text| format!("{required}: {}", text.trim()));
+    Fault { span: Some(key), message, help }
+}
+
+/// A table by its header, as it is written.
+pub(super) fn table_name(path: &[&str]) -> String {
+    if path.is_empty() { "the file".into() } else { format!("`[{}]`", path.join(".")) }
+}
+
+fn last<'a>(path: &[&'a str]) -> &'a str {
+    path.last().copied().unwrap_or_default()
+}
+
+/// The schema of a key: its own, or that of all further keys; `None` for an unknown key.
+fn property<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
+    if let Some(property) = schema["properties"].get(key) {
+        return Some(property);
+    }
+    match &schema["additionalProperties"] {
+        Value::Bool(false) => None,
+        further => Some(further),
+    }
+}

@@ -1,0 +1,178 @@
+//! One consumer on one channel, from its queue's declaration to its last acknowledgement.
+
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer, Queue};
+use tokio::time::timeout;
+
+use super::acknowledgements::Acknowledgements;
+use super::connection::Connection;
+use super::error::Fault;
+use super::settings::{Declaration, Settings};
+
+/// The longest time for connecting, from the name lookup to the consumer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time for cancelling the consumer.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running consumer. All its messages came over one channel, so one account of acknowledgements is enough.
+#[derive(Debug)]
+pub(super) struct Session {
+    connection: Connection,
+    consumer: Consumer,
+    queue: ShortString,
+    acknowledgements: Acknowledgements,
+    /// The highest delivery tag received.
+    received: u64,
+}
+
+impl Session {
+    /// Connects, declares and binds the queue as asked, and starts to consume. Returns the number of messages that
+    /// were ready in the queue, too.
+    pub(super) async fn open(settings: &Settings) -> Result<(Self, u64), Fault> {
+        let starting = async {
+            let connection = Connection::open(settings, CONNECT_TIMEOUT).await?;
+            let channel = connection.channel();
+            let queue = match &settings.declare {
+                Some(declaration) => declare(channel, &settings.queue, declaration).await,
+                None => existing_queue(channel, &settings.queue).await,
+            }?;
+            bind(channel, settings).await?;
+            let consumer = consume(channel, settings).await?;
+            let session = Self {
+                connection,
+                consumer,
+                queue: settings.queue.clone(),
+                acknowledgements: Acknowledgements::default(),
+                received: 0,
+            };
+            Ok((session, u64::from(queue.message_count())))
+        };
+        timeout(CONNECT_TIMEOUT, starting).await.unwrap_or(Err(Fault::Timeout(CONNECT_TIMEOUT)))
+    }
+
+    /// The next message. Cancel safe: lapin's consumer gives a message out only when it returns it.
+    pub(super) async fn next(&mut self) -> Result<Delivery, Fault> {
+        loop {
+            match self.consumer.next().await {
+                // What is left in the buffer of a channel that is gone can no longer be acknowledged, and the broker
+                // delivers it again: reading it now would only deliver it twice.
+                Some(Ok(delivery)) if delivery.acker.poisoned() => {}
+                Some(Ok(delivery)) => {
+                    self.received = delivery.delivery_tag;
+                    return Ok(delivery);
+                }
+                Some(Err(error)) => return Err(Fault::lost(&error)),
+                None => return Err(Fault::Cancelled),
+            }
+        }
+    }
+
+    /// A message that is here already.
+    pub(super) fn next_buffered(&mut self) -> Option<Result<Delivery, Fault>> {
+        self.next().now_or_never()
+    }
+
+    /// Acknowledges all messages up to the watermark at once, and those above it one by one. Waits until the
+    /// acknowledgements are handed to the network; AMQP has no answer to them.
+    pub(super) async fn acknowledge(&mut self, watermark: Option<u64>, above: &[u64]) -> Result<(), Fault> {
+        let channel = self.connection.channel();
+        if !channel.status().connected() {
+            return Err(Fault::Lost("acknowledgements could not be sent".into()));
+        }
+        let up_to = watermark.and_then(|tag| self.acknowledgements.up_to(tag)).map(|tag| (tag, true));
+        let single = above.iter().filter(|tag| self.acknowledgements.one(**tag)).map(|tag| (*tag, false));
+        let acks =
+            up_to.into_iter().chain(single).map(|(tag, multiple)| channel.basic_ack(tag, BasicAckOptions { multiple }));
+        try_join_all(acks).await.map(|_| ()).map_err(|error| Fault::lost(&error))
+    }
+
+    /// How many messages were received and not acknowledged: the broker will deliver them again.
+    pub(super) fn outstanding(&self) -> u64 {
+        self.acknowledgements.outstanding(self.received)
+    }
+
+    /// Asks how many messages are ready in the queue. The future owns what it needs, so that it can be kept.
+    pub(super) fn count_ready(&self) -> BoxFuture<'static, Result<u64, Fault>> {
+        let (channel, queue) = (self.connection.channel().clone(), self.queue.clone());
+        async move { existing_queue(&channel, &queue).await.map(|queue| u64::from(queue.message_count())) }.boxed()
+    }
+
+    /// Cancels the consumer, so that no more messages arrive, and closes the connection. Takes a few seconds at most.
+    pub(super) async fn close(self) {
+        let channel = self.connection.channel();
+        if channel.status().connected() {
+            let cancelled = channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+            if !matches!(timeout(CANCEL_TIMEOUT, cancelled).await, Ok(Ok(()))) {
+                tracing::debug!("the consumer could not be cancelled in order");
+            }
+        }
+        self.connection.close().await;
+    }
+}
+
+/// Says what is there, without taking anything and without declaring anything.
+pub(super) async fn probe(settings: &Settings, limit: Duration) -> Result<String, Fault> {
+    let probing = async {
+        let connection = Connection::open(settings, limit).await?;
+        let found = existing_queue(connection.channel(), &settings.queue).await;
+        connection.close().await;
+        match found {
+            Ok(queue) => Ok(format!(
+                "queue \"{}\" on {}: {} messages ready, {} consumers",
+                settings.queue,
+                settings.broker,
+                queue.message_count(),
+                queue.consumer_count()
+            )),
+            Err(Fault::QueueMissing) if settings.declare.is_some() => Ok(format!(
+                "{} answers; queue \"{}\" is not there yet and will be declared",
+                settings.broker, settings.queue
+            )),
+            Err(fault) => Err(fault),
+        }
+    };
+    timeout(limit, probing).await.unwrap_or(Err(Fault::Timeout(limit)))
+}
+
+async fn declare(channel: &Channel, queue: &ShortString, declaration: &Declaration) -> Result<Queue, Fault> {
+    let options = QueueDeclareOptions {
+        durable: declaration.durable,
+        exclusive: declaration.exclusive,
+        auto_delete: declaration.auto_delete,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare(queue.clone(), options, declaration.arguments.clone()).await;
+    declared.map_err(|error| Fault::declare(&error))
+}
+
+/// A passive declaration: it only asks, and the user needs no permission for it.
+async fn existing_queue(channel: &Channel, queue: &ShortString) -> Result<Queue, Fault> {
+    let options = QueueDeclareOptions::default().passive();
+    let found = channel.queue_declare(queue.clone(), options, FieldTable::default()).await;
+    found.map_err(|error| Fault::declare(&error))
+}
+
+async fn bind(channel: &Channel, settings: &Settings) -> Result<(), Fault> {
+    for binding in &settings.bindings {
+        let (queue, exchange, key) = (settings.queue.clone(), binding.exchange.clone(), binding.routing_key.clone());
+        let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await;
+        bound.map_err(|error| Fault::bind(binding.exchange.as_str(), &error))?;
+    }
+    Ok(())
+}
+
+async fn consume(channel: &Channel, settings: &Settings) -> Result<Consumer, Fault> {
+    let qos = channel.basic_qos(settings.prefetch, BasicQosOptions::default()).await;
+    qos.map_err(|error| Fault::operation("set the prefetch", &error))?;
+    let (queue, tag) = (settings.queue.clone(), settings.consumer_tag.clone());
+    let consumer = channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await;
+    consumer.map_err(|error| Fault::operation("consume", &error))
+}

@@ -1,0 +1,205 @@
+//! The registry: every content that is known, how far it is confirmed, and by what it is recognised. It is what the
+//! checkpoint holds.
+//!
+//! A *content* is a sequence of bytes that was written under one path: rotation moves it to another name, into a copy
+//! or into a `.gz`, and it stays the same content with the same id. This module does no I/O.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::identity::{Fingerprint, Identity, file_id};
+
+/// The version of [`Checkpoint`]'s layout.
+pub(super) const CHECKPOINT_VERSION: u32 = 1;
+
+/// A content's number in the registry. Of two contents of one path the later has the higher number.
+pub(super) type Key = u64;
+
+/// What is kept on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
+    /// When the paths were last looked at.
+    looked_at: Option<Timestamp>,
+    files: Vec<TrackedFile>,
+}
+
+/// One content.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct TrackedFile {
+    /// The first part of its events' ids; `None` until its first line is complete.
+    pub(super) id: Option<Arc<str>>,
+    /// The path it was written under.
+    pub(super) path: Arc<str>,
+    /// The same with symbolic links resolved: its rotated siblings are beside this one.
+    pub(super) real_path: Arc<str>,
+    /// The file that holds it now.
+    pub(super) identity: Identity,
+    /// The file it was first seen in.
+    pub(super) origin: Identity,
+    /// How many contents that file held before.
+    pub(super) generation: u32,
+    pub(super) fingerprint: Fingerprint,
+    /// Everything below is confirmed.
+    pub(super) offset: u64,
+    /// The largest size seen.
+    pub(super) size: u64,
+    /// Rotated away and confirmed to its end. It is remembered as long as it exists, so as not to be read again.
+    pub(super) finished: bool,
+    /// With `once`: where this run ends. `None` for contents that came later and are none of its business.
+    #[serde(skip)]
+    pub(super) once_end: Option<u64>,
+    /// Since when it has not been found anywhere.
+    #[serde(skip)]
+    pub(super) missing_since: Option<Instant>,
+}
+
+/// All known contents.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    files: BTreeMap<Key, TrackedFile>,
+    next_key: Key,
+    looked_at: Option<Timestamp>,
+}
+
+impl Registry {
+    /// The registry as the checkpoint has it; an empty one at the source's first run.
+    pub(super) fn new(checkpoint: Option<Checkpoint>) -> Self {
+        let mut registry = Self::default();
+        if let Some(checkpoint) = checkpoint {
+            registry.looked_at = checkpoint.looked_at;
+            for file in checkpoint.files {
+                registry.add(file);
+            }
+        }
+        registry
+    }
+
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { looked_at: self.looked_at, files: self.files.values().cloned().collect() }
+    }
+
+    /// True until the paths have been looked at for the first time ever.
+    pub(super) fn is_first_run(&self) -> bool {
+        self.looked_at.is_none()
+    }
+
+    /// True when a file of this age can have been there when the paths were last looked at.
+    pub(super) fn was_there(&self, born: SystemTime) -> bool {
+        let born = Timestamp::try_from(born).unwrap_or(Timestamp::MAX);
+        self.looked_at.is_none_or(|looked_at| born < looked_at)
+    }
+
+    pub(super) fn set_looked_at(&mut self, time: Timestamp) {
+        self.looked_at = Some(time);
+    }
+
+    /// Adds a content that is newer than all others.
+    pub(super) fn add(&mut self, file: TrackedFile) -> Key {
+        let key = self.next_key;
+        self.next_key += 1;
+        self.files.insert(key, file);
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        self.files.remove(&key);
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&TrackedFile> {
+        self.files.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut TrackedFile> {
+        self.files.get_mut(&key)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Key, &TrackedFile)> {
+        self.files.iter().map(|(key, file)| (*key, file))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut TrackedFile)> {
+        self.files.iter_mut().map(|(key, file)| (*key, file))
+    }
+
+    /// The number for a new content in a file: how many contents it is known to have held.
+    pub(super) fn next_generation(&self, identity: Identity) -> u32 {
+        let known = self.files.values().filter(|file| file.origin == identity);
+        known.map(|file| file.generation + 1).max().unwrap_or(0)
+    }
+
+    /// Gives a content its id, derived from its first line. Returns false when it has one already.
+    pub(super) fn name(&mut self, key: Key, first_line: &[u8]) -> bool {
+        let Some(file) = self.files.get(&key).filter(|file| file.id.is_none()) else { return false };
+        let derived = file_id(file.origin, file.generation, first_line);
+        // Without times of birth an inode that was reused can lead to an id that is taken.
+        let mut id = derived.clone();
+        let mut number = 1;
+        while self.files.values().any(|file| file.id.as_deref() == Some(&*id)) {
+            id = format!("{derived}-{number}");
+            number += 1;
+        }
+        if let Some(file) = self.files.get_mut(&key) {
+            file.id = Some(id.into());
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(inode: u64) -> TrackedFile {
+        TrackedFile {
+            id: None,
+            path: "app.log".into(),
+            real_path: "app.log".into(),
+            identity: Identity { device: 1, inode, born: None },
+            origin: Identity { device: 1, inode, born: None },
+            generation: 0,
+            fingerprint: Fingerprint::of(b"one\n"),
+            offset: 4,
+            size: 4,
+            finished: false,
+            once_end: None,
+            missing_since: None,
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_taken_gets_a_number() {
+        let mut registry = Registry::default();
+        let first = registry.add(file(7));
+        let second = registry.add(file(7));
+        assert!(registry.name(first, b"one\n") && registry.name(second, b"one\n"));
+        assert!(!registry.name(second, b"other\n"), "an id never changes");
+        let ids: Vec<_> = registry.iter().filter_map(|(_, file)| file.id.clone()).collect();
+        assert_eq!(*ids[1], *format!("{}-1", ids[0]));
+    }
+
+    #[test]
+    fn a_new_content_in_the_same_file_is_the_next_generation() {
+        let mut registry = Registry::default();
+        registry.add(file(7));
+        assert_eq!(registry.next_generation(file(7).identity), 1);
+        assert_eq!(registry.next_generation(file(8).identity), 0);
+    }
+
+    #[test]
+    fn the_checkpoint_brings_everything_back() {
+        let mut registry = Registry::default();
+        assert!(registry.is_first_run());
+        let key = registry.add(file(7));
+        registry.name(key, b"one\n");
+        registry.set_looked_at(Timestamp::now());
+        let text = serde_json::to_string(&registry.checkpoint()).unwrap();
+        let back = Registry::new(Some(serde_json::from_str(&text).unwrap()));
+        assert_eq!(back.checkpoint(), registry.checkpoint());
+        assert!(!back.is_first_run());
+    }
+}

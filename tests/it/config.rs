@@ -1,0 +1,247 @@
+//! The pipeline files of `tests/config`: the valid ones load and match the schema, the invalid ones are explained.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use serde_json::Value;
+use webhook_bridge::config;
+use webhook_bridge::delivery::responses::Action;
+use webhook_bridge::problem::Problem;
+use webhook_bridge::sink;
+use webhook_bridge::units::Period;
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new("tests/config").join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn environment(name: &str) -> Option<String> {
+    let value = match name {
+        "HOST" => "example.com",
+        "INTERVAL" => "2s",
+        "KAFKA_PASSWORD" => "kafka-password-1d2",
+        "CRM_SECRET" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "NUMBER" => "7",
+        "SECRET_WORD" => "hunter2",
+        "SPACED" => "a secret with spaces",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn load(path: &Path) -> Result<config::Loaded, config::ConfigErrors> {
+    let text = std::fs::read_to_string(path).unwrap();
+    config::parse(&path.display().to_string(), &text, &environment)
+}
+
+fn valid(name: &str) -> config::Loaded {
+    load(&Path::new("tests/config/valid").join(name)).unwrap()
+}
+
+/// Everything that is wrong with a pipeline file, as the user sees it.
+fn diagnose(path: &Path) -> String {
+    load(path).map(|_| String::new()).unwrap_or_else(|errors| errors.to_string())
+}
+
+#[test]
+fn valid_files_load_and_match_the_schema() {
+    let validator = jsonschema::validator_for(&config::schema()).unwrap();
+    for path in files("valid") {
+        assert_eq!(diagnose(&path), "", "{}", path.display());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let file: Value = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&file).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+    }
+}
+
+#[test]
+fn every_fault_of_an_invalid_file_is_explained() {
+    for path in files("invalid") {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let shown = diagnose(&path);
+        assert!(!shown.is_empty(), "{name} has no fault");
+        for secret in ["hunter2", "a secret with spaces", "kafka-password"] {
+            assert!(!shown.contains(secret), "{name} shows a secret:\n{shown}");
+        }
+        insta::with_settings!({ snapshot_path => "../config/snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(name, shown);
+        });
+    }
+}
+
+#[test]
+fn files_with_unknown_keys_or_words_do_not_match_the_schema() {
+    let validator = jsonschema::validator_for(&config::schema()).unwrap();
+    for name in ["unknown_keys", "wrong_types", "ranges", "empty_lists", "unknown_type", "bad_names", "missing_name"] {
+        let text = std::fs::read_to_string(format!("tests/config/invalid/{name}.toml")).unwrap();
+        let mut file =
+            toml::from_str::<toml::Table>(&text.replace("99999999999999999999", "-1").replace("nan", "7")).unwrap();
+        assert!(!validator.is_valid(&serde_json::to_value(&file).unwrap()), "{name}");
+        file.clear();
+    }
+}
+
+#[test]
+fn the_checked_in_schema_is_fresh() {
+    let generated = serde_json::to_string_pretty(&config::schema()).unwrap() + "\n";
+    let checked_in = std::fs::read_to_string("schemas/pipeline.schema.json").unwrap_or_default();
+    assert!(generated == checked_in, "schemas/pipeline.schema.json is out of date: run `make schemas`");
+}
+
+#[test]
+fn nodes_keep_the_order_of_the_file() {
+    let loaded = valid("everything.toml");
+    let sources: Vec<&str> = loaded.pipeline.sources.keys().map(String::as_str).collect();
+    assert_eq!(sources, ["orders", "legacy", "audit", "input"]);
+}
+
+#[test]
+fn values_are_typed_and_put_in() {
+    let loaded = valid("everything.toml");
+    let crm = &loaded.pipeline.sinks["crm"];
+    let sink::TypeConfig::Webhook(webhook) = &crm.kind;
+    assert_eq!(webhook.timeout, Period::from_secs(15));
+    assert_eq!(webhook.signing.as_ref().unwrap().secrets[1].expose(), "");
+    assert_eq!(crm.delivery.responses["404"], Action::Drop);
+    assert_eq!(loaded.pipeline.runtime.workers, 2);
+
+    let references = valid("references.toml");
+    assert_eq!(references.pipeline.name, "shop-dev");
+    let sink::TypeConfig::Webhook(webhook) = &references.pipeline.sinks["receiver"].kind;
+    assert_eq!(webhook.url, "https://example.com/from-a-file-7f3a");
+    assert_eq!(webhook.body.as_deref(), Some(r#"{"price": "${not_a_reference}"}"#));
+}
+
+#[test]
+fn sinks_start_from_the_defaults() {
+    let loaded = valid("defaults.toml");
+    let sinks = &loaded.pipeline.sinks;
+    let webhook = |name: &str| {
+        let sink::TypeConfig::Webhook(webhook) = &sinks[name].kind;
+        webhook
+    };
+    assert_eq!(webhook("as_it_is").url, "https://gateway.example.com/{{source}}");
+    assert_eq!(webhook("as_it_is").template.as_deref(), Some("one"));
+    assert_eq!(sinks["as_it_is"].delivery.retry.schedule.as_ref().unwrap().len(), 2);
+
+    let own = webhook("of_its_own");
+    assert_eq!((own.template.as_deref(), own.body.as_deref()), (None, Some("{{data}}")));
+    assert_eq!((own.headers["X-Team"].as_str(), own.headers["User-Agent"].as_str()), ("crm", "bridge"));
+    let delivery = &sinks["of_its_own"].delivery;
+    assert_eq!((&delivery.retry.schedule, delivery.retry.max_elapsed), (&None, Some(Period::from_secs(3600))));
+    let limit = delivery.rate_limit.as_ref().unwrap();
+    assert_eq!((limit.requests, limit.burst), (50, 5));
+}
+
+#[test]
+fn problems_of_a_later_stage_are_shown_where_they_stand() {
+    let loaded = valid("everything.toml");
+    let problems = vec![
+        Problem::new(["sinks", "crm", "url"], "a part").with_part(30..45).with_help("help"),
+        Problem::new(["sinks", "crm", "from", "1"], "an element"),
+        Problem::new(["filters", "paid", "unheard_of"], "a parent"),
+        Problem::new(["sources", "legacy", "uri"], "a value with a secret").with_part(0..5),
+        Problem::new(["templates", "plain", "body"], "a part of lines").with_part(2..6),
+    ];
+    insta::assert_snapshot!(loaded.report(problems));
+}
+
+#[test]
+fn what_is_sound_is_typed_beside_what_is_faulty() {
+    let text = "name = 'x'\n[sources.a]\ntype = 'stdin'\n[sources.b]\ntype = 'nope'\n[filters.c]\nfrom = ['a']\n\
+                [templates.t]\n[sinks.d]\ntype = 'webhook'\nfrom = ['c']\nurl = 'u'\ntimeout = 'x'\n";
+    let parsed = config::parse_lenient("x.toml", text, &environment);
+    assert_eq!(parsed.declared.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(parsed.declared_templates.iter().map(String::as_str).collect::<Vec<_>>(), ["t"]);
+    assert_eq!(parsed.pipeline.sources.keys().collect::<Vec<_>>(), ["a"]);
+    let sink::TypeConfig::Webhook(webhook) = &parsed.pipeline.sinks["d"].kind;
+    assert_eq!(webhook.timeout, Period::from_secs(15), "a faulty key has its default");
+    assert_eq!(parsed.faults.len(), 4);
+
+    let errors = parsed.report(vec![Problem::new(["sinks", "d", "url"], "is no URL")]);
+    assert_eq!(errors.faults().len(), 5);
+    assert!(errors.to_string().contains("x.toml:12:7"), "{errors}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let shown = config::load(Path::new("tests/config/valid/none.toml")).unwrap_err().to_string();
+    assert!(shown.contains("cannot read tests/config/valid/none.toml"), "{shown}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("latin-1.toml");
+    std::fs::write(&path, b"name = \"caf\xe9\"").unwrap();
+    let shown = config::load(&path).unwrap_err().to_string();
+    assert!(shown.contains("invalid utf-8"), "{shown}");
+}
+
+/// One change to a text, at a place given as a share of its length.
+#[derive(Debug, Clone)]
+enum Mutation {
+    Replace(f64, char),
+    Delete(f64, usize),
+    Insert(f64, &'static str),
+    SwapLines(f64, f64),
+}
+
+impl Mutation {
+    fn apply(&self, text: &str) -> String {
+        let mut chars: Vec<char> = text.chars().collect();
+        let index = |share: f64| ((chars.len() as f64 * share) as usize).min(chars.len().saturating_sub(1));
+        match *self {
+            Self::Replace(at, with) => {
+                let at = index(at);
+                chars[at] = with;
+            }
+            Self::Delete(at, length) => {
+                let at = index(at);
+                chars.drain(at..(at + length).min(chars.len()));
+            }
+            Self::Insert(at, what) => {
+                let at = index(at);
+                chars.splice(at..at, what.chars());
+            }
+            Self::SwapLines(a, b) => {
+                let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+                let line = |share: f64| ((lines.len() as f64 * share) as usize).min(lines.len() - 1);
+                let (a, b) = (line(a), line(b));
+                lines.swap(a, b);
+                return lines.concat();
+            }
+        }
+        chars.push('\n');
+        chars.into_iter().collect()
+    }
+}
+
+fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
+    const PIECES: [&str; 14] =
+        ["[", "]", "{", "}", "\"", "'", "'''", "=", "\n", "${env:", "${", ".", "\u{feff}", "[[sinks.crm.retry]]\n"];
+    let mutation = prop_oneof![
+        (0.0..1.0, any::<char>()).prop_map(|(at, with)| Mutation::Replace(at, with)),
+        (0.0..1.0, 1_usize..30).prop_map(|(at, length)| Mutation::Delete(at, length)),
+        (0.0..1.0, prop::sample::select(&PIECES[..])).prop_map(|(at, what)| Mutation::Insert(at, what)),
+        (0.0..1.0, 0.0..1.0).prop_map(|(a, b)| Mutation::SwapLines(a, b)),
+    ];
+    prop::collection::vec(mutation, 1..6)
+}
+
+proptest! {
+    #[test]
+    fn no_text_brings_the_reader_down(file in 0_usize..5, mutations in mutations(), colour in any::<bool>()) {
+        let files = files("valid");
+        let text = std::fs::read_to_string(&files[file % files.len()]).unwrap();
+        let text = mutations.iter().fold(text, |text, mutation| mutation.apply(&text));
+        if let Err(errors) = config::parse("mutated.toml", &text, &environment) {
+            let look = if colour { config::Look::Colour } else { config::Look::Plain };
+            let shown = errors.render(look);
+            for fault in errors.faults() {
+                prop_assert!(fault.span.as_ref().is_none_or(|span| text.get(span.clone()).is_some()), "{fault:?}");
+            }
+            prop_assert!(!shown.contains("Failed to read"), "{shown}");
+        }
+    }
+}
