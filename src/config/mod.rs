@@ -38,7 +38,7 @@ use crate::units::Period;
 
 pub use diagnostics::{ConfigErrors, Fault, Look};
 use document::Document;
-pub use schema::schema;
+pub use schema::{schema, schema_text};
 
 /// Where events come from, what is selected, and which webhooks they become: one file is one pipeline.
 #[derive(Debug, Clone, Default, JsonSchema)]

@@ -63,6 +63,11 @@ pub fn schema() -> Value {
     published.into()
 }
 
+/// The schema as it is printed by `bridge schema` and checked in.
+pub fn schema_text() -> String {
+    format!("{:#}\n", schema())
+}
+
 /// The types that a node of a section can have, and the strict schema of each one's table.
 pub(super) fn node_types(section: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let types = section["additionalProperties"]["oneOf"].as_array().into_iter().flatten();

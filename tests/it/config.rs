@@ -85,9 +85,8 @@ fn files_with_unknown_keys_or_words_do_not_match_the_schema() {
 
 #[test]
 fn the_checked_in_schema_is_fresh() {
-    let generated = serde_json::to_string_pretty(&config::schema()).unwrap() + "\n";
     let checked_in = std::fs::read_to_string("schemas/pipeline.schema.json").unwrap_or_default();
-    assert!(generated == checked_in, "schemas/pipeline.schema.json is out of date: run `make schemas`");
+    assert!(config::schema_text() == checked_in, "schemas/pipeline.schema.json is out of date: run `make schemas`");
 }
 
 #[test]
