@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => cli::run::run(&args),
         Command::Check(args) => cli::check::run(&args),
-        Command::Listen(args) => cli::listen::run(args),
+        Command::Dev(args) => cli::dev::run(&args),
+        Command::Listen(args) => cli::listen::run(&args),
         Command::Schema => cli::schema::run(),
         Command::Completions(args) => cli::completions::run(&args),
     };

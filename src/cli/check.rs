@@ -81,9 +81,7 @@ fn probe_all(graph: Graph) -> Result<usize, CliError> {
     unreachable
 }
 
-async fn within_limit<E: std::fmt::Display>(
-    probe: impl Future<Output = Result<String, E>>,
-) -> Result<String, String> {
+async fn within_limit<E: std::fmt::Display>(probe: impl Future<Output = Result<String, E>>) -> Result<String, String> {
     match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
         Ok(found) => found.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())),

@@ -4,7 +4,7 @@
 use serde::de::IgnoredAny;
 
 /// The text spread over lines, each level indented by two spaces; `None` when it is not JSON.
-pub fn indent(text: &str) -> Option<String> {
+pub(super) fn indent(text: &str) -> Option<String> {
     serde_json::from_str::<IgnoredAny>(text).ok()?;
     let mut indented = String::with_capacity(text.len() * 2);
     let mut depth = 0;

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode};
 use clap::{Args, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::show::{self, Summary};
+use super::{CliError, signals};
+use crate::pipeline::run::new_runtime;
 use crate::problem::Problem;
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
 use crate::secret::Secret;
@@ -94,52 +95,33 @@ pub enum Format {
     Json,
 }
 
-/// Why `bridge listen` could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// Secrets that cannot be used.
-    #[error("--secret: {}", .0.iter().map(describe).collect::<Vec<_>>().join("; "))]
-    Secrets(Vec<Problem>),
-    /// The address does not resolve, is taken, or is not one of this machine.
-    #[error("cannot listen on {addr}: {source}")]
-    Bind {
-        /// The address as it was given.
-        addr: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The system refuses to tell of signals.
-    #[error("cannot wait for SIGINT and SIGTERM: {0}")]
-    Signals(#[source] io::Error),
-    /// The output cannot be written.
-    #[error("cannot write the output: {0}")]
-    Output(#[from] io::Error),
-}
-
 /// Listens until it is stopped by a signal or has received `--count` requests.
 ///
 /// # Errors
 /// When a secret, the address or the output cannot be used.
-pub async fn run(args: ListenArgs) -> Result<(), ListenError> {
-    let (behaviour, recorded) = behaviour(&args)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ListenError::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(ListenError::Signals)?;
-    let receiver = Receiver::bind(&args.addr, behaviour)
-        .await
-        .map_err(|source| ListenError::Bind { addr: args.addr.clone(), source })?;
-    greet(&receiver)?;
+pub fn run(args: &ListenArgs) -> Result<(), CliError> {
+    let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
+    runtime.block_on(listen(args))
+}
+
+async fn listen(args: &ListenArgs) -> Result<(), CliError> {
+    let (behaviour, recorded) = behaviour(args)?;
+    let (mut terminate, mut interrupt) = signals::handlers().map_err(CliError::io("cannot handle signals"))?;
+    let cannot_listen = CliError::io(format!("cannot listen on {}", args.addr));
+    let receiver = Receiver::bind(&args.addr, behaviour).await.map_err(cannot_listen)?;
+    greet(&receiver).map_err(CliError::io("cannot print"))?;
     let stop = async {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     };
-    let summary = print_until(receiver, recorded, &args, &mut anstream::stdout(), stop).await?;
-    writeln!(anstream::stderr(), "{summary}")?;
-    Ok(())
+    let summary = print_until(receiver, recorded, args, &mut anstream::stdout(), stop).await;
+    let summary = summary.map_err(CliError::io("cannot print"))?;
+    writeln!(anstream::stderr(), "{summary}").map_err(CliError::io("cannot print"))
 }
 
-fn behaviour(args: &ListenArgs) -> Result<(Behaviour, mpsc::Receiver<ReceivedRequest>), ListenError> {
+fn behaviour(args: &ListenArgs) -> Result<(Behaviour, mpsc::Receiver<ReceivedRequest>), CliError> {
     let (mut behaviour, recorded) = Behaviour::recording(UNPRINTED);
     behaviour.status = args.status;
     behaviour.fail_first = args.fail_first;
@@ -148,7 +130,7 @@ fn behaviour(args: &ListenArgs) -> Result<(Behaviour, mpsc::Receiver<ReceivedReq
     behaviour.response_body = args.body.clone().into();
     // An empty variable is as good as none.
     if args.secrets.iter().any(|secret| !secret.expose().trim().is_empty()) {
-        behaviour.verifier = Some(Verifier::new(&args.secrets).map_err(ListenError::Secrets)?);
+        behaviour.verifier = Some(Verifier::new(&args.secrets).map_err(wrong_secrets)?);
     }
     Ok((behaviour, recorded))
 }
@@ -207,6 +189,11 @@ fn answer_status(text: &str) -> Result<StatusCode, String> {
     status
         .and_then(|status| StatusCode::from_u16(status).ok())
         .ok_or_else(|| "give a status from 200 to 599".to_owned())
+}
+
+fn wrong_secrets(problems: Vec<Problem>) -> CliError {
+    let described: Vec<_> = problems.iter().map(describe).collect();
+    CliError::Usage(format!("--secret: {}", described.join("; ")))
 }
 
 fn describe(problem: &Problem) -> String {
@@ -329,7 +316,7 @@ mod tests {
     async fn an_address_that_is_taken_is_named() {
         let (_, receiver, _) = start("").await;
         let args = parse(&format!("--addr {}", receiver.local_addr())).unwrap();
-        let error = run(args).await.unwrap_err().to_string();
+        let error = listen(&args).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot listen on {}: ", receiver.local_addr())), "{error}");
     }
 }

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod completions;
 
+pub mod dev;
 pub mod error;
 mod json_text;
 pub mod listen;
@@ -39,7 +40,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Check pipeline files and report every fault, without touching the network
     Check(check::CheckArgs),
-
+    /// Try a pipeline: run it for real, with a local receiver in the place of every sink
+    Dev(dev::DevArgs),
 
     /// Listen for webhooks and show them, to try a sink
     Listen(listen::ListenArgs),

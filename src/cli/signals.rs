@@ -26,7 +26,8 @@ pub fn act_on(shutdown: Shutdown) -> io::Result<()> {
     Ok(())
 }
 
-fn handlers() -> io::Result<(Signal, Signal)> {
+/// The streams of SIGTERM and SIGINT, in this order.
+pub(super) fn handlers() -> io::Result<(Signal, Signal)> {
     Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }
 

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 /// The log of one sink's ups and downs.
 #[derive(Debug)]
-pub struct Health {
+pub(super) struct Health {
     sink: Arc<str>,
     trouble: Option<Trouble>,
 }
@@ -26,12 +26,12 @@ const REMINDER: Duration = Duration::from_secs(60);
 
 impl Health {
     /// A sink of which nothing bad is known.
-    pub fn new(sink: Arc<str>) -> Self {
+    pub(super) fn new(sink: Arc<str>) -> Self {
         Self { sink, trouble: None }
     }
 
     /// Notes an attempt that failed and may be repeated.
-    pub fn failed(&mut self, event: &str, message: &str) {
+    pub(super) fn failed(&mut self, event: &str, message: &str) {
         let now = Instant::now();
         let Some(trouble) = &mut self.trouble else {
             warn!(sink = %self.sink, event, "attempts fail: {message}; they are repeated as `retry` says");
@@ -47,7 +47,7 @@ impl Health {
     }
 
     /// Notes an attempt that succeeded.
-    pub fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         if let Some(trouble) = self.trouble.take() {
             info!(sink = %self.sink, failed_attempts = trouble.failures, lasted = ?trouble.since.elapsed(),
                 "attempts succeed again");

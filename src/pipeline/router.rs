@@ -156,7 +156,11 @@ impl Entrance {
         self.request.needs_envelope() || self.bucket.as_ref().is_some_and(|bucket| bucket.literal().is_none())
     }
 
-    fn delivery(&self, event: &Event, context: &Context) -> Result<(crate::sink::request::Request, BucketName), String> {
+    fn delivery(
+        &self,
+        event: &Event,
+        context: &Context,
+    ) -> Result<(crate::sink::request::Request, BucketName), String> {
         let request = self.request.render(event, context).map_err(|error| error.to_string())?;
         let bucket = match &self.bucket {
             None => BucketName::default(),

@@ -54,6 +54,9 @@ pub enum RunError {
     Panicked(String),
 }
 
+/// The dead letters' file in a pipeline's state folder.
+pub const DEAD_LETTERS: &str = "dead-letters.jsonl";
+
 /// Locks a pipeline's state folder, making it when it is not there. The lock lasts as long as the returned file.
 ///
 /// # Errors
@@ -74,7 +77,7 @@ pub fn lock_state(folder: &Path) -> Result<File, RunError> {
 /// # Errors
 /// The first of what went wrong; everything that could be finished has been.
 pub fn run(graph: Graph, state_dir: &Path, shutdown: &Shutdown) -> Result<(), RunError> {
-    let path = state_dir.join("dead-letters.jsonl");
+    let path = state_dir.join(DEAD_LETTERS);
     let (dead_letters, writer) = DeadLetters::open(&path).map_err(|error| RunError::State { path, error })?;
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = graph.workers, "running");
@@ -205,10 +208,13 @@ fn split_sink(
 
 fn sink_task(worker: SinkWorker, queue: mpsc::Receiver<Box<Delivery>>) -> Task {
     let name = format!("sink `{}`", worker.name);
-    (name, Box::pin(async move {
-        worker.run(queue).await;
-        Ok(())
-    }))
+    (
+        name,
+        Box::pin(async move {
+            worker.run(queue).await;
+            Ok(())
+        }),
+    )
 }
 
 fn source_tasks(
@@ -229,13 +235,17 @@ fn source_tasks(
     };
     let source_name = name.to_string();
     let driver = connector.drive(name, bounds, sender, shutdown.clone());
-    let source_task: Task = (format!("source `{source_name}`"), Box::pin(async move {
-        driver.await.map_err(|error| RunError::Source { source_name, error })
-    }));
-    let router_task: Task = (format!("the router of source `{}`", router.source), Box::pin(async move {
-        router.run(arrivals).await;
-        Ok(())
-    }));
+    let source_task: Task = (
+        format!("source `{source_name}`"),
+        Box::pin(async move { driver.await.map_err(|error| RunError::Source { source_name, error }) }),
+    );
+    let router_task: Task = (
+        format!("the router of source `{}`", router.source),
+        Box::pin(async move {
+            router.run(arrivals).await;
+            Ok(())
+        }),
+    );
     [source_task, router_task]
 }
 

@@ -12,7 +12,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use super::webhook::WebhookConfig;
 use crate::event::Event;
 use crate::problem::{Problem, did_you_mean};
-use crate::template::{Context, Escape, NotJson, RenderFailure, Template, TemplateConfig, TemplateError, is_json, verify_json};
+use crate::template::{
+    Context, Escape, NotJson, RenderFailure, Template, TemplateConfig, TemplateError, is_json, verify_json,
+};
 
 /// What every attempt of a delivery sends.
 #[derive(Debug, Clone)]
@@ -113,7 +115,8 @@ impl RequestTemplate {
                 Err(problem) => problems.push(problem),
             }
         }
-        let body = BodyTemplate::new(config, templates, declared_templates).map_err(|problem| problems.extend(problem)).ok();
+        let body =
+            BodyTemplate::new(config, templates, declared_templates).map_err(|problem| problems.extend(problem)).ok();
         match (url, body) {
             (Some(url), Some(body)) if problems.is_empty() => Ok(Self { url, fixed_headers, headers, body }),
             _ => Err(problems),
@@ -229,7 +232,8 @@ impl BodyTemplate {
             (None, Some(body)) => (body.as_str(), crate::template::default_content_type(), vec!["body"]),
             // `body` beside `template` was refused when the file was read.
             (Some(name), _) => {
-                let unknown = || (!declared_templates.contains(name)).then(|| unknown_template(name, declared_templates));
+                let unknown =
+                    || (!declared_templates.contains(name)).then(|| unknown_template(name, declared_templates));
                 let template = templates.get(name).ok_or_else(unknown)?;
                 (template.body.as_str(), template.content_type.clone(), vec!["template"])
             }

@@ -169,6 +169,7 @@ fn source(url: &str, queue: &str, extra: Value, once: bool) -> AmqpSource {
         max_event_size: 1000,
         once,
         state_dir: PathBuf::new(),
+        base_dir: PathBuf::new(),
     };
     let mut config = json!({"uri": url, "queue": queue});
     config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
