@@ -389,21 +389,4 @@ mod tests {
             assert!(Predicate::parse(when).is_err(), "{when}");
         }
     }
-
-    /// Run by hand (`cargo test --release -- --ignored --nocapture filter`) when the library changes.
-    #[test]
-    #[ignore = "a measurement, not a test"]
-    fn the_cost_of_a_predicate() {
-        let envelope = Envelope::new(order());
-        for when in [
-            "$.data.type == 'order.paid' && $.data.total >= 100",
-            "match($.data.sku, 'A-[0-9]+.*')",
-            "$.data.items[?@.n > 1]",
-        ] {
-            let predicate = Predicate::parse(when).unwrap();
-            let start = std::time::Instant::now();
-            let held = (0..20_000).filter(|_| predicate.matches(&envelope)).count();
-            eprintln!("{:?} {when} ({held})", start.elapsed() / 20_000);
-        }
-    }
 }

@@ -2,11 +2,13 @@
 
 pub mod ack;
 pub mod backoff;
+pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod jsonpath;
+pub mod pipeline;
 pub mod problem;
 pub mod receiver;
 pub mod secret;

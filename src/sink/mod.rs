@@ -1,5 +1,6 @@
 //! Sinks: how one attempt is made, and how it is signed.
 
+pub mod request;
 pub mod signing;
 pub mod webhook;
 

@@ -4,3 +4,4 @@
 //! know what the state means; its owners bring their own types.
 
 pub mod checkpoints;
+pub mod dead_letters;

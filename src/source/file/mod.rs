@@ -1,5 +1,19 @@
 //! The file connector: lines of files that grow, through rotation and restarts.
 
+#[allow(dead_code)]
+mod content;
+#[allow(dead_code)]
+mod discovery;
+mod heads;
+mod identity;
+mod names;
+#[allow(dead_code)]
+mod registry;
+#[allow(dead_code)]
+mod rotation;
+#[allow(dead_code)]
+mod watch;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 //! A *content* is a sequence of bytes that was written under one path: rotation moves it to another name, into a copy
 //! or into a `.gz`, and it stays the same content with the same id. This module does no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -56,6 +56,13 @@ pub(super) struct TrackedFile {
     /// Since when it has not been found anywhere.
     #[serde(skip)]
     pub(super) missing_since: Option<Instant>,
+}
+
+/// A path under which contents were written; it is looked after even when no file is there now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct KnownPath {
+    pub(super) path: Arc<str>,
+    pub(super) real_path: Arc<str>,
 }
 
 /// All known contents.
@@ -116,6 +123,11 @@ impl Registry {
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut TrackedFile> {
         self.files.get_mut(&key)
+    }
+
+    pub(super) fn known_paths(&self) -> BTreeSet<KnownPath> {
+        let paths = self.files.values().map(|file| (Arc::clone(&file.path), Arc::clone(&file.real_path)));
+        paths.map(|(path, real_path)| KnownPath { path, real_path }).collect()
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Key, &TrackedFile)> {

@@ -1,0 +1,509 @@
+//! The keys of a Kafka source, the librdkafka options made of them, and all checks that need no broker.
+//!
+//! Must not connect to anything: `bridge check` runs this without a network.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::problem::{Problem, did_you_mean};
+use crate::source::SourceContext;
+use crate::units::Period;
+
+/// Reads topics of an Apache Kafka cluster as a member of a consumer group.
+///
+/// Offsets are committed by the bridge, never by librdkafka: only what has been delivered, filtered or dead-lettered
+/// is committed.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Brokers to ask first, each as `host:port`.
+    #[schemars(length(min = 1), example = ["127.0.0.1:9092"])]
+    pub brokers: Vec<String>,
+    /// Topics to read. A name that begins with `^` is a regular expression, as in librdkafka. A topic that does not
+    /// exist is waited for.
+    #[schemars(length(min = 1), example = ["orders"])]
+    pub topics: Vec<String>,
+    /// The consumer group. Default: `bridge-<pipeline>-<source>`.
+    pub group_id: Option<String>,
+    /// Where to start when the group has no offset for a partition, or when the broker no longer has the records at
+    /// that offset (which is logged as a loss).
+    #[serde(default)]
+    pub start: KafkaStart,
+    /// How long a partition that is being taken away may hold up the rebalance so that its deliveries in flight can
+    /// end. What has not ended by then is delivered again by the partition's next owner. librdkafka fetches nothing
+    /// for this source meanwhile. It must be shorter than the option `max.poll.interval.ms`, after which the broker
+    /// gives up on this member.
+    #[serde(default = "default_revoke_timeout")]
+    pub revoke_timeout: Period,
+    /// Options of librdkafka, passed through as they are, for example TLS and SASL settings.
+    ///
+    /// They go before these defaults of the bridge, most of which bound the memory that a backlog can take:
+    ///
+    /// | option | default | why |
+    /// |---|---|---|
+    /// | `client.id` | `bridge` | shown in the broker's logs and quotas |
+    /// | `partition.assignment.strategy` | `cooperative-sticky` | a rebalance takes away only what must move (not with `group.protocol = "consumer"`) |
+    /// | `queued.min.messages` | `5000` | prefetch stops at this many messages; each costs some 500 bytes beside its payload |
+    /// | `queued.max.messages.kbytes` | `4096` | prefetch stops at 4 MiB |
+    /// | `fetch.message.max.bytes` | `262144` | 256 KiB at most per partition and request, as a request goes past the two bounds above; a larger message still comes whole |
+    /// | `fetch.max.bytes` | `1048576` | 1 MiB at most per request over all partitions; raised by librdkafka to `message.max.bytes` |
+    /// | `fetch.queue.backoff.ms` | `10` | how soon fetching goes on once prefetch is below its bounds; librdkafka's 1000 would stall so short a queue |
+    /// | `topic.metadata.refresh.interval.ms` | `10000` | how soon a new topic, or one that a regular expression matches, is found |
+    /// | `ssl.ca.location`, `https.ca.location` | `probe` | OpenSSL is built in and knows no system paths of its own: look where distributions keep their certificates |
+    ///
+    /// `group.id`, `bootstrap.servers`, `auto.offset.reset` and the options of automatic commits are the bridge's own
+    /// and are refused.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"security.protocol": "SASL_SSL", "sasl.mechanisms": "SCRAM-SHA-512"}))]
+    pub options: BTreeMap<String, String>,
+}
+
+/// Where a group without an offset starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KafkaStart {
+    /// At the oldest record that the broker still has.
+    #[default]
+    Earliest,
+    /// At the records that arrive after the start.
+    Latest,
+}
+
+/// The values of `options` may be secrets, so only their names are shown.
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("topics", &self.topics)
+            .field("group_id", &self.group_id)
+            .field("start", &self.start)
+            .field("revoke_timeout", &self.revoke_timeout)
+            .field("options", &self.options.keys())
+            .finish()
+    }
+}
+
+impl KafkaConfig {
+    /// The options of the group's member.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration, as far as it can be told without a broker.
+    pub(super) fn client_config(&self, context: &SourceContext) -> Result<ClientConfig, Vec<Problem>> {
+        self.register_secrets();
+        let mut problems = self.list_problems();
+        problems.extend(self.options.iter().filter_map(|(key, value)| option_problem(key, value)));
+        problems.extend(self.oauthbearer_problem());
+        problems.extend(self.revoke_timeout_problem());
+        let config = self.assemble(context);
+        if problems.is_empty() {
+            problems.extend(self.combination_problems(&config));
+        }
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// Masks the values of options that smell of secrets wherever they may be printed.
+    fn register_secrets(&self) {
+        const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
+        for (key, value) in &self.options {
+            if SMELLS.iter().any(|smell| key.contains(smell)) {
+                crate::secret::register(value);
+            }
+        }
+    }
+
+    fn list_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.brokers.is_empty() {
+            problems.push(Problem::new(["brokers"], "is empty").with_help("write for example [\"127.0.0.1:9092\"]"));
+        }
+        if self.topics.is_empty() {
+            problems.push(Problem::new(["topics"], "is empty").with_help("write for example [\"orders\"]"));
+        }
+        for (index, broker) in self.brokers.iter().enumerate() {
+            if broker.trim().is_empty() {
+                problems.push(Problem::new(["brokers", &index.to_string()], "is an empty address"));
+            }
+        }
+        for (index, topic) in self.topics.iter().enumerate() {
+            if topic.is_empty() {
+                problems.push(Problem::new(["topics", &index.to_string()], "is an empty name"));
+            } else if self.topics[..index].contains(topic) {
+                problems.push(Problem::new(["topics", &index.to_string()], format!("`{topic}` is named twice")));
+            }
+        }
+        if self.group_id.as_deref() == Some("") {
+            problems.push(Problem::new(["group_id"], "is empty"));
+        }
+        problems
+    }
+
+    /// librdkafka would wait for ever for a token that nobody fetches.
+    fn oauthbearer_problem(&self) -> Option<Problem> {
+        let key = ["sasl.mechanisms", "sasl.mechanism"].into_iter().find(|key| self.options.contains_key(*key))?;
+        let wants_token = self.options[key].eq_ignore_ascii_case("OAUTHBEARER");
+        let problem = Problem::new(["options", key], "OAUTHBEARER tokens can be fetched by OIDC only")
+            .with_help("set \"sasl.oauthbearer.method\" = \"oidc\" and its client id, secret and token endpoint");
+        (wants_token && !self.uses_oidc()).then_some(problem)
+    }
+
+    fn revoke_timeout_problem(&self) -> Option<Problem> {
+        const DEFAULT_MAX_POLL_INTERVAL_MS: u128 = 300_000;
+        let max_poll_interval = match self.options.get("max.poll.interval.ms") {
+            Some(text) => text.parse().ok()?,
+            None => DEFAULT_MAX_POLL_INTERVAL_MS,
+        };
+        (self.revoke_timeout.0.as_millis() >= max_poll_interval).then(|| {
+            let message = format!(
+                "{} is not shorter than the option max.poll.interval.ms ({max_poll_interval} ms), after which the \
+                 broker takes this member's partitions away without waiting",
+                self.revoke_timeout
+            );
+            Problem::new(["revoke_timeout"], message)
+        })
+    }
+
+    /// The bridge's defaults, then the user's options, then what the bridge insists on.
+    fn assemble(&self, context: &SourceContext) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (key, value) in self.defaults() {
+            config.set(key, value);
+        }
+        for (key, value) in &self.options {
+            config.set(key, value);
+        }
+        let group = self.group_id.clone().unwrap_or_else(|| format!("bridge-{}-{}", context.pipeline, context.name));
+        let start = match self.start {
+            KafkaStart::Earliest => "earliest",
+            KafkaStart::Latest => "latest",
+        };
+        config.set("bootstrap.servers", self.brokers.join(","));
+        config.set("group.id", group);
+        config.set("auto.offset.reset", start);
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        // The end of a partition is news only to a run that stops there.
+        config.set("enable.partition.eof", if context.once { "true" } else { "false" });
+        config
+    }
+
+    /// See the table at [`options`](Self::options).
+    fn defaults(&self) -> Vec<(&'static str, &'static str)> {
+        let mut defaults = vec![
+            ("client.id", "bridge"),
+            ("queued.min.messages", "5000"),
+            ("queued.max.messages.kbytes", "4096"),
+            ("fetch.max.bytes", "1048576"),
+            ("fetch.queue.backoff.ms", "10"),
+            ("topic.metadata.refresh.interval.ms", "10000"),
+        ];
+        // An alias of this option given by the user would otherwise fight with our default.
+        if !self.options.contains_key("max.partition.fetch.bytes") {
+            defaults.push(("fetch.message.max.bytes", "262144"));
+        }
+        // KIP-848 groups are assigned by the broker; librdkafka refuses the option there.
+        if self.option("group.protocol") != "consumer" {
+            defaults.push(("partition.assignment.strategy", "cooperative-sticky"));
+        }
+        if self.option("security.protocol").ends_with("ssl") && !self.options.contains_key("ssl.ca.pem") {
+            defaults.push(("ssl.ca.location", "probe"));
+        }
+        if self.uses_oidc() && !self.options.contains_key("https.ca.pem") {
+            defaults.push(("https.ca.location", "probe"));
+        }
+        defaults
+    }
+
+    fn uses_oidc(&self) -> bool {
+        self.option("sasl.oauthbearer.method") == "oidc"
+    }
+
+    /// The option in lower case, or an empty text.
+    fn option(&self, key: &str) -> String {
+        self.options.get(key).map(|value| value.to_ascii_lowercase()).unwrap_or_default()
+    }
+
+    /// Lets librdkafka make a client that knows no broker: only so does it check options against each other, read the
+    /// files they name and compile the topics' regular expressions.
+    fn combination_problems(&self, config: &ClientConfig) -> Vec<Problem> {
+        // A client that signs in by OIDC asks for its token at once, broker or not.
+        if self.uses_oidc() {
+            return Vec::new();
+        }
+        let mut config = config.clone();
+        config.remove("bootstrap.servers");
+        let consumer: BaseConsumer = match config.create() {
+            Ok(consumer) => consumer,
+            Err(KafkaError::ClientCreation(message)) => return vec![Problem::new(["options"], message)],
+            Err(error) => return vec![Problem::new(["options"], error)],
+        };
+        let refused = |topic: &&(usize, &String)| consumer.subscribe(&[topic.1.as_str()]).is_err();
+        let topics: Vec<_> = self.topics.iter().enumerate().collect();
+        let problems = topics.iter().filter(refused).map(|(index, topic)| {
+            Problem::new(
+                ["topics", &index.to_string()],
+                format!("`{topic}` is not a regular expression that librdkafka knows"),
+            )
+        });
+        problems.collect()
+    }
+}
+
+/// What is wrong with one option taken by itself.
+fn option_problem(key: &str, value: &str) -> Option<Problem> {
+    if let Some(reason) = refusal(key) {
+        return Some(Problem::new(["options", key], format!("`{key}` cannot be set here: {reason}")));
+    }
+    let error = ClientConfig::new().set(key, value).create_native_config().err()?;
+    let KafkaError::ClientConfig(kind, message, ..) = error else {
+        return Some(Problem::new(["options", key], error));
+    };
+    let problem = Problem::new(["options", key], message);
+    let similar = match kind {
+        RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => did_you_mean(key, COMMON_OPTIONS),
+        _ => None,
+    };
+    Some(match similar {
+        Some(similar) => problem.with_help(format!("did you mean `{similar}`?")),
+        None => problem,
+    })
+}
+
+/// Why the bridge does not let the user set an option.
+fn refusal(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "bootstrap.servers" | "metadata.broker.list" => "use the key `brokers`",
+        "group.id" => "use the key `group_id`",
+        "auto.offset.reset" => "use the key `start`",
+        "enable.auto.commit" | "auto.commit.enable" | "auto.commit.interval.ms" | "enable.auto.offset.store" => {
+            "the bridge commits itself, and only what has been delivered, filtered or dead-lettered; see the key \
+             `commit_interval`"
+        }
+        "offset.store.method" | "offset.store.path" | "offset.store.sync.interval.ms" => {
+            "offsets are committed to the group, so that its other members can go on from them"
+        }
+        "enable.partition.eof" => "the bridge sets it when it runs with --once",
+        _ => return None,
+    })
+}
+
+/// Option names to compare a misspelt one with: librdkafka does not list its own. Those that pipelines are likely to
+/// set; one that is missing here costs a hint and nothing else.
+const COMMON_OPTIONS: [&str; 38] = [
+    "broker.address.family",
+    "check.crcs",
+    "client.dns.lookup",
+    "client.id",
+    "client.rack",
+    "debug",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.instance.id",
+    "group.protocol",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "reconnect.backoff.max.ms",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "session.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.timeout.ms",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.key.location",
+    "ssl.key.password",
+    "topic.metadata.refresh.interval.ms",
+];
+
+fn default_revoke_timeout() -> Period {
+    Period::from_secs(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::event::Format;
+
+    fn context() -> SourceContext {
+        SourceContext {
+            pipeline: "orders".into(),
+            name: "shop".into(),
+            format: Format::Json,
+            max_event_size: 1 << 20,
+            once: false,
+            state_dir: "unused".into(),
+        }
+    }
+
+    fn config(more: serde_json::Value) -> KafkaConfig {
+        let mut keys = serde_json::json!({"brokers": ["127.0.0.1:9"], "topics": ["orders"]});
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(keys).unwrap()
+    }
+
+    fn with_options(options: &[(&str, &str)]) -> KafkaConfig {
+        let options: BTreeMap<_, _> = options.iter().copied().collect();
+        config(serde_json::json!({ "options": options }))
+    }
+
+    fn problems(config: &KafkaConfig) -> Vec<Problem> {
+        config.client_config(&context()).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_bridges_own_settings_and_the_defaults_are_in_place() {
+        let client = config(serde_json::json!({})).client_config(&context()).unwrap();
+        for (key, value) in [
+            ("bootstrap.servers", "127.0.0.1:9"),
+            ("group.id", "bridge-orders-shop"),
+            ("auto.offset.reset", "earliest"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+        ] {
+            assert_eq!(client.get(key), Some(value), "{key}");
+        }
+        assert_eq!(client.get("ssl.ca.location"), None);
+    }
+
+    #[test]
+    fn options_go_before_defaults_whatever_their_alias() {
+        let chosen = with_options(&[("client.id", "mine"), ("max.partition.fetch.bytes", "77777")]);
+        let client = chosen.client_config(&context()).unwrap();
+        assert_eq!(client.get("client.id"), Some("mine"));
+        assert_eq!(client.create_native_config().unwrap().get("fetch.message.max.bytes").unwrap(), "77777");
+    }
+
+    #[test]
+    fn an_option_of_the_bridges_own_is_refused_with_the_reason() {
+        for key in [
+            "group.id",
+            "bootstrap.servers",
+            "metadata.broker.list",
+            "auto.offset.reset",
+            "enable.auto.commit",
+            "enable.auto.offset.store",
+            "auto.commit.interval.ms",
+            "enable.partition.eof",
+            "offset.store.method",
+        ] {
+            let problems = problems(&with_options(&[(key, "true")]));
+            assert_eq!(problems.len(), 1, "{key}: {problems:?}");
+            assert_eq!(problems[0].path, ["options", key]);
+            assert!(problems[0].message.contains("cannot be set here"), "{}", problems[0]);
+        }
+    }
+
+    #[test]
+    fn every_wrong_option_is_found_and_a_slip_is_recognised() {
+        let problems = problems(&with_options(&[
+            ("sasl.pasword", "x"),
+            ("session.timeout.ms", "soon"),
+            ("isolation.level", "read_uncommitted"),
+            ("security.protocol", "TLS"),
+        ]));
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path[1].as_str()).collect();
+        assert_eq!(paths, ["sasl.pasword", "security.protocol", "session.timeout.ms"]);
+        assert_eq!(problems[0].help.as_deref(), Some("did you mean `sasl.password`?"));
+    }
+
+    #[test]
+    fn every_option_a_slip_is_compared_with_exists() {
+        for key in COMMON_OPTIONS {
+            let native = ClientConfig::new().create_native_config().unwrap();
+            assert!(native.get(key).is_ok() || refusal(key).is_some() || option_problem(key, "").is_none(), "{key}");
+        }
+    }
+
+    #[test]
+    fn options_that_fight_each_other_are_found_without_a_broker() {
+        let problems = problems(&with_options(&[("session.timeout.ms", "400000")]));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message.contains("session.timeout.ms"), "{}", problems[0]);
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_is_found_without_a_broker() {
+        let missing = [("security.protocol", "ssl"), ("ssl.ca.location", "/nowhere/ca.pem")];
+        let problems = problems(&with_options(&missing));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message.contains("/nowhere/ca.pem"), "{}", problems[0]);
+    }
+
+    #[test]
+    fn tls_looks_for_the_systems_certificates() {
+        let client = with_options(&[
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanisms", "PLAIN"),
+            ("sasl.username", "u"),
+            ("sasl.password", "p"),
+        ]);
+        assert_eq!(client.client_config(&context()).unwrap().get("ssl.ca.location"), Some("probe"));
+    }
+
+    #[test]
+    fn oidc_is_built_in_and_other_tokens_are_refused() {
+        let oidc = with_options(&[
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanisms", "OAUTHBEARER"),
+            ("sasl.oauthbearer.method", "oidc"),
+            ("sasl.oauthbearer.client.id", "bridge"),
+            ("sasl.oauthbearer.client.secret", "s3cr3t-of-oidc"),
+            ("sasl.oauthbearer.token.endpoint.url", "https://127.0.0.1:9/token"),
+        ]);
+        let client = oidc.client_config(&context()).unwrap();
+        assert_eq!(client.get("https.ca.location"), Some("probe"));
+        assert_eq!(crate::secret::mask("s3cr3t-of-oidc"), crate::secret::MASK);
+        assert!(!format!("{oidc:?}").contains("s3cr3t-of-oidc"));
+        let problems = problems(&with_options(&[("sasl.mechanism", "OAUTHBEARER")]));
+        assert!(problems[0].message.contains("OIDC only"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_bad_pattern_and_a_topic_named_twice_are_found_quickly() {
+        let started = Instant::now();
+        let bad_pattern = config(serde_json::json!({"topics": ["orders", "^shop-(", "^good-.*"]}));
+        let found = problems(&bad_pattern);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].path, ["topics", "1"]);
+        let twice = problems(&config(serde_json::json!({"topics": ["orders", "orders"]})));
+        assert_eq!(twice[0].path, ["topics", "1"]);
+        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn a_revoke_timeout_beyond_the_brokers_patience_is_found() {
+        let too_long = config(serde_json::json!({"revoke_timeout": "10s", "options": {"max.poll.interval.ms": "9000",
+            "session.timeout.ms": "6000"}}));
+        assert_eq!(problems(&too_long)[0].path, ["revoke_timeout"]);
+    }
+
+    #[test]
+    fn the_new_group_protocol_is_accepted() {
+        let client = with_options(&[("group.protocol", "consumer")]).client_config(&context()).unwrap();
+        assert_eq!(client.get("partition.assignment.strategy"), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! librdkafka's consumer as a member of the group, and the calls of it that block.
+//!
+//! Must not keep account of partitions: the session does.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::assignment::TopicPartition;
+use super::group::{GroupContext, GroupEvent, Revocation, give_back, offset_list};
+use crate::source::{SourceContext, SourceError};
+
+/// How long one question for metadata or offsets may take before it is asked again.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a broker may take to answer for the first time, TLS and a slow token service included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest wait for a commit that must be over before partitions are given back or the group is left.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest wait for the group to be left.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often brokers that are away are looked for, and the ends of partitions asked for again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How often the end of a partition is asked for.
+const ASK_FOR_END: usize = 5;
+
+type GroupConsumer = StreamConsumer<GroupContext>;
+
+/// The consumer. Dropping it leaves the group in the background.
+pub(super) struct Member {
+    /// `None` only once the group is being left.
+    consumer: Option<Arc<GroupConsumer>>,
+    /// The topic that brokers are asked for when any answer will do.
+    topic: Option<String>,
+}
+
+impl Member {
+    /// Makes the client, which connects in the background.
+    pub(super) fn new(
+        config: &ClientConfig,
+        context: &SourceContext,
+        topics: &[String],
+        events: mpsc::UnboundedSender<GroupEvent>,
+    ) -> Result<Self, SourceError> {
+        let consumer =
+            config.create_with_context(GroupContext::new(context, events)).map_err(SourceError::transient)?;
+        Ok(Self { consumer: Some(Arc::new(consumer)), topic: one_by_name(topics) })
+    }
+
+    pub(super) fn consumer(&self) -> &Arc<GroupConsumer> {
+        self.consumer
+            .as_ref()
+            .expect("only `leave` takes the consumer away, and nothing is asked of a member after that")
+    }
+
+    pub(super) fn context(&self) -> &GroupContext {
+        self.consumer().context()
+    }
+
+    /// Asks for metadata until a broker answers. Gives up early when all brokers are known to be down: the driver
+    /// says why, and waits before it tries again.
+    pub(super) async fn await_brokers(&self) -> Result<(), SourceError> {
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        loop {
+            let (consumer, topic) = (self.consumer().clone(), self.topic.clone());
+            let answer = off_runtime(move || consumer.fetch_metadata(topic.as_deref(), ASK_TIMEOUT).map(drop));
+            let error = match self.poll_errors_until(answer).await? {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if let Some(reason) = self.context().outage() {
+                return Err(SourceError::transient(format!("no Kafka broker can be reached: {reason}")));
+            }
+            if Instant::now() >= deadline {
+                return Err(SourceError::transient(format!("no Kafka broker answers: {error}")));
+            }
+        }
+        self.context().broker_answered();
+        Ok(())
+    }
+
+    /// Polls while something else is awaited, for the errors that say why it does not come. There are no messages
+    /// before the subscription.
+    async fn poll_errors_until<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, SourceError> {
+        let errors = async {
+            loop {
+                self.consumer().recv().await.ok();
+            }
+        };
+        tokio::select! {
+            answer = answer => answer.map_err(SourceError::transient),
+            never = errors => never,
+        }
+    }
+
+    /// Completes a revocation.
+    pub(super) fn give_back(&self, revocation: &Revocation) -> KafkaResult<()> {
+        give_back(self.consumer().as_ref(), revocation)
+    }
+
+    /// Commits offsets and says whether the broker has confirmed them in time.
+    ///
+    /// A commit that is overtaken by its time limit may still arrive after the partition has a new owner. It moves the
+    /// group's offset back at most, never over a record that has not settled.
+    pub(super) async fn commit_and_wait(&self, offsets: &[(TopicPartition, u64)]) -> bool {
+        let list = match offset_list(offsets) {
+            Ok(list) => list,
+            Err(error) => {
+                self.context().commit_result(Some(error));
+                return false;
+            }
+        };
+        let consumer = self.consumer().clone();
+        let commit = off_runtime(move || consumer.commit(&list, CommitMode::Sync));
+        match timeout(COMMIT_TIMEOUT, commit).await {
+            Ok(Ok(result)) => {
+                let confirmed = result.is_ok();
+                self.context().commit_result(result.err());
+                confirmed
+            }
+            _ => {
+                let (pipeline, source) = self.context().names();
+                warn!(
+                    %pipeline, %source,
+                    "the broker has not confirmed the last commit within {COMMIT_TIMEOUT:?}: what it covers may be \
+                     delivered again"
+                );
+                false
+            }
+        }
+    }
+
+    /// Leaves the group.
+    pub(super) async fn leave(&mut self) {
+        let Some(left) = self.leave_in_background() else { return };
+        if timeout(LEAVE_TIMEOUT, left).await.is_err() {
+            warn!(
+                "the Kafka consumer group could not be left in order within {LEAVE_TIMEOUT:?}; its other members \
+                   get our partitions when our session times out"
+            );
+        }
+    }
+
+    /// Dropping the consumer is what closes it, and blocks until the group has been left.
+    fn leave_in_background(&mut self) -> Option<oneshot::Receiver<()>> {
+        let consumer = self.consumer.take()?;
+        consumer.context().set_leaving();
+        Some(off_runtime(move || drop(consumer)))
+    }
+
+    /// The error that ends this member for good, in librdkafka's words.
+    pub(super) fn fatal(&self, code: RDKafkaErrorCode) -> SourceError {
+        let reason = self.consumer().client().fatal_error().map_or_else(|| code.to_string(), |(_, reason)| reason);
+        SourceError::transient(format!("librdkafka has given up: {reason}"))
+    }
+
+    /// Looks for brokers that are away until one answers, and lets the context say so. librdkafka reconnects by
+    /// itself, but says nothing of its success.
+    pub(super) fn watch_for_return(&self) {
+        let (consumer, topic) = (Arc::downgrade(self.consumer()), self.topic.clone());
+        off_runtime(move || {
+            while let Some(consumer) = still_member(&consumer) {
+                if consumer.fetch_metadata(topic.as_deref(), ASK_TIMEOUT).is_ok() {
+                    return consumer.context().broker_answered();
+                }
+                drop(consumer);
+                thread::sleep(ASK_AGAIN_AFTER);
+            }
+        });
+    }
+
+    /// Asks where these partitions end now. The answers come as events. A partition whose end is not told is read
+    /// until nothing more comes.
+    pub(super) fn ask_for_ends(&self, partitions: Vec<(u32, TopicPartition)>) {
+        let consumer = Arc::downgrade(self.consumer());
+        off_runtime(move || {
+            for (number, place) in partitions {
+                ask_for_end(&consumer, number, &place);
+            }
+        });
+    }
+
+    pub(super) fn say_assigned(&self, partitions: &[TopicPartition]) {
+        let (pipeline, source) = self.context().names();
+        info!(%pipeline, %source, "assigned: {}", listed(partitions));
+    }
+
+    pub(super) fn say_revoked(&self, partitions: &[TopicPartition]) {
+        let (pipeline, source) = self.context().names();
+        info!(%pipeline, %source, "to be given back to the group: {}", listed(partitions));
+    }
+
+    pub(super) fn say_lost(&self, partitions: &[TopicPartition]) {
+        let (pipeline, source) = self.context().names();
+        warn!(
+            %pipeline, %source,
+            "the group has taken partitions away without notice: {}; what was in flight of them is delivered again by \
+             their next owner", listed(partitions)
+        );
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.leave_in_background();
+    }
+}
+
+/// Runs a call that blocks on a thread of its own. Unlike `spawn_blocking`, a call that hangs does not hold up the
+/// end of the runtime. When the result is not awaited, it is dropped on that thread.
+pub(super) fn off_runtime<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+    let (sender, receiver) = oneshot::channel();
+    thread::spawn(move || sender.send(call()).ok());
+    receiver
+}
+
+/// A topic to ask for, unless all are regular expressions, in which case all topics must be asked for.
+pub(super) fn one_by_name(topics: &[String]) -> Option<String> {
+    topics.iter().find(|topic| !topic.starts_with('^')).cloned()
+}
+
+fn still_member(consumer: &Weak<GroupConsumer>) -> Option<Arc<GroupConsumer>> {
+    consumer.upgrade().filter(|consumer| !consumer.context().is_leaving())
+}
+
+fn ask_for_end(consumer: &Weak<GroupConsumer>, number: u32, place: &TopicPartition) {
+    for _ in 0..ASK_FOR_END {
+        let Some(consumer) = still_member(consumer) else { return };
+        if let Ok((_, end)) = consumer.fetch_watermarks(&place.topic, place.partition, ASK_TIMEOUT) {
+            let end = u64::try_from(end).unwrap_or_default();
+            return consumer.context().send(GroupEvent::EndKnown { number, end });
+        }
+        drop(consumer);
+        thread::sleep(ASK_AGAIN_AFTER);
+    }
+    warn!("the broker does not tell where {place} ends: with --once it is read until nothing more comes");
+}
+
+/// A short list for the log.
+fn listed(partitions: &[TopicPartition]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = partitions.iter().take(SHOWN).map(TopicPartition::to_string).collect::<Vec<_>>().join(", ");
+    match partitions.len() {
+        0 => text.push_str("nothing"),
+        count if count > SHOWN => text.push_str(&format!(" and {} more", count - SHOWN)),
+        _ => {}
+    }
+    text
+}

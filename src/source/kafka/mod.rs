@@ -1,0 +1,87 @@
+//! The Kafka connector: a consumer group member on librdkafka.
+//!
+//! - [`config`]: the keys, librdkafka's options, and all checks that need no broker
+//! - `session`: one membership: what is read, paused, committed and given back
+//! - `member`: librdkafka's consumer and its calls that block
+//! - `group`: librdkafka's callbacks
+//! - `assignment`: the account of partitions, `health`: what to say of brokers, `record`: messages to events
+//!
+//! librdkafka reconnects by itself, so a broker that goes away ends nothing here: it is logged, and reading goes on
+//! when it is back. Only errors that librdkafka calls fatal, and brokers that are away at the start, reach the driver.
+
+mod assignment;
+pub mod config;
+mod group;
+mod health;
+mod member;
+mod probe;
+mod record;
+mod session;
+
+use rdkafka::ClientConfig;
+
+use self::session::Session;
+use super::{Input, Progress, Source, SourceContext, SourceError};
+use crate::problem::Problem;
+
+pub use self::config::{KafkaConfig, KafkaStart};
+
+/// Reads topics as a member of a consumer group. See [`KafkaConfig`].
+pub struct KafkaSource {
+    context: SourceContext,
+    config: KafkaConfig,
+    client: ClientConfig,
+    /// `None` before `connect` and after `close`.
+    session: Option<Session>,
+}
+
+impl KafkaSource {
+    /// Checks the configuration. Connects to nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong as far as it can be told without a broker: unknown or wrong librdkafka options, options
+    /// that are the bridge's own, regular expressions, certificate files that cannot be read.
+    pub fn new(context: SourceContext, config: KafkaConfig) -> Result<Self, Vec<Problem>> {
+        let client = config.client_config(&context)?;
+        Ok(Self { context, config, client, session: None })
+    }
+
+    fn session(&mut self) -> Result<&mut Session, SourceError> {
+        self.session.as_mut().ok_or_else(|| SourceError::transient("not connected to Kafka"))
+    }
+}
+
+impl Source for KafkaSource {
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        self.session = None;
+        let revoke_timeout = self.config.revoke_timeout.0;
+        self.session = Some(Session::open(&self.client, &self.context, revoke_timeout, &self.config.topics).await?);
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Input, SourceError> {
+        self.session()?.read().await
+    }
+
+    async fn read_paused(&mut self) -> Result<Input, SourceError> {
+        self.session()?.read_paused().await
+    }
+
+    async fn commit(&mut self, progress: Progress) -> Result<(), SourceError> {
+        self.session()?.commit(&progress.watermarks)
+    }
+
+    async fn release(&mut self, partitions: &[u32]) -> Result<(), SourceError> {
+        self.session()?.release(partitions).await
+    }
+
+    async fn close(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+    }
+
+    async fn probe(&mut self) -> Result<String, SourceError> {
+        probe::probe(&self.client, &self.context, &self.config.topics).await
+    }
+}

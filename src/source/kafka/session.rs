@@ -1,0 +1,376 @@
+//! One membership in the consumer group, from `connect` to `close`.
+//!
+//! The session owns librdkafka's consumer and everything that is void once it is gone. It must not decide when to
+//! read, pause or commit: the driver does, through [`KafkaSource`](super::KafkaSource).
+//!
+//! No method may block the worker's thread. What librdkafka offers as blocking calls only runs in
+//! [`off_runtime`](super::member::off_runtime).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use super::assignment::{Assignment, Reading, TopicPartition};
+use super::group::{GroupEvent, Revocation, offset_list, topic_partition_list};
+use super::member::Member;
+use super::record::RecordMaker;
+use crate::source::{Input, Record, SourceContext, SourceError};
+
+/// A full driver often has room again within this time. Pausing throws librdkafka's prefetched messages away and
+/// fetches them again later, so it is not done before.
+const PAUSE_AFTER: Duration = Duration::from_millis(500);
+/// With `--once`: a member that joins a busy group is often given nothing at first, and its share a moment later.
+const EMPTY_GRACE: Duration = Duration::from_secs(3);
+
+/// A membership and what it reads.
+pub(super) struct Session {
+    member: Member,
+    events: mpsc::UnboundedReceiver<GroupEvent>,
+    maker: RecordMaker,
+    revoke_timeout: Duration,
+    once: bool,
+    flow: Flow,
+    assignment: Assignment,
+    /// Revocations that wait for these of their partitions to be released.
+    revocations: Vec<(Vec<u32>, Revocation)>,
+    /// What `read` returns before it asks librdkafka for more.
+    inputs: VecDeque<Input>,
+    /// Records that came out of librdkafka's queue while the driver wanted none.
+    kept: VecDeque<Record>,
+    /// With `--once`: the time from which an empty assignment counts as the end; `None` before the first assignment.
+    end_if_empty: Option<Instant>,
+}
+
+/// Whether the driver wants records.
+#[derive(Debug, Clone, Copy)]
+enum Flow {
+    Reading,
+    /// It does not, and if that lasts, librdkafka is paused at this time.
+    Full {
+        pause_at: Instant,
+    },
+    Paused,
+}
+
+/// What has come out of librdkafka.
+enum Polled {
+    Event(GroupEvent),
+    Record(Record),
+    EndOfPartition(i32),
+    Failed(KafkaError),
+    Nothing,
+}
+
+impl Session {
+    /// Joins the group once a broker has answered.
+    pub(super) async fn open(
+        config: &ClientConfig,
+        context: &SourceContext,
+        revoke_timeout: Duration,
+        topics: &[String],
+    ) -> Result<Self, SourceError> {
+        let (sender, events) = mpsc::unbounded_channel();
+        let member = Member::new(config, context, topics, sender)?;
+        member.await_brokers().await?;
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        member.consumer().subscribe(&topics).map_err(SourceError::transient)?;
+        Ok(Self {
+            member,
+            events,
+            maker: RecordMaker::new(context),
+            revoke_timeout,
+            once: context.once,
+            flow: Flow::Reading,
+            assignment: Assignment::default(),
+            revocations: Vec::new(),
+            inputs: VecDeque::new(),
+            kept: VecDeque::new(),
+            end_if_empty: None,
+        })
+    }
+
+    /// The next input: an event of the group, a record, or the end.
+    pub(super) async fn read(&mut self) -> Result<Input, SourceError> {
+        self.resume()?;
+        loop {
+            self.take_waiting_events()?;
+            if let Some(input) = self.inputs.pop_front() {
+                return Ok(input);
+            }
+            if let Some(record) = self.kept.pop_front() {
+                return Ok(Input::Record(Box::new(record)));
+            }
+            if self.is_at_end() {
+                return Ok(Input::End);
+            }
+            let polled = self.poll().await;
+            if let Some(record) = self.take(polled)? {
+                return Ok(Input::Record(Box::new(record)));
+            }
+        }
+    }
+
+    /// The next event of the group. Records stay where they are.
+    pub(super) async fn read_paused(&mut self) -> Result<Input, SourceError> {
+        loop {
+            self.take_waiting_events()?;
+            if let Some(input) = self.inputs.pop_front() {
+                return Ok(input);
+            }
+            match self.flow {
+                Flow::Reading => self.flow = Flow::Full { pause_at: Instant::now() + PAUSE_AFTER },
+                Flow::Full { pause_at } => {
+                    sleep_until(pause_at).await;
+                    self.pause()?;
+                }
+                Flow::Paused => {
+                    let polled = self.poll().await;
+                    let record = self.take(polled)?;
+                    self.kept.extend(record);
+                }
+            }
+        }
+    }
+
+    /// Remembers watermarks and sends all that the broker has not confirmed. What fails is sent again by the next
+    /// commit, so this has no error of its own.
+    pub(super) fn commit(&mut self, watermarks: &[(u32, u64)]) -> Result<(), SourceError> {
+        // A partition may have been lost since the driver last read: then nothing is committed for it.
+        self.take_waiting_events()?;
+        for (number, position) in watermarks {
+            self.assignment.settle(*number, *position);
+        }
+        let offsets = self.assignment.uncommitted(None);
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let sent = offset_list(&offsets).and_then(|list| self.member.consumer().commit(&list, CommitMode::Async));
+        if let Err(error) = sent {
+            self.member.context().commit_result(Some(error));
+        }
+        Ok(())
+    }
+
+    /// Gives partitions back that have been drained, which lets the rebalance go on.
+    pub(super) async fn release(&mut self, numbers: &[u32]) -> Result<(), SourceError> {
+        self.take_waiting_events()?;
+        self.commit_and_wait(Some(numbers)).await;
+        self.assignment.remove(numbers);
+        for (waiting, _) in &mut self.revocations {
+            waiting.retain(|number| !numbers.contains(number));
+        }
+        let done = self.revocations.extract_if(.., |(waiting, _)| waiting.is_empty());
+        for (_, revocation) in done.collect::<Vec<_>>() {
+            self.member.give_back(&revocation).map_err(SourceError::transient)?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is left and leaves the group.
+    pub(super) async fn close(mut self) {
+        if let Err(error) = self.take_waiting_events() {
+            debug!("while closing: {error}");
+        }
+        self.commit_and_wait(None).await;
+        self.give_everything_back();
+        self.member.leave().await;
+    }
+
+    /// Completes the revocations that nobody will release any more: librdkafka would wait for them for ever and stay
+    /// in the group.
+    fn give_everything_back(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            if let GroupEvent::Revoked(revocation) = event {
+                self.revocations.push((Vec::new(), revocation));
+            }
+        }
+        for (_, revocation) in self.revocations.drain(..) {
+            if let Err(error) = self.member.give_back(&revocation) {
+                debug!("while giving partitions back: {error}");
+            }
+        }
+    }
+
+    /// Commits what has not been confirmed and waits for the answer. A commit that is still on its way is repeated
+    /// with it: the broker takes offsets in the order they are sent.
+    async fn commit_and_wait(&mut self, only: Option<&[u32]>) {
+        let offsets = self.assignment.uncommitted(only);
+        if !offsets.is_empty() && self.member.commit_and_wait(&offsets).await {
+            self.assignment.confirm(&offsets);
+        }
+    }
+}
+
+/// Dropped without [`close`](Session::close), as when the driver connects again: the member leaves in the background.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.give_everything_back();
+    }
+}
+
+/// What comes out of librdkafka.
+impl Session {
+    /// Waits for whatever comes first. Cancel safe: what is taken out of librdkafka is returned by the same poll.
+    async fn poll(&mut self) -> Polled {
+        let Self { member, events, assignment, maker, end_if_empty, .. } = self;
+        let consumer = member.consumer();
+        tokio::select! {
+            biased;
+            Some(event) = events.recv() => Polled::Event(event),
+            () = until(end_if_empty.filter(|_| assignment.is_empty())) => Polled::Nothing,
+            message = consumer.recv() => match message {
+                Ok(message) => accept(assignment, maker, &message).map_or(Polled::Nothing, Polled::Record),
+                Err(KafkaError::PartitionEOF(partition)) => Polled::EndOfPartition(partition),
+                Err(error) => Polled::Failed(error),
+            }
+        }
+    }
+
+    /// Acts on what has come. Returns a record for the driver, if that is what it was.
+    fn take(&mut self, polled: Polled) -> Result<Option<Record>, SourceError> {
+        match polled {
+            Polled::Record(record) if self.once => return self.take_before_end(record),
+            Polled::Record(record) => return Ok(Some(record)),
+            Polled::Event(event) => self.take_event(event)?,
+            Polled::EndOfPartition(partition) => {
+                self.assignment.end_of_partition(partition);
+                self.take_turns()?;
+            }
+            Polled::Failed(KafkaError::MessageConsumptionFatal(code)) => return Err(self.member.fatal(code)),
+            // The context has said what it is; librdkafka goes on trying.
+            Polled::Failed(_) | Polled::Nothing => {}
+        }
+        Ok(None)
+    }
+
+    /// Takes in what the callbacks have sent.
+    fn take_waiting_events(&mut self) -> Result<(), SourceError> {
+        while let Ok(event) = self.events.try_recv() {
+            self.take_event(event)?;
+        }
+        Ok(())
+    }
+
+    fn take_event(&mut self, event: GroupEvent) -> Result<(), SourceError> {
+        match event {
+            GroupEvent::Assigned(places) => self.take_assignment(places)?,
+            GroupEvent::Revoked(revocation) => self.take_revocation(revocation)?,
+            GroupEvent::Lost(places) => self.take_loss(&places),
+            GroupEvent::Committed(offsets) => self.assignment.confirm(&offsets),
+            GroupEvent::EndKnown { number, end } => {
+                self.assignment.set_end(number, end);
+                self.take_turns()?;
+            }
+            GroupEvent::BrokersAway => self.member.watch_for_return(),
+            GroupEvent::Failed(error) => return Err(SourceError::transient(error)),
+        }
+        Ok(())
+    }
+
+    fn take_assignment(&mut self, places: Vec<TopicPartition>) -> Result<(), SourceError> {
+        self.member.say_assigned(&places);
+        let numbers = self.assignment.add(places.clone());
+        if !self.once {
+            return Ok(());
+        }
+        self.end_if_empty.get_or_insert_with(|| Instant::now() + EMPTY_GRACE);
+        self.member.ask_for_ends(numbers.into_iter().zip(places).collect());
+        self.take_turns()
+    }
+
+    fn take_revocation(&mut self, revocation: Revocation) -> Result<(), SourceError> {
+        self.member.say_revoked(&revocation.partitions);
+        let partitions = self.assignment.numbers(&revocation.partitions);
+        if partitions.is_empty() {
+            return self.member.give_back(&revocation).map_err(SourceError::transient);
+        }
+        self.assignment.begin_closing(&partitions);
+        self.kept.retain(|record| !partitions.contains(&record.partition));
+        self.revocations.push((partitions.clone(), revocation));
+        self.inputs.push_back(Input::Closing { partitions, within: Some(self.revoke_timeout) });
+        Ok(())
+    }
+
+    fn take_loss(&mut self, places: &[TopicPartition]) {
+        self.member.say_lost(places);
+        let partitions = self.assignment.numbers(places);
+        self.assignment.remove(&partitions);
+        self.kept.retain(|record| !partitions.contains(&record.partition));
+        self.inputs.push_back(Input::Lost { partitions });
+    }
+}
+
+/// Pausing and resuming.
+impl Session {
+    fn pause(&mut self) -> Result<(), SourceError> {
+        // Before the call, so that no assignment slips through between the two.
+        self.member.context().set_paused(true);
+        self.flow = Flow::Paused;
+        let list = topic_partition_list(&self.assignment.readable());
+        self.member.consumer().pause(&list).map_err(SourceError::transient)
+    }
+
+    fn resume(&mut self) -> Result<(), SourceError> {
+        let was_paused = matches!(self.flow, Flow::Paused);
+        self.flow = Flow::Reading;
+        if !was_paused {
+            return Ok(());
+        }
+        self.member.context().set_paused(false);
+        let list = topic_partition_list(&self.assignment.readable());
+        self.member.consumer().resume(&list).map_err(SourceError::transient)
+    }
+}
+
+/// Reading to an end, with `--once`.
+impl Session {
+    fn take_before_end(&mut self, record: Record) -> Result<Option<Record>, SourceError> {
+        let read = self.assignment.read_to(record.partition, record.position);
+        if read.finished {
+            self.take_turns()?;
+        }
+        Ok(read.wanted.then_some(record))
+    }
+
+    /// Stops fetching what is finished, and begins with what may be read in its place.
+    fn take_turns(&mut self) -> Result<(), SourceError> {
+        let turns = self.assignment.turns();
+        let consumer = self.member.consumer();
+        if !turns.pause.is_empty() {
+            consumer.pause(&topic_partition_list(&turns.pause)).map_err(SourceError::transient)?;
+        }
+        // While everything is paused, the next `read` resumes these with the others.
+        if !turns.resume.is_empty() && !matches!(self.flow, Flow::Paused) {
+            consumer.resume(&topic_partition_list(&turns.resume)).map_err(SourceError::transient)?;
+        }
+        Ok(())
+    }
+
+    fn is_at_end(&self) -> bool {
+        let Some(end_if_empty) = self.end_if_empty else { return false };
+        self.assignment.is_finished() && (!self.assignment.is_empty() || Instant::now() >= end_if_empty)
+    }
+}
+
+/// The record of a message, unless its partition is no longer read.
+fn accept(assignment: &Assignment, maker: &RecordMaker, message: &BorrowedMessage<'_>) -> Option<Record> {
+    match assignment.reading(message.topic(), message.partition()) {
+        Reading::Wanted { number, topic } => Some(maker.record(message, &topic, number)),
+        Reading::Unwanted => None,
+    }
+}
+
+/// Waits until a time, or for ever when there is none.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
