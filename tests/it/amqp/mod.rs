@@ -2,8 +2,6 @@
 //!
 //! What the broker has requeued, holds or has forgotten is asked of the broker and not of the source.
 
-#![allow(clippy::unwrap_used)]
-
 mod broker;
 mod consuming;
 mod once;
