@@ -179,13 +179,7 @@ impl Scanner {
             .collect()
     }
 
-    fn observe_siblings(
-        &mut self,
-        family: &Family,
-        roots: &HashSet<&Path>,
-        listings: &mut Listings,
-        scan: &mut Scan,
-    ) {
+    fn observe_siblings(&mut self, family: &Family, roots: &HashSet<&Path>, listings: &mut Listings, scan: &mut Scan) {
         let mut bases = family.former.clone();
         bases.extend(family.real_path.clone());
         scan.folders.extend(Path::new(&*family.root).parent().map(Path::to_owned));
@@ -300,7 +294,10 @@ fn siblings<'a>(name: &'a str, listing: &'a BTreeSet<String>) -> impl Iterator<I
     let others = similar.map(String::as_str).filter(move |other| *other != name);
     others.filter_map(move |other| {
         // A compressed file beside its original is a copy, and perhaps not complete yet.
-        if names::is_compressed(other) && listing.contains(names::uncompressed(other)) && names::uncompressed(other) != name {
+        if names::is_compressed(other)
+            && listing.contains(names::uncompressed(other))
+            && names::uncompressed(other) != name
+        {
             return None;
         }
         match names::rotated_age(name, other) {

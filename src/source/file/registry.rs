@@ -71,6 +71,8 @@ pub(super) struct Registry {
     files: BTreeMap<Key, TrackedFile>,
     next_key: Key,
     looked_at: Option<Timestamp>,
+    /// True once this process has looked.
+    has_looked: bool,
 }
 
 impl Registry {
@@ -101,8 +103,14 @@ impl Registry {
         self.looked_at.is_none_or(|looked_at| born < looked_at)
     }
 
+    /// True once the paths have been looked at in this run.
+    pub(super) fn has_looked(&self) -> bool {
+        self.has_looked
+    }
+
     pub(super) fn set_looked_at(&mut self, time: Timestamp) {
         self.looked_at = Some(time);
+        self.has_looked = true;
     }
 
     /// Adds a content that is newer than all others.
@@ -130,12 +138,8 @@ impl Registry {
         paths.map(|(path, real_path)| KnownPath { path, real_path }).collect()
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Key, &TrackedFile)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &TrackedFile)> {
         self.files.iter().map(|(key, file)| (*key, file))
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut TrackedFile)> {
-        self.files.iter_mut().map(|(key, file)| (*key, file))
     }
 
     /// The number for a new content in a file: how many contents it is known to have held.

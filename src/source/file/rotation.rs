@@ -363,11 +363,8 @@ mod tests {
     #[test]
     fn equal_contents_of_two_generations_are_both_read() {
         // Two rotations while nobody looked, and every file begins with the same line.
-        let files = [
-            seen(1, "app.log.2", "head\n"),
-            seen(2, "app.log.1", "head\none\n"),
-            seen(3, "app.log", "head\ntwo\n"),
-        ];
+        let files =
+            [seen(1, "app.log.2", "head\n"), seen(2, "app.log.1", "head\none\n"), seen(3, "app.log", "head\ntwo\n")];
         let found = says(&[tracked(1, "head\n")], &files);
         assert_eq!(found, (strings(&["0=app.log.2"]), vec![], strings(&["app.log.1", "app.log"])));
     }
