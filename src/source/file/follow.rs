@@ -6,7 +6,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::FileStart;
@@ -30,6 +29,10 @@ impl Session {
         for (key, index) in &plan.found {
             self.follow(*key, &scan.files[*index], scan);
         }
+        // Before new contents are taken up, as those have to wait for older ones.
+        for key in &plan.missing {
+            self.miss(*key, scan);
+        }
         // Looks after the first one of a run with `once` only serve to find again what that run has to read.
         if first_look || !self.context.once {
             for index in &plan.bygone {
@@ -39,15 +42,12 @@ impl Session {
                 self.take_up(&scan.files[*index]);
             }
         }
-        for key in &plan.missing {
-            self.miss(*key, scan);
-        }
         self.look_after_rotated(&plan.missing);
         self.unsaved |= self.registry.is_first_run();
         if first_look && self.tails.is_empty() {
             tracing::info!(source = %self.context.name, "no file matches yet; waiting for one");
         }
-        self.registry.set_looked_at(Timestamp::now());
+        self.registry.set_looked_at(scan.started);
         self.places = self.tails.iter().filter_map(|(key, tail)| Some((tail.place.clone()?.path, *key))).collect();
         self.watch.set_folders(&scan.folders);
     }
