@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use glob::{MatchOptions, Pattern};
+use jiff::Timestamp;
 
 use super::heads::{self, HeadCache};
 use super::identity::{HEAD_LENGTH, Identity};
@@ -35,6 +36,8 @@ pub(super) struct Scanner {
 /// What one look has shown.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
+    /// When it began.
+    pub(super) started: Timestamp,
     /// Of each root the rotated files and then the root itself. Roots come last because a copy must never seem larger
     /// than its original only because that was measured earlier.
     pub(super) files: Vec<Observed>,
@@ -97,7 +100,7 @@ impl Scanner {
 
     /// Looks at everything. With `line_ends` the last line's end is searched in every root.
     pub(super) fn scan(&mut self, known: &BTreeSet<KnownPath>, line_ends: bool) -> Scan {
-        let mut scan = Scan::default();
+        let mut scan = Scan { started: Timestamp::now(), ..Scan::default() };
         let matched = self.matching_files(known, &mut scan);
         let families = self.families(matched, known, &mut scan);
         let roots: HashSet<&Path> = families.iter().filter_map(|family| family.real_path.as_deref()).collect();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -16,6 +16,9 @@ use super::identity::{Fingerprint, Identity, file_id};
 
 /// The version of [`Checkpoint`]'s layout.
 pub(super) const CHECKPOINT_VERSION: u32 = 1;
+
+/// File systems take their times from a clock that moves in steps, of some milliseconds at most.
+const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
 
 /// A content's number in the registry. Of two contents of one path the later has the higher number.
 pub(super) type Key = u64;
@@ -71,6 +74,8 @@ pub(super) struct Registry {
     files: BTreeMap<Key, TrackedFile>,
     next_key: Key,
     looked_at: Option<Timestamp>,
+    /// True once this process has looked.
+    has_looked: bool,
 }
 
 impl Registry {
@@ -98,11 +103,17 @@ impl Registry {
     /// True when a file of this age can have been there when the paths were last looked at.
     pub(super) fn was_there(&self, born: SystemTime) -> bool {
         let born = Timestamp::try_from(born).unwrap_or(Timestamp::MAX);
-        self.looked_at.is_none_or(|looked_at| born < looked_at)
+        self.looked_at.is_none_or(|looked_at| born < looked_at - CLOCK_STEP)
+    }
+
+    /// True once the paths have been looked at in this run.
+    pub(super) fn has_looked(&self) -> bool {
+        self.has_looked
     }
 
     pub(super) fn set_looked_at(&mut self, time: Timestamp) {
         self.looked_at = Some(time);
+        self.has_looked = true;
     }
 
     /// Adds a content that is newer than all others.
@@ -130,12 +141,8 @@ impl Registry {
         paths.map(|(path, real_path)| KnownPath { path, real_path }).collect()
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Key, &TrackedFile)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &TrackedFile)> {
         self.files.iter().map(|(key, file)| (*key, file))
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut TrackedFile)> {
-        self.files.iter_mut().map(|(key, file)| (*key, file))
     }
 
     /// The number for a new content in a file: how many contents it is known to have held.

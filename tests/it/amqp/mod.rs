@@ -26,7 +26,8 @@ fn source(url: &str, queue: &str, extra: Value, once: bool) -> AmqpSource {
         format: Format::Json,
         max_event_size: 1000,
         once,
-        state_dir: PathBuf::new(), base_dir: PathBuf::new(),
+        state_dir: PathBuf::new(),
+        base_dir: PathBuf::new(),
     };
     let mut config = json!({"uri": url, "queue": queue});
     config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
