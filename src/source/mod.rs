@@ -234,6 +234,8 @@ pub enum Connector {
     Kafka(Box<kafka::KafkaSource>),
     /// `type = "amqp"`
     Amqp(Box<amqp::AmqpSource>),
+    /// `type = "file"`
+    File(Box<file::FileSource>),
     /// `type = "stdin"`
     Stdin(stdin::StdinSource),
 }
@@ -247,7 +249,7 @@ impl Connector {
         Ok(match config.clone() {
             TypeConfig::Kafka(config) => Self::Kafka(Box::new(kafka::KafkaSource::new(context, config)?)),
             TypeConfig::Amqp(config) => Self::Amqp(Box::new(amqp::AmqpSource::new(context, config)?)),
-            TypeConfig::File(_) => return Err(Vec::new()),
+            TypeConfig::File(config) => Self::File(Box::new(file::FileSource::new(context, config)?)),
             TypeConfig::Stdin(config) => Self::Stdin(stdin::StdinSource::new(context, config)?),
         })
     }
@@ -266,6 +268,7 @@ impl Connector {
         match self {
             Self::Kafka(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
             Self::Amqp(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
+            Self::File(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
             Self::Stdin(source) => drive::drive(source, name, bounds, arrivals, shutdown).await,
         }
     }
@@ -278,6 +281,7 @@ impl Connector {
         match self {
             Self::Kafka(source) => source.probe().await,
             Self::Amqp(source) => source.probe().await,
+            Self::File(source) => source.probe().await,
             Self::Stdin(source) => source.probe().await,
         }
     }

@@ -29,6 +29,7 @@ mod tail;
 mod tests;
 mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use glob::Pattern;
@@ -47,7 +48,7 @@ use crate::store::checkpoints::{CheckpointError, CheckpointFile};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// Files to read, as paths or globs. Relative paths start at the folder that the process was started in.
+    /// Files to read, as paths or globs. Relative paths start at the pipeline file's folder.
     #[schemars(length(min = 1), example = ["/var/log/shop/*.jsonl"])]
     pub paths: Vec<String>,
     /// Where to start in a file that is there at the first start and was never seen before. Files that appear later are
@@ -88,7 +89,7 @@ impl FileSource {
     /// # Errors
     /// One problem per path that is no valid glob, or one when there is no path at all.
     pub fn new(context: SourceContext, config: FileConfig) -> Result<Self, Vec<Problem>> {
-        let patterns = patterns(&config.paths)?;
+        let patterns = patterns(&config.paths, &context.base_dir)?;
         let checkpoint = CheckpointFile::new(&context.state_dir, &context.name, CHECKPOINT_VERSION);
         Ok(Self {
             context,
@@ -158,7 +159,8 @@ impl Source for FileSource {
     }
 }
 
-fn patterns(paths: &[String]) -> Result<Vec<Pattern>, Vec<Problem>> {
+/// The globs, relative ones started at `base`.
+fn patterns(paths: &[String], base: &Path) -> Result<Vec<Pattern>, Vec<Problem>> {
     if paths.is_empty() {
         let problem = Problem::new(["paths"], "no path is given").with_help("name at least one file or glob");
         return Err(vec![problem]);
@@ -169,7 +171,7 @@ fn patterns(paths: &[String]) -> Result<Vec<Pattern>, Vec<Problem>> {
         let problem = |message: String| Problem::new(["paths".to_owned(), index.to_string()], message);
         match Pattern::new(path) {
             Ok(_) if path.is_empty() => problems.push(problem("the path is empty".into())),
-            Ok(pattern) => patterns.push(pattern),
+            Ok(pattern) => patterns.push(start_at(base, pattern)),
             Err(error) => {
                 let problem = problem(format!("`{path}` is not a glob: {}", error.msg));
                 let part = error.pos..path.len();
@@ -178,6 +180,16 @@ fn patterns(paths: &[String]) -> Result<Vec<Pattern>, Vec<Problem>> {
         }
     }
     if problems.is_empty() { Ok(patterns) } else { Err(problems) }
+}
+
+/// A relative pattern made to start at `base`, in whose own name no character is special.
+fn start_at(base: &Path, pattern: Pattern) -> Pattern {
+    if Path::new(pattern.as_str()).is_absolute() || base.as_os_str().is_empty() {
+        return pattern;
+    }
+    let base = Pattern::escape(&base.to_string_lossy());
+    // A pattern that is valid stays so behind a literal folder.
+    Pattern::new(&format!("{base}/{}", pattern.as_str())).unwrap_or(pattern)
 }
 
 fn checkpoint_error(error: CheckpointError) -> SourceError {

@@ -92,6 +92,7 @@ impl Setup {
             max_event_size: self.max_event_size,
             once: self.once,
             state_dir: self.state.path().to_owned(),
+            base_dir: std::path::PathBuf::new(),
         };
         let mut source = FileSource::new(context, FileConfig { paths: self.paths.clone(), start: self.start }).unwrap();
         source.timing = Timing {
