@@ -32,7 +32,7 @@ pub(super) fn compile(text: &str, escape: Escape) -> Result<Compiled, TemplateEr
         return Err(fault.at(text, offset));
     }
     let mut template = handlebars::Template::compile(text).map_err(|error| syntax_error(text, &error))?;
-    let mut walk = Walk { text, escape, queries: HashMap::new() };
+    let mut walk = Walk { text, escape, queries: HashMap::new(), place: (1, 1) };
     walk.template(&mut template, Scope::Envelope)?;
     if escape == Escape::Url && has_dot_segment(&shape(&template)) {
         return Err(Fault::new("a segment of the URL's path is `.` or `..`, which leads to another path").at(text, 0));
@@ -60,16 +60,24 @@ struct Walk<'a> {
     text: &'a str,
     escape: Escape,
     queries: HashMap<String, Query>,
+    /// The line and column of the element that is looked at.
+    place: (usize, usize),
 }
 
 impl Walk<'_> {
     fn template(&mut self, template: &mut handlebars::Template, scope: Scope) -> Result<(), TemplateError> {
         for (index, element) in template.elements.iter_mut().enumerate() {
             // A block pushes the place of its beginning, any other element its own: there is one for each.
-            let place = template.mapping.get(index).map_or((1, 1), |place| (place.0, place.1));
+            // Only the block that an `{{else if}}` makes has none, and is found by what comes before it.
+            self.place = template.mapping.get(index).map_or(self.place, |place| (place.0, place.1));
+            let (line, column) = self.place;
             let checked = match element {
                 TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => {
-                    self.expression(call, scope).map(|helper| self.switch_escape_off(helper, element))
+                    let finished = self.expression(call, scope);
+                    if finished.as_ref().is_ok_and(|finished| *finished) {
+                        *element = TemplateElement::HtmlExpression(call.clone());
+                    }
+                    finished.map(drop)
                 }
                 TemplateElement::HelperBlock(block) => match self.block(block, scope) {
                     Ok(inner) => {
@@ -91,43 +99,35 @@ impl Walk<'_> {
                 }
                 _ => Ok(()),
             };
-            checked.map_err(|fault| fault.at(self.text, offset_of(self.text, place.0, place.1)))?;
+            checked.map_err(|fault| fault.at(self.text, offset_of(self.text, line, column)))?;
         }
         Ok(())
     }
 
-    /// Checks an expression that inserts a value, and makes it a call of [`insert`]. Gives the helper it calls, if any.
-    fn expression(&mut self, call: &mut HelperTemplate, scope: Scope) -> Result<Option<&'static str>, Fault> {
-        let (helper, value) = match call.name.clone() {
+    /// Checks an expression that inserts a value, and makes it a call of [`insert`]. Gives whether what it inserts is
+    /// right for its place already.
+    fn expression(&mut self, call: &mut HelperTemplate, scope: Scope) -> Result<bool, Fault> {
+        let value = match call.name.clone() {
             // Handlebars looks for a helper first.
             name if is_path(&name) && call.params.is_empty() && call.hash.is_empty() && signature(&name).is_none() => {
-                (None, name)
+                name
             }
-            Parameter::Subexpression(inner) => (None, Parameter::Subexpression(inner)),
+            name @ Parameter::Subexpression(_) => name,
             name => {
                 let (params, hash) = (std::mem::take(&mut call.params), std::mem::take(&mut call.hash));
-                (signature(&name), Parameter::Subexpression(Subexpression::new(name, params, hash)))
+                Parameter::Subexpression(Subexpression::new(name, params, hash))
             }
         };
         self.parameter(&value, scope)?;
         call.name = Parameter::Name(insert::NAME.to_owned());
-        call.params = match &value {
-            Parameter::Subexpression(inner) => {
-                let name = Value::from(subexpression_name(inner));
-                vec![value, Parameter::Literal(name)]
-            }
-            _ => vec![value],
+        let Parameter::Subexpression(inner) = &value else {
+            call.params = vec![value];
+            return Ok(false);
         };
-        Ok(helper.map(|helper| helper.name))
-    }
-
-    /// What `json` and `url_encode` give is already right for its place.
-    fn switch_escape_off(&self, helper: Option<&str>, element: &mut TemplateElement) {
-        let finished =
-            matches!((helper, self.escape), (Some("json"), Escape::Json) | (Some("url_encode"), Escape::Url));
-        if let (true, TemplateElement::Expression(call)) = (finished, &*element) {
-            *element = TemplateElement::HtmlExpression(call.clone());
-        }
+        let helper = subexpression_name(inner).to_owned();
+        let finished = matches!((helper.as_str(), self.escape), ("json", Escape::Json) | ("url_encode", Escape::Url));
+        call.params = vec![value, Parameter::Literal(helper.into())];
+        Ok(finished)
     }
 
     /// Checks the beginning of a block, and gives the scope within it.

@@ -175,10 +175,11 @@ fn format_time<'rc>(call: &Helper<'rc>, time: Timestamp, index: usize) -> Found<
             .ok_or_else(|| wrong_value(call, name, "the name of a time zone as `tz`"))?,
     };
     let Some(format) = call.param(index) else {
-        // Jiff writes the zone of UTC as `Z`, its formats write it as an offset.
-        let utc = zone == TimeZone::UTC;
-        let text = if utc { Some(time.to_string()) } else { strftime(time, "%Y-%m-%dT%H:%M:%S%.f%:z", zone) };
-        return Ok(derived(text.unwrap_or_default()));
+        let text = match zone == TimeZone::UTC {
+            true => time.to_string(),
+            false => time.display_with_offset(zone.to_offset(time)).to_string(),
+        };
+        return Ok(derived(text));
     };
     let formatted = format.value().as_str().and_then(|format| strftime(time, format, zone));
     Ok(derived(formatted.ok_or_else(|| wrong_value(call, format, "a strftime format"))?))

@@ -11,6 +11,8 @@
 //! - `default`, which gives the first of its values that is neither missing nor null,
 //! - `eq ne gt gte lt lte and or not len`, which are Handlebars' own.
 //!
+//! A named member of an array, as `name` in `{{#if data.items.name}}`, is a failure everywhere: that is no question.
+//!
 //! **Checked at load:** syntax, the names of helpers and how many values they take, literal time formats, time zones
 //! and JSONPath queries, and that a path outside `{{#each}}` and `{{#with}}` starts with a member of the envelope.
 //! Partials, decorators and `log` are refused.
@@ -114,7 +116,6 @@ pub struct TemplateError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct RenderFailure {
     /// What failed.
-    #[source]
     pub fault: RenderFault,
     /// The line and column of the expression in the template, from 1, when it was one expression that failed.
     pub place: Option<(usize, usize)>,

@@ -151,6 +151,7 @@ fn a_helper_gives_a_value_that_is_escaped_where_it_is_used() {
             r#"null 12.5 [{"sku":"a","n":1},{"sku":"b","n":2}]"#,
         ),
         ("\"{{upper data.quote}}\"", Json, "\"A \\\"B\\\" \\\\ C\\nD\u{2028}E\""),
+        ("{{(json data.id)}} {{{json data.id}}}", Json, r#""o-1" "o-1""#),
         ("/{{json data.customer.tags}}", Url, "/%5B%22x%22%2C%22y%22%5D"),
         ("/{{url_encode data.region}}", Url, "/eu%20west%2F1"),
         ("{{url_encode data.region}}", Text, "eu%20west%2F1"),
@@ -195,6 +196,7 @@ fn a_helper_refuses_what_it_cannot_use() {
     ] {
         assert!(matches!(fault(text, Escape::Text), RenderFault::WrongValue { .. }), "{text}");
     }
+    assert!(matches!(fault("{{#if data.items.name}}x{{/if}}", Escape::Text), RenderFault::Other(_)));
     let error = fault("{{format_time data.id \"%F\"}}", Escape::Text).to_string();
     assert!(error.contains("`data.id`") && !error.contains("o-1"), "{error}");
 }
@@ -307,6 +309,7 @@ fn a_refusal_points_at_its_place() {
     assert_eq!((error.line, error.column), (2, 9));
     assert_eq!(&text[error.part], "{{ uper data.id }}");
     for (text, message, line) in [
+        ("\n{{#if data.id}}\na{{else if (foo 1)}}b{{/if}}", "no helper `foo`", 3),
         ("a\n{{data.id", "ends within", 2),
         ("{{#if data.id}}x", "ends within", 1),
         ("{{#if data.id}}x{{/each}}", "`if` is closed as `each`", 1),
@@ -333,10 +336,23 @@ fn a_hostile_depth_is_refused_without_overflowing_the_stack() {
             "{{#> a}}".repeat(levels),
             "{{{{raw}}}}".repeat(levels),
             format!("{{{{upper{}", " (a".repeat(levels)),
+            // What looks like the end of a block or of a parenthesis and is none.
+            r#"{{#if data.id}}{{upper "{{/if}}"}}"#.repeat(levels),
+            r#"{{#if data.id}}{{upper "' "  '}} {{/if}} '}}"#.repeat(levels),
+            "{{#if data.id}}{{!-- }} {{/if}} --}}".repeat(levels),
+            "{{#if data.id}}{{! {{/if}}".repeat(levels),
+            r"{{#if data.id}}\{{/if}}".repeat(levels),
+            "{{#if data.id}}{{{{raw}}}}{{/if}}{{{{/raw}}}}".repeat(levels),
+            "{{#if data.id}}{{data.[}}{{/if}}]}}".repeat(levels),
+            r#"{{#if data.id}}{{json ["]}} {{/if}} "]}}"#.repeat(levels),
+            format!("{{{{upper {}", r#"(lower ")" "#.repeat(levels)),
+            format!(r#"{{{{upper "}}}}" {}"#, "(lower ".repeat(levels)),
         ] {
             assert!(Template::compile(&text, Escape::Json).is_err());
         }
     }
+    let many = "{{#if (eq data.id \"it's\")}}x{{else}}{{/if}}{{data.[id]}}{{lookup data.[items] 0}}{{! it's }}";
+    assert!(Template::compile(&many.repeat(500), Escape::Json).is_ok(), "blocks side by side are not deep");
     let deepest = format!("{}x{}", "{{#if data.id}}".repeat(60), "{{/if}}".repeat(60));
     assert_eq!(rendered(&deepest, Escape::Text), "x");
     let calls = format!("{{{{upper {}data.id{}}}}}", "(lower ".repeat(60), ")".repeat(60));
