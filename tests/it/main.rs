@@ -4,3 +4,5 @@
 
 mod amqp;
 mod config;
+mod quickstart;
+mod support;
