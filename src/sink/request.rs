@@ -39,7 +39,7 @@ pub struct RequestTemplate {
 #[derive(Debug)]
 enum UrlTemplate {
     Fixed(Url),
-    Rendered(Template),
+    Rendered(Box<Template>),
 }
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ enum BodyTemplate {
         content_type: Option<HeaderValue>,
     },
     Rendered {
-        template: Template,
+        template: Box<Template>,
         content_type: HeaderValue,
         is_json: bool,
     },
@@ -165,7 +165,9 @@ impl UrlTemplate {
                 Err(message) => Err(Problem::new(["url"], message).with_help(help)),
             },
             // What follows the scheme may depend on the event; the scheme itself may not.
-            None if text.starts_with("http://") || text.starts_with("https://") => Ok(Self::Rendered(template)),
+            None if text.starts_with("http://") || text.starts_with("https://") => {
+                Ok(Self::Rendered(Box::new(template)))
+            }
             None => Err(Problem::new(["url"], "must begin with http:// or https://").with_help(help)),
         }
     }
@@ -245,7 +247,7 @@ impl BodyTemplate {
         let is_json = content_type.to_str().is_ok_and(is_json);
         let escape = if is_json { Escape::Json } else { Escape::Text };
         let template = Template::compile(text, escape).map_err(|error| template_problem(path, &error))?;
-        Ok(Self::Rendered { template, content_type, is_json })
+        Ok(Self::Rendered { template: Box::new(template), content_type, is_json })
     }
 
     fn render(&self, event: &Event, context: &Context) -> Result<(HeaderValue, Bytes), RequestError> {

@@ -237,7 +237,7 @@ pub enum Connector {
     /// `type = "file"`
     File(Box<file::FileSource>),
     /// `type = "stdin"`
-    Stdin(stdin::StdinSource),
+    Stdin(Box<stdin::StdinSource>),
 }
 
 impl Connector {
@@ -250,7 +250,7 @@ impl Connector {
             TypeConfig::Kafka(config) => Self::Kafka(Box::new(kafka::KafkaSource::new(context, config)?)),
             TypeConfig::Amqp(config) => Self::Amqp(Box::new(amqp::AmqpSource::new(context, config)?)),
             TypeConfig::File(config) => Self::File(Box::new(file::FileSource::new(context, config)?)),
-            TypeConfig::Stdin(config) => Self::Stdin(stdin::StdinSource::new(context, config)?),
+            TypeConfig::Stdin(config) => Self::Stdin(Box::new(stdin::StdinSource::new(context, config)?)),
         })
     }
 
@@ -269,7 +269,7 @@ impl Connector {
             Self::Kafka(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
             Self::Amqp(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
             Self::File(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
-            Self::Stdin(source) => drive::drive(source, name, bounds, arrivals, shutdown).await,
+            Self::Stdin(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
         }
     }
 
