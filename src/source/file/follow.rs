@@ -180,7 +180,16 @@ impl Session {
         if self.context.once {
             file.once_end = Some(if live { seen.size.unwrap_or(TO_ITS_END) } else { TO_ITS_END });
         }
-        let key = self.registry.add(file);
+        // A rotated file that shows up late is older than what is at its path. Whatever of that is not read yet waits.
+        let same_path = |key: &Key| self.registry.get(*key).is_some_and(|other| other.path == seen.root);
+        let current = self.tails.iter().find(|(key, tail)| !live && tail.live && same_path(key)).map(|(key, _)| *key);
+        let key = match current {
+            Some(current) => self.registry.add_before(current, file),
+            None => self.registry.add(file),
+        };
+        if let Some(tail) = current.and_then(|current| self.tails.get_mut(&current)) {
+            tail.older.push(key);
+        }
         if let Some(line) = seen.head.as_deref().and_then(first_line) {
             self.registry.name(key, line);
         }
@@ -220,14 +229,16 @@ impl Session {
             return;
         }
         let replaced = scan.files.iter().any(|other| other.role == Role::Root && other.root == file.path);
+        let seen_empty = file.size == 0;
         let Some(tail) = self.tail(key) else { return };
         tail.live = false;
         if tail.has_ended() || tail.content.is_some() {
             return;
         }
-        // What was open until now was read as it was written. What vanished while nobody looked may have grown; when
-        // nothing has taken its place it was more likely a file that was done with.
-        let unseen = replaced && !tail.was_open;
+        // What was open until now was read as it was written. What vanished while nobody looked may have grown; but
+        // when nothing has taken its place it was more likely a file that was done with, and when it was empty, whatever
+        // rotated file has what it became is read as a new one.
+        let unseen = replaced && !tail.was_open && !seen_empty;
         if missing_since.elapsed() >= self.timing.settle {
             self.lose(key, "its file was truncated, removed or replaced, and no rotated file has it", unseen);
         }

@@ -43,8 +43,8 @@ pub(super) struct Plan {
 pub(super) fn plan(known: &[Known<'_>], scan: &Scan, was_there: impl Fn(SystemTime) -> bool) -> Plan {
     let mut matcher = Matcher::new(known, &scan.files);
     matcher.find_in_place();
-    matcher.find_truncated();
     matcher.find_moved();
+    matcher.find_truncated();
     let mut plan = Plan::default();
     matcher.sort_out_new_ones(&mut plan, was_there);
     for known in known {
@@ -97,9 +97,28 @@ impl<'a> Matcher<'a> {
         }
     }
 
+    /// Contents that are in another file now: copied, compressed, or on a disk whose number has changed.
+    fn find_moved(&mut self) {
+        for known in self.known {
+            if self.located.contains_key(&known.key) || known.file.fingerprint.is_empty() {
+                continue;
+            }
+            let Some(family) = self.families.get(&*known.file.path) else { continue };
+            let holder = family.iter().copied().find(|index| {
+                let file = &self.files[*index];
+                let same_file = file.identity == known.file.identity;
+                self.is_free(*index) && file.head.is_some() && can_hold(file, known) && !(known.displaced && same_file)
+            });
+            if let Some(holder) = holder {
+                self.locate(known.key, holder);
+            }
+        }
+    }
+
     /// Contents that only seem to be in their file still: it was truncated and has grown again beyond what was known of
     /// it, so that nothing in the file itself gives it away. The copy does: it begins as the content does, and goes on
-    /// differently from what is in the file now, or is longer.
+    /// differently from what is in the file now, or is longer. What is known to be another content is no such copy, so this
+    /// comes last.
     fn find_truncated(&mut self) {
         for known in self.known {
             let Some(live) = self.located.get(&known.key).map(|index| &self.files[*index]) else { continue };
@@ -116,24 +135,6 @@ impl<'a> Matcher<'a> {
             if let Some(copy) = copy {
                 self.taken.remove(&live.identity);
                 self.locate(known.key, copy);
-            }
-        }
-    }
-
-    /// Contents that are in another file now: copied, compressed, or on a disk whose number has changed.
-    fn find_moved(&mut self) {
-        for known in self.known {
-            if self.located.contains_key(&known.key) || known.file.fingerprint.is_empty() {
-                continue;
-            }
-            let Some(family) = self.families.get(&*known.file.path) else { continue };
-            let holder = family.iter().copied().find(|index| {
-                let file = &self.files[*index];
-                let same_file = file.identity == known.file.identity;
-                self.is_free(*index) && file.head.is_some() && can_hold(file, known) && !(known.displaced && same_file)
-            });
-            if let Some(holder) = holder {
-                self.locate(known.key, holder);
             }
         }
     }

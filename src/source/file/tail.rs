@@ -203,6 +203,11 @@ impl Tail {
         self.state == State::Ended { lost: true }
     }
 
+    /// True once anything of it was read in this connection.
+    pub(super) fn has_begun(&self) -> bool {
+        self.time != Timestamp::UNIX_EPOCH
+    }
+
     /// True when newer contents of the same path may be read.
     pub(super) fn lets_newer_pass(&self) -> bool {
         matches!(self.state, State::CaughtUp { partial: false } | State::Ended { .. })
