@@ -38,8 +38,8 @@ impl Session {
             for index in &plan.bygone {
                 self.remember(&scan.files[*index]);
             }
-            for index in &plan.fresh {
-                self.take_up(&scan.files[*index]);
+            for fresh in &plan.fresh {
+                self.take_up(&scan.files[fresh.index], fresh.before);
             }
         }
         self.look_after_rotated(&plan.missing);
@@ -63,7 +63,7 @@ impl Session {
             key,
             file,
             position: tail.map_or(file.offset, Tail::position),
-            displaced: tail.is_some_and(|tail| tail.displaced),
+            displaced: tail.and_then(|tail| tail.displaced),
         }
     }
 
@@ -132,7 +132,7 @@ impl Session {
             tracing::info!(path = %seen.root, now = %seen.path.display(), "rotated; its rest is read first");
         }
         tail.live = live;
-        tail.displaced = false;
+        tail.displaced = None;
         tail.set_head(seen.head.as_deref().unwrap_or_default());
         tail.place = Some(Place { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed });
         if tail.content.is_none() {
@@ -166,8 +166,8 @@ impl Session {
         self.registry.add(file);
     }
 
-    /// A content never seen before.
-    fn take_up(&mut self, seen: &Observed) {
+    /// A content never seen before, written before the one with the key `before`, otherwise after all others.
+    fn take_up(&mut self, seen: &Observed, before: Option<Key>) {
         let at_end = self.registry.is_first_run() && self.start == FileStart::End;
         if at_end && seen.compressed {
             return self.remember(seen);
@@ -180,15 +180,14 @@ impl Session {
         if self.context.once {
             file.once_end = Some(if live { seen.size.unwrap_or(TO_ITS_END) } else { TO_ITS_END });
         }
-        // A rotated file that shows up late is older than what is at its path. Whatever of that is not read yet waits.
-        let same_path = |key: &Key| self.registry.get(*key).is_some_and(|other| other.path == seen.root);
-        let current = self.tails.iter().find(|(key, tail)| !live && tail.live && same_path(key)).map(|(key, _)| *key);
-        let key = match current {
-            Some(current) => self.registry.add_before(current, file),
+        let key = match before {
+            Some(newer) => self.registry.add_before(newer, file),
             None => self.registry.add(file),
         };
-        if let Some(tail) = current.and_then(|current| self.tails.get_mut(&current)) {
-            tail.older.push(key);
+        let registry = &self.registry;
+        let same_path = |key: &Key| registry.get(*key).is_some_and(|other| other.path == seen.root);
+        for (_, newer) in self.tails.range_mut(key..).filter(|(key, _)| same_path(key)) {
+            newer.older.push(key);
         }
         if let Some(line) = seen.head.as_deref().and_then(first_line) {
             self.registry.name(key, line);

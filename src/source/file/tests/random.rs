@@ -1,5 +1,5 @@
-//! Random histories of writing, rotating, reading, committing and restarting. Whatever happens, every line is read, no
-//! line comes before an earlier one the first time it is read, and a line and its id belong together for ever.
+//! Random histories of writing, rotating, reading, committing and restarting. Whatever happens, every line is read, a
+//! line and its id belong together for ever, and with renames no line comes before an earlier one when first read.
 
 use std::collections::HashMap;
 
@@ -16,6 +16,8 @@ struct History {
     rotated: usize,
     /// The first line of a file is the same for all files in half of the histories.
     header: bool,
+    /// Half of the histories know copytruncate.
+    copies: bool,
     empty: bool,
     ids: HashMap<String, String>,
     lines: HashMap<String, String>,
@@ -32,6 +34,7 @@ impl History {
             written: 0,
             rotated: 0,
             header: seed % 2 == 0,
+            copies: seed % 4 < 2,
             empty: true,
             ids: HashMap::new(),
             lines: HashMap::new(),
@@ -68,7 +71,7 @@ impl History {
         }
         self.rotated += 1;
         self.steps.push("rotate".into());
-        if self.random.random_bool(0.5) {
+        if self.copies && self.random.random_bool(0.5) {
             self.steps.push("by copy".into());
             self.setup.copytruncate("a.log", "a.log.1");
         } else {
@@ -154,6 +157,11 @@ impl History {
                 panic!("lines are missing: {:?} of {} {:?}", self.in_order, self.written, self.steps)
             });
             self.note(&record);
+        }
+        // A file that is filled, copied and truncated between two looks is the same empty file at both, so that its
+        // content can only be found afterwards. With renames there is no such doubt.
+        if self.copies {
+            self.in_order.sort_unstable();
         }
         assert_eq!(self.in_order, (0..self.written).collect::<Vec<_>>(), "lines came out of order {:?}", self.steps);
     }
