@@ -38,8 +38,8 @@ impl Session {
             for index in &plan.bygone {
                 self.remember(&scan.files[*index]);
             }
-            for index in &plan.fresh {
-                self.take_up(&scan.files[*index]);
+            for fresh in &plan.fresh {
+                self.take_up(&scan.files[fresh.index], fresh.before);
             }
         }
         self.look_after_rotated(&plan.missing);
@@ -63,7 +63,7 @@ impl Session {
             key,
             file,
             position: tail.map_or(file.offset, Tail::position),
-            displaced: tail.is_some_and(|tail| tail.displaced),
+            displaced: tail.and_then(|tail| tail.displaced),
         }
     }
 
@@ -132,7 +132,7 @@ impl Session {
             tracing::info!(path = %seen.root, now = %seen.path.display(), "rotated; its rest is read first");
         }
         tail.live = live;
-        tail.displaced = false;
+        tail.displaced = None;
         tail.set_head(seen.head.as_deref().unwrap_or_default());
         tail.place = Some(Place { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed });
         if tail.content.is_none() {
@@ -166,8 +166,8 @@ impl Session {
         self.registry.add(file);
     }
 
-    /// A content never seen before.
-    fn take_up(&mut self, seen: &Observed) {
+    /// A content never seen before, written before the one with the key `before`, otherwise after all others.
+    fn take_up(&mut self, seen: &Observed, before: Option<Key>) {
         let at_end = self.registry.is_first_run() && self.start == FileStart::End;
         if at_end && seen.compressed {
             return self.remember(seen);
@@ -180,7 +180,15 @@ impl Session {
         if self.context.once {
             file.once_end = Some(if live { seen.size.unwrap_or(TO_ITS_END) } else { TO_ITS_END });
         }
-        let key = self.registry.add(file);
+        let key = match before {
+            Some(newer) => self.registry.add_before(newer, file),
+            None => self.registry.add(file),
+        };
+        let registry = &self.registry;
+        let same_path = |key: &Key| registry.get(*key).is_some_and(|other| other.path == seen.root);
+        for (_, newer) in self.tails.range_mut(key..).filter(|(key, _)| same_path(key)) {
+            newer.older.push(key);
+        }
         if let Some(line) = seen.head.as_deref().and_then(first_line) {
             self.registry.name(key, line);
         }
@@ -220,14 +228,16 @@ impl Session {
             return;
         }
         let replaced = scan.files.iter().any(|other| other.role == Role::Root && other.root == file.path);
+        let seen_empty = file.size == 0;
         let Some(tail) = self.tail(key) else { return };
         tail.live = false;
         if tail.has_ended() || tail.content.is_some() {
             return;
         }
-        // What was open until now was read as it was written. What vanished while nobody looked may have grown; when
-        // nothing has taken its place it was more likely a file that was done with.
-        let unseen = replaced && !tail.was_open;
+        // What was open until now was read as it was written. What vanished while nobody looked may have grown; but
+        // when nothing has taken its place it was more likely a file that was done with, and when it was empty, whatever
+        // rotated file has what it became is read as a new one.
+        let unseen = replaced && !tail.was_open && !seen_empty;
         if missing_since.elapsed() >= self.timing.settle {
             self.lose(key, "its file was truncated, removed or replaced, and no rotated file has it", unseen);
         }

@@ -20,6 +20,9 @@ pub(super) const CHECKPOINT_VERSION: u32 = 1;
 /// File systems take their times from a clock that moves in steps, of some milliseconds at most.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
 
+/// Keys leave room for contents that turn out to be older than one that is known.
+const KEY_STEP: Key = 1 << 20;
+
 /// A content's number in the registry. Of two contents of one path the later has the higher number.
 pub(super) type Key = u64;
 
@@ -81,7 +84,7 @@ pub(super) struct Registry {
 impl Registry {
     /// The registry as the checkpoint has it; an empty one at the source's first run.
     pub(super) fn new(checkpoint: Option<Checkpoint>) -> Self {
-        let mut registry = Self::default();
+        let mut registry = Self { next_key: KEY_STEP, ..Self::default() };
         if let Some(checkpoint) = checkpoint {
             registry.looked_at = checkpoint.looked_at;
             for file in checkpoint.files {
@@ -119,7 +122,16 @@ impl Registry {
     /// Adds a content that is newer than all others.
     pub(super) fn add(&mut self, file: TrackedFile) -> Key {
         let key = self.next_key;
-        self.next_key += 1;
+        self.next_key += KEY_STEP;
+        self.files.insert(key, file);
+        key
+    }
+
+    /// Adds a content that is older than the one with the key `newer`, and newer than all before that.
+    pub(super) fn add_before(&mut self, newer: Key, file: TrackedFile) -> Key {
+        let before = self.files.range(..newer).next_back().map_or(0, |(key, _)| key + 1);
+        let key = if before < newer { before } else { self.next_key };
+        self.next_key = self.next_key.max(key + KEY_STEP);
         self.files.insert(key, file);
         key
     }
@@ -192,7 +204,7 @@ mod tests {
 
     #[test]
     fn an_id_that_is_taken_gets_a_number() {
-        let mut registry = Registry::default();
+        let mut registry = Registry::new(None);
         let first = registry.add(file(7));
         let second = registry.add(file(7));
         assert!(registry.name(first, b"one\n") && registry.name(second, b"one\n"));
@@ -202,8 +214,21 @@ mod tests {
     }
 
     #[test]
+    fn a_content_can_be_put_before_another() {
+        let mut registry = Registry::new(None);
+        let first = registry.add(file(1));
+        let last = registry.add(file(9));
+        for inode in 2..=3 {
+            registry.add_before(last, file(inode));
+        }
+        registry.add_before(first, file(0));
+        let order: Vec<u64> = registry.iter().map(|(_, file)| file.identity.inode).collect();
+        assert_eq!(order, [0, 1, 2, 3, 9]);
+    }
+
+    #[test]
     fn a_new_content_in_the_same_file_is_the_next_generation() {
-        let mut registry = Registry::default();
+        let mut registry = Registry::new(None);
         registry.add(file(7));
         assert_eq!(registry.next_generation(file(7).identity), 1);
         assert_eq!(registry.next_generation(file(8).identity), 0);
@@ -211,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_checkpoint_brings_everything_back() {
-        let mut registry = Registry::default();
+        let mut registry = Registry::new(None);
         assert!(registry.is_first_run());
         let key = registry.add(file(7));
         registry.name(key, b"one\n");

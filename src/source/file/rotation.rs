@@ -21,8 +21,8 @@ pub(super) struct Known<'a> {
     pub(super) file: &'a TrackedFile,
     /// How far it has been read: no file that is shorter can hold it.
     pub(super) position: u64,
-    /// True when its file was found truncated, so that it is certainly not in it any more.
-    pub(super) displaced: bool,
+    /// A file that was found truncated, so that the content is certainly not in it any more.
+    pub(super) displaced: Option<Identity>,
 }
 
 /// What one look means. Files are named by their index in [`Scan::files`].
@@ -33,9 +33,17 @@ pub(super) struct Plan {
     /// Known contents that are nowhere to be seen.
     pub(super) missing: Vec<Key>,
     /// New contents; those of one path in the order in which they were written.
-    pub(super) fresh: Vec<usize>,
+    pub(super) fresh: Vec<Fresh>,
     /// Files rotated away before their path was first seen: not to be read, but to be remembered as such.
     pub(super) bygone: Vec<usize>,
+}
+
+/// A new content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fresh {
+    pub(super) index: usize,
+    /// The known content that was written next. There is one when a rotated file shows up late.
+    pub(super) before: Option<Key>,
 }
 
 /// Works out what one look means. `known` is in the order of the registry; `was_there` tells whether a file made at
@@ -43,8 +51,8 @@ pub(super) struct Plan {
 pub(super) fn plan(known: &[Known<'_>], scan: &Scan, was_there: impl Fn(SystemTime) -> bool) -> Plan {
     let mut matcher = Matcher::new(known, &scan.files);
     matcher.find_in_place();
-    matcher.find_truncated();
     matcher.find_moved();
+    matcher.find_truncated();
     let mut plan = Plan::default();
     matcher.sort_out_new_ones(&mut plan, was_there);
     for known in known {
@@ -87,7 +95,7 @@ impl<'a> Matcher<'a> {
         for (index, file) in self.files.iter().enumerate() {
             by_identity.entry(file.identity).or_default().push(index);
         }
-        for known in self.known.iter().rev().filter(|known| !known.displaced) {
+        for known in self.known.iter().rev() {
             let Some(names) = by_identity.get(&known.file.identity) else { continue };
             let own = names.iter().find(|index| self.files[**index].root == known.file.path);
             let index = *own.unwrap_or(&names[0]);
@@ -97,9 +105,27 @@ impl<'a> Matcher<'a> {
         }
     }
 
+    /// Contents that are in another file now: copied, compressed, or on a disk whose number has changed.
+    fn find_moved(&mut self) {
+        for known in self.known {
+            if self.located.contains_key(&known.key) || known.file.fingerprint.is_empty() {
+                continue;
+            }
+            let Some(family) = self.families.get(&*known.file.path) else { continue };
+            let holder = family.iter().copied().find(|index| {
+                let file = &self.files[*index];
+                self.is_free(*index) && file.head.is_some() && can_hold(file, known)
+            });
+            if let Some(holder) = holder {
+                self.locate(known.key, holder);
+            }
+        }
+    }
+
     /// Contents that only seem to be in their file still: it was truncated and has grown again beyond what was known of
     /// it, so that nothing in the file itself gives it away. The copy does: it begins as the content does, and goes on
-    /// differently from what is in the file now, or is longer.
+    /// differently from what is in the file now, or is longer. What is known to be another content is no such copy, so this
+    /// comes last.
     fn find_truncated(&mut self) {
         for known in self.known {
             let Some(live) = self.located.get(&known.key).map(|index| &self.files[*index]) else { continue };
@@ -116,24 +142,6 @@ impl<'a> Matcher<'a> {
             if let Some(copy) = copy {
                 self.taken.remove(&live.identity);
                 self.locate(known.key, copy);
-            }
-        }
-    }
-
-    /// Contents that are in another file now: copied, compressed, or on a disk whose number has changed.
-    fn find_moved(&mut self) {
-        for known in self.known {
-            if self.located.contains_key(&known.key) || known.file.fingerprint.is_empty() {
-                continue;
-            }
-            let Some(family) = self.families.get(&*known.file.path) else { continue };
-            let holder = family.iter().copied().find(|index| {
-                let file = &self.files[*index];
-                let same_file = file.identity == known.file.identity;
-                self.is_free(*index) && file.head.is_some() && can_hold(file, known) && !(known.displaced && same_file)
-            });
-            if let Some(holder) = holder {
-                self.locate(known.key, holder);
             }
         }
     }
@@ -159,9 +167,16 @@ impl<'a> Matcher<'a> {
                     }
                 }
                 self.taken.insert(file.identity);
-                plan.fresh.push(index);
+                plan.fresh.push(Fresh { index, before: self.known_after(index, root) });
             }
         }
+    }
+
+    /// The known content in the file that comes next in a family.
+    fn known_after(&self, index: usize, root: &str) -> Option<Key> {
+        let keys: HashMap<usize, Key> = self.located.iter().map(|(key, index)| (*index, *key)).collect();
+        let later = self.families[root].iter().skip_while(|other| **other != index);
+        later.filter_map(|index| keys.get(index)).copied().next()
     }
 
     /// True when the content is that of another file already: a backup made by hand, or a copy that will be followed by
@@ -203,7 +218,8 @@ fn families(files: &[Observed]) -> HashMap<&str, Vec<usize>> {
 /// the benefit of the doubt: to take its content for lost would be worse.
 fn can_hold(file: &Observed, known: &Known<'_>) -> bool {
     let begins_like_it = file.head.as_ref().is_none_or(|head| known.file.fingerprint.matches(head));
-    begins_like_it && file.size.is_none_or(|size| size >= known.position)
+    let long_enough = file.size.is_none_or(|size| size >= known.position);
+    begins_like_it && long_enough && known.displaced != Some(file.identity)
 }
 
 fn has_content(file: &Observed) -> bool {
@@ -281,13 +297,13 @@ mod tests {
         let known: Vec<Known<'_>> = known
             .iter()
             .enumerate()
-            .map(|(key, file)| Known { key: key as Key, file, position: file.offset, displaced: false })
+            .map(|(key, file)| Known { key: key as Key, file, position: file.offset, displaced: None })
             .collect();
         let plan = plan(&known, &scan, |_| true);
         let name = |index: &usize| files[*index].path.display().to_string();
         assert!(plan.bygone.is_empty() || known.is_empty(), "{plan:?}");
         let found = plan.found.iter().map(|(key, index)| format!("{key}={}", name(index))).collect();
-        (found, plan.missing.clone(), plan.fresh.iter().map(name).collect())
+        (found, plan.missing.clone(), plan.fresh.iter().map(|fresh| name(&fresh.index)).collect())
     }
 
     fn strings(texts: &[&str]) -> Vec<String> {
@@ -375,7 +391,23 @@ mod tests {
         let scan = Scan { files: files.to_vec(), ..Scan::default() };
         let last_look = SystemTime::UNIX_EPOCH + Duration::from_secs(999);
         let plan = plan(&[], &scan, |born| born < last_look);
-        assert_eq!((plan.bygone, plan.fresh), (vec![0], vec![1, 2]));
+        let fresh: Vec<usize> = plan.fresh.iter().map(|fresh| fresh.index).collect();
+        assert_eq!((plan.bygone, fresh), (vec![0], vec![1, 2]));
+    }
+
+    #[test]
+    fn a_rotated_file_that_shows_up_late_comes_before_what_is_newer() {
+        let live = tracked(1, "three\n");
+        let rotated = tracked(2, "one\n");
+        let files = [seen(2, "app.log.2", "one\n"), seen(3, "app.log.1", "two\n"), seen(1, "app.log", "three\nfour\n")];
+        let known = [&rotated, &live].map(|file| file.clone());
+        let known: Vec<Known<'_>> = known
+            .iter()
+            .enumerate()
+            .map(|(key, file)| Known { key: key as Key, file, position: 0, displaced: None })
+            .collect();
+        let scan = Scan { files: files.to_vec(), ..Scan::default() };
+        assert_eq!(plan(&known, &scan, |_| true).fresh, [Fresh { index: 1, before: Some(1) }]);
     }
 
     #[test]
@@ -385,7 +417,7 @@ mod tests {
         assert_eq!(says(&[tracked(1, "one\n")], &[locked]).0, strings(&["0=app.log"]));
 
         let known = tracked(1, "one\n");
-        let known = [Known { key: 0, file: &known, position: 4, displaced: false }];
+        let known = [Known { key: 0, file: &known, position: 4, displaced: None }];
         let scan = Scan { unknown: ["app.log".into()].into(), ..Scan::default() };
         assert_eq!(plan(&known, &scan, |_| true), Plan::default());
     }

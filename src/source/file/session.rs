@@ -477,10 +477,17 @@ impl Session {
         }
     }
 
-    /// A content that newer ones may have waited for has been read.
+    /// Newer contents of the same path may be read once this one has been.
     fn wake_newer(&mut self, key: Key) {
+        if !self.tails.get(&key).is_some_and(Tail::lets_newer_pass) {
+            return;
+        }
         let waiting = self.tails.range(key..).filter(|(_, tail)| tail.older.contains(&key));
-        for key in waiting.map(|(key, _)| *key).collect::<Vec<Key>>() {
+        for (key, begun) in waiting.map(|(key, tail)| (*key, tail.has_begun())).collect::<Vec<_>>() {
+            if !begun {
+                // While it waited there may have been another rotation, and what is in its file now be newer still.
+                self.next_scan = Instant::now();
+            }
             self.enqueue(key);
         }
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::content::{Content, Place};
-use super::identity::HEAD_LENGTH;
+use super::identity::{HEAD_LENGTH, Identity};
 use super::registry::{Key, TrackedFile};
 use crate::source::lines::{Line, LineSplitter};
 
@@ -28,8 +28,8 @@ pub(super) struct Tail {
     pub(super) live: bool,
     /// True once its path has a newer content.
     pub(super) superseded: bool,
-    /// True once its file was found truncated, until it is found again elsewhere.
-    pub(super) displaced: bool,
+    /// The file that was found truncated, until the content is found again elsewhere.
+    pub(super) displaced: Option<Identity>,
     /// True when it was open in this connection, so that little can have happened unseen.
     pub(super) was_open: bool,
     /// True when it waits in the session's queue.
@@ -91,7 +91,7 @@ impl Tail {
             older: Vec::new(),
             live: false,
             superseded: false,
-            displaced: false,
+            displaced: None,
             was_open: false,
             queued: false,
             is_final: false,
@@ -203,6 +203,11 @@ impl Tail {
         self.state == State::Ended { lost: true }
     }
 
+    /// True once anything of it was read in this connection.
+    pub(super) fn has_begun(&self) -> bool {
+        self.time != Timestamp::UNIX_EPOCH
+    }
+
     /// True when newer contents of the same path may be read.
     pub(super) fn lets_newer_pass(&self) -> bool {
         matches!(self.state, State::CaughtUp { partial: false } | State::Ended { .. })
@@ -217,20 +222,18 @@ impl Tail {
         }
     }
 
-    /// The content is not in its file any more. It is read on from the last line's start where it is found.
+    /// The content is not in the file that is open any more.
     pub(super) fn displace(&mut self) {
-        self.displaced = true;
-        self.content = None;
-        self.place = None;
-        self.splitter.rewind();
-        self.look_again();
+        self.displaced = self.content.as_ref().map(Content::identity);
+        self.close();
     }
 
-    /// Closes the content until the next look at the paths finds it again.
+    /// Closes the content until a look at the paths finds it again. It is read on from the last line's start.
     pub(super) fn close(&mut self) {
         self.content = None;
         self.place = None;
         self.splitter.rewind();
+        self.look_again();
     }
 
     /// True when everything was read and nothing was written for `settle`, going by the file's time or, where clocks
@@ -261,7 +264,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::file::identity::{Fingerprint, Identity};
+    use crate::source::file::identity::Fingerprint;
 
     fn tail() -> Tail {
         let identity = Identity { device: 1, inode: 1, born: None };
