@@ -4,5 +4,6 @@
 
 mod amqp;
 mod config;
+mod kafka;
 mod quickstart;
 mod support;

@@ -240,7 +240,7 @@ impl KafkaConfig {
         config.remove("bootstrap.servers");
         let consumer: BaseConsumer = match config.create() {
             Ok(consumer) => consumer,
-            Err(KafkaError::ClientCreation(message)) => return vec![Problem::new(["options"], message)],
+            Err(KafkaError::ClientCreation(message)) => return vec![self.blamed_on_an_option(&message)],
             Err(error) => return vec![Problem::new(["options"], error)],
         };
         let refused = |topic: &&(usize, &String)| consumer.subscribe(&[topic.1.as_str()]).is_err();
@@ -252,6 +252,19 @@ impl KafkaConfig {
             )
         });
         problems.collect()
+    }
+
+    /// Points at the option that librdkafka's message names. OpenSSL does not say of a file that it does not exist.
+    fn blamed_on_an_option(&self, message: &str) -> Problem {
+        let named = self.options.iter().filter(|(key, _)| message.contains(key.as_str()));
+        let Some((key, value)) = named.max_by_key(|(key, _)| key.len()) else {
+            return Problem::new(["options"], message);
+        };
+        let problem = Problem::new(["options", key], message);
+        match std::fs::metadata(value) {
+            Err(error) if key.ends_with(".location") => problem.with_help(format!("{value}: {error}")),
+            _ => problem,
+        }
     }
 }
 
@@ -451,7 +464,8 @@ mod tests {
         let missing = [("security.protocol", "ssl"), ("ssl.ca.location", "/nowhere/ca.pem")];
         let problems = problems(&with_options(&missing));
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].message.contains("/nowhere/ca.pem"), "{}", problems[0]);
+        assert_eq!(problems[0].path, ["options", "ssl.ca.location"]);
+        assert!(problems[0].help.as_ref().unwrap().starts_with("/nowhere/ca.pem: No such file"), "{problems:?}");
     }
 
     #[test]

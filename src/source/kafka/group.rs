@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::assignment::TopicPartition;
-use super::health::{Health, Notice};
+use super::health::{Health, Notice, is_of_connection};
 use crate::secret::mask;
 use crate::source::SourceContext;
 
@@ -36,8 +36,8 @@ pub(super) enum GroupEvent {
     Committed(Vec<(TopicPartition, u64)>),
     /// With `--once`: the partition with this number ended here when it was assigned.
     EndKnown { number: u32, end: u64 },
-    /// No broker can be reached.
-    BrokersAway,
+    /// A connection has failed: it is to be found out whether any broker still answers.
+    ConnectionFailed,
     /// The client is of no use any more.
     Failed(KafkaError),
 }
@@ -94,9 +94,15 @@ impl GroupContext {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Says why no broker can be reached, if that is so.
-    pub(super) fn outage(&self) -> Option<String> {
-        self.health().outage().map(str::to_owned)
+    /// Why the last connection failed, unless a broker has answered since.
+    pub(super) fn last_failure(&self) -> Option<String> {
+        self.health().last_failure().map(str::to_owned)
+    }
+
+    /// No broker has answered in time.
+    pub(super) fn brokers_silent(&self) {
+        let notice = self.health().unanswered(Instant::now());
+        self.say(notice);
     }
 
     /// A broker has answered.
@@ -145,7 +151,6 @@ impl GroupContext {
             Notice::Away { reason } => {
                 warn!(%pipeline, %source, "no Kafka broker can be reached: {reason}; nothing is read until one is back, \
                        which librdkafka keeps trying");
-                self.send(GroupEvent::BrokersAway);
             }
             Notice::Back { after } => {
                 let seconds = after.as_secs_f64();
@@ -236,13 +241,16 @@ impl ClientContext for GroupContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        // The end of a partition comes this way too, and is no error.
-        if code == RDKafkaErrorCode::PartitionEOF {
+        // The end of a partition comes this way too, and is no error. Whether all brokers are down is asked for.
+        if matches!(code, RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
         debug!(target: LOG_TARGET, pipeline = %self.pipeline, source = %self.source, "{error}: {}", mask(reason));
         let notice = self.health().failed(code, &mask(reason), Instant::now());
         self.say(notice);
+        if is_of_connection(code) {
+            self.send(GroupEvent::ConnectionFailed);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     Nothing,
-    /// No broker can be reached any more.
+    /// No broker answers any more.
     Away {
         reason: String,
     },
@@ -27,11 +27,14 @@ pub(super) enum Notice {
     },
 }
 
-/// What is known of the brokers from librdkafka's errors.
+/// What is known of the brokers.
+///
+/// librdkafka reports each connection that fails, but neither when the last one is gone (its "all brokers are down"
+/// does not come reliably) nor when one is back. So a failed connection only raises the question, and asking for
+/// metadata answers it.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     away_since: Option<Instant>,
-    /// Why the last connection failed. "All brokers are down" does not say.
     last_failure: Option<String>,
     last_said: Vec<(RDKafkaErrorCode, Instant)>,
 }
@@ -39,9 +42,6 @@ pub(super) struct Health {
 impl Health {
     /// librdkafka has reported an error.
     pub(super) fn failed(&mut self, code: RDKafkaErrorCode, reason: &str, now: Instant) -> Notice {
-        if code == RDKafkaErrorCode::AllBrokersDown {
-            return self.all_down(reason, now);
-        }
         if is_of_connection(code) {
             self.last_failure = Some(reason.to_owned());
         }
@@ -53,30 +53,31 @@ impl Health {
         Notice::Trouble { reason: reason.to_owned() }
     }
 
+    /// No broker has answered in time.
+    pub(super) fn unanswered(&mut self, now: Instant) -> Notice {
+        if self.away_since.is_some() {
+            return Notice::Nothing;
+        }
+        self.away_since = Some(now);
+        Notice::Away { reason: self.last_failure.clone().unwrap_or_else(|| "no answer".to_owned()) }
+    }
+
     /// A broker has answered.
     pub(super) fn answered(&mut self, now: Instant) -> Notice {
+        self.last_failure = None;
         let Some(since) = self.away_since.take() else { return Notice::Nothing };
         self.last_said.clear();
         Notice::Back { after: now.duration_since(since) }
     }
 
-    /// Why no broker can be reached, if that is so.
-    pub(super) fn outage(&self) -> Option<&str> {
-        self.away_since?;
-        Some(self.last_failure.as_deref().unwrap_or("all brokers are down"))
-    }
-
-    fn all_down(&mut self, reason: &str, now: Instant) -> Notice {
-        if self.away_since.is_some() {
-            return Notice::Nothing;
-        }
-        self.away_since = Some(now);
-        Notice::Away { reason: self.last_failure.clone().unwrap_or_else(|| reason.to_owned()) }
+    /// Why the last connection failed, unless a broker has answered since.
+    pub(super) fn last_failure(&self) -> Option<&str> {
+        self.last_failure.as_deref()
     }
 }
 
-/// Errors that explain why a broker cannot be reached.
-fn is_of_connection(code: RDKafkaErrorCode) -> bool {
+/// Errors that say why a broker cannot be reached.
+pub(super) fn is_of_connection(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         code,
@@ -100,19 +101,17 @@ mod tests {
         let mut health = Health::default();
         let trouble = Notice::Trouble { reason: REFUSED.into() };
         assert_eq!(health.failed(RDKafkaErrorCode::BrokerTransportFailure, REFUSED, start), trouble);
-        assert_eq!(health.outage(), None);
-        let away = Notice::Away { reason: REFUSED.into() };
-        assert_eq!(health.failed(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down", start), away);
-        assert_eq!(health.outage(), Some(REFUSED));
+        assert_eq!(health.last_failure(), Some(REFUSED));
+        assert_eq!(health.unanswered(start), Notice::Away { reason: REFUSED.into() });
         for second in 1..600 {
             let now = start + Duration::from_secs(second);
             assert_eq!(health.failed(RDKafkaErrorCode::BrokerTransportFailure, REFUSED, now), Notice::Nothing);
-            assert_eq!(health.failed(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down", now), Notice::Nothing);
+            assert_eq!(health.unanswered(now), Notice::Nothing);
         }
         let after = Duration::from_secs(600);
         assert_eq!(health.answered(start + after), Notice::Back { after });
         assert_eq!(health.answered(start + after), Notice::Nothing);
-        assert_eq!(health.outage(), None);
+        assert_eq!(health.last_failure(), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Must not keep account of partitions: the session does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::group::{GroupContext, GroupEvent, Revocation, give_back, offset_list}
 use crate::source::{SourceContext, SourceError};
 
 /// How long one question for metadata or offsets may take before it is asked again.
-const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a broker may take to answer for the first time, TLS and a slow token service included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest wait for a commit that must be over before partitions are given back or the group is left.
@@ -38,6 +39,8 @@ pub(super) struct Member {
     consumer: Option<Arc<GroupConsumer>>,
     /// The topic that brokers are asked for when any answer will do.
     topic: Option<String>,
+    /// Brokers are being watched already.
+    watching: Arc<AtomicBool>,
 }
 
 impl Member {
@@ -50,7 +53,7 @@ impl Member {
     ) -> Result<Self, SourceError> {
         let consumer =
             config.create_with_context(GroupContext::new(context, events)).map_err(SourceError::transient)?;
-        Ok(Self { consumer: Some(Arc::new(consumer)), topic: one_by_name(topics) })
+        Ok(Self { consumer: Some(Arc::new(consumer)), topic: one_by_name(topics), watching: Arc::default() })
     }
 
     pub(super) fn consumer(&self) -> &Arc<GroupConsumer> {
@@ -63,8 +66,8 @@ impl Member {
         self.consumer().context()
     }
 
-    /// Asks for metadata until a broker answers. Gives up early when all brokers are known to be down: the driver
-    /// says why, and waits before it tries again.
+    /// Asks for metadata until a broker answers. Gives up early when a connection has failed meanwhile: the driver says
+    /// why, and waits before it tries again.
     pub(super) async fn await_brokers(&self) -> Result<(), SourceError> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         loop {
@@ -74,7 +77,7 @@ impl Member {
                 Ok(()) => break,
                 Err(error) => error,
             };
-            if let Some(reason) = self.context().outage() {
+            if let Some(reason) = self.context().last_failure() {
                 return Err(SourceError::transient(format!("no Kafka broker can be reached: {reason}")));
             }
             if Instant::now() >= deadline {
@@ -160,18 +163,26 @@ impl Member {
         SourceError::transient(format!("librdkafka has given up: {reason}"))
     }
 
-    /// Looks for brokers that are away until one answers, and lets the context say so. librdkafka reconnects by
-    /// itself, but says nothing of its success.
-    pub(super) fn watch_for_return(&self) {
-        let (consumer, topic) = (Arc::downgrade(self.consumer()), self.topic.clone());
+    /// Asks for metadata until a broker answers, and lets the context say when none does and when one does again.
+    /// Reconnecting is librdkafka's business; this is only to know of it.
+    pub(super) fn watch_brokers(&self) {
+        if self.watching.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (watching, topic) = (self.watching.clone(), self.topic.clone());
+        let consumer = Arc::downgrade(self.consumer());
         off_runtime(move || {
             while let Some(consumer) = still_member(&consumer) {
-                if consumer.fetch_metadata(topic.as_deref(), ASK_TIMEOUT).is_ok() {
-                    return consumer.context().broker_answered();
+                let answered = consumer.fetch_metadata(topic.as_deref(), ASK_TIMEOUT).is_ok();
+                if answered {
+                    consumer.context().broker_answered();
+                    break;
                 }
+                consumer.context().brokers_silent();
                 drop(consumer);
                 thread::sleep(ASK_AGAIN_AFTER);
             }
+            watching.store(false, Ordering::Relaxed);
         });
     }
 

@@ -15,6 +15,9 @@ use crate::source::{SourceContext, SourceError};
 /// How long the brokers have to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long errors are looked for that have arrived already.
+const DRAIN: Duration = Duration::from_millis(100);
+
 /// Says which brokers and partitions there are.
 ///
 /// # Errors
@@ -30,9 +33,9 @@ pub(super) async fn probe(
         let consumer: BaseConsumer<GroupContext> =
             config.create_with_context(context).map_err(SourceError::transient)?;
         look(&consumer, &topics).map_err(|error| {
-            // The errors that say why wait in the queue.
-            while consumer.poll(Duration::ZERO).is_some() {}
-            let reason = consumer.context().outage().unwrap_or_else(|| error.to_string());
+            // The errors that say why wait in the queue, among others.
+            while consumer.context().last_failure().is_none() && consumer.poll(DRAIN).is_some() {}
+            let reason = consumer.context().last_failure().unwrap_or_else(|| error.to_string());
             SourceError::transient(format!("no Kafka broker has answered: {reason}"))
         })
     });

@@ -268,7 +268,7 @@ impl Session {
                 self.assignment.set_end(number, end);
                 self.take_turns()?;
             }
-            GroupEvent::BrokersAway => self.member.watch_for_return(),
+            GroupEvent::ConnectionFailed => self.member.watch_brokers(),
             GroupEvent::Failed(error) => return Err(SourceError::transient(error)),
         }
         Ok(())
