@@ -80,9 +80,10 @@ impl SinkWorker {
                 count = queue.recv_many(&mut taken, TAKEN_AT_ONCE), if queue_is_open => {
                     queue_is_open = count > 0;
                     taken.drain(..).for_each(|delivery| sink.accept(delivery));
+                    sink.let_go_of_the_late();
                 }
                 () = sleep_until(wake_at) => {}
-                () = sink.worker.shutdown.begun(), if deadline.is_none() => sink.let_go_of_late_retries(),
+                () = sink.worker.shutdown.begun(), if deadline.is_none() => sink.let_go_of_the_late(),
                 () = sleep_until(deadline) => {
                     info!(sink = %sink.worker.name, under_way = attempts.len(), waiting = sink.worker.schedule.len(),
                         "time is up: open deliveries are dropped and their events stay uncommitted");
@@ -188,14 +189,13 @@ impl Running {
         self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
     }
 
-    /// Once the shutdown has begun, a retry that is due after its deadline would only hold it up.
-    fn let_go_of_late_retries(&mut self) {
-        if let Some(deadline) = self.worker.shutdown.deadline() {
-            let late = self.worker.schedule.take_due_after(deadline);
-            if !late.is_empty() {
-                info!(sink = %self.worker.name, deliveries = late.len(),
-                    "retries due after the shutdown are left to the next start");
-            }
+    /// Once the shutdown has begun, a delivery that cannot start before its deadline would only hold it up.
+    fn let_go_of_the_late(&mut self) {
+        let Some(deadline) = self.worker.shutdown.deadline() else { return };
+        let late = self.worker.schedule.take_later_than(deadline);
+        if !late.is_empty() {
+            info!(sink = %self.worker.name, deliveries = late.len(),
+                "deliveries that would wait beyond the shutdown are left to the next start");
         }
     }
 
