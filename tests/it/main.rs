@@ -1,1 +1,1 @@
-
+mod file_rotation;
