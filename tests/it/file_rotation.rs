@@ -1,5 +1,7 @@
 //! The file source against the real logrotate, with a program that keeps writing and a bridge that comes and goes.
 
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;

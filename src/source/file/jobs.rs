@@ -194,7 +194,7 @@ impl Session {
             self.lose(key, &format!("it is compressed and damaged ({error})"), true);
         } else if self.context.once {
             tracing::error!(path = %file.path, %error, "given up for this run; the next one reads on");
-            tail.end(false);
+            tail.end();
         }
     }
 

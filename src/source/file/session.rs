@@ -154,13 +154,10 @@ impl Session {
     pub(super) async fn release(&mut self, partitions: &[u32]) -> Result<(), SourceError> {
         let released = self.tails.iter().filter(|(_, tail)| partitions.contains(&tail.partition));
         for key in released.map(|(key, _)| *key).collect::<Vec<Key>>() {
-            let Some(tail) = self.tails.remove(&key) else { continue };
-            if tail.was_lost() {
-                self.registry.remove(key);
-            } else if let Some(file) = self.registry.get_mut(key) {
-                file.offset = tail.unread_from();
-                file.finished = true;
-            }
+            let (Some(tail), Some(file)) = (self.tails.remove(&key), self.registry.get_mut(key)) else { continue };
+            // Lost contents too: a damaged file is still there, and must not be taken for a new one.
+            file.offset = tail.unread_from();
+            file.finished = true;
         }
         self.save().await
     }
@@ -234,7 +231,7 @@ impl Session {
     pub(super) fn lose(&mut self, key: Key, why: &str, unseen: bool) {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         tail.live = false;
-        tail.end(true);
+        tail.end();
         self.unsaved |= self.registry.name(key, tail.head());
         let Some(file) = self.registry.get(key) else { return };
         let (source, path) = (&self.context.name, &file.path);
