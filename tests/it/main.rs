@@ -7,3 +7,4 @@ mod config;
 mod kafka;
 mod quickstart;
 mod support;
+mod file_rotation;

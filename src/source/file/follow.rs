@@ -113,9 +113,8 @@ impl Session {
 
     /// A content found under another path has been moved there, unless something new has taken its place.
     fn adopt_path(&mut self, key: Key, seen: &Observed, scan: &Scan) {
-        let Some(file) = self.registry.get_mut(key) else { return };
-        let replaced = scan.files.iter().any(|other| other.role == Role::Root && other.root == file.path);
-        if seen.root != file.path && !replaced {
+        let Some(file) = self.registry.get_mut(key).filter(|file| file.path != seen.root) else { return };
+        if !scan.files.iter().any(|other| other.role == Role::Root && other.root == file.path) {
             tracing::info!(from = %file.path, to = %seen.root, "a file was moved; reading on where it was left");
             file.path = Arc::clone(&seen.root);
             file.real_path = Arc::clone(&seen.real_root);

@@ -5,7 +5,7 @@
 //! | `discovery`, `heads`, `names` | look at the paths: what is there, how it begins, what its name says |
 //! | `rotation` | decide which of the files seen holds which known content (pure) |
 //! | `registry`, `identity` | what is known and confirmed of every content; what the checkpoint holds |
-//! | `session`, `follow` | one connection: jobs, the queue, acting on what was seen |
+//! | `session`, `jobs`, `follow` | one connection: handing out, blocking work, acting on what was seen |
 //! | `tail`, `content`, `records` | one content being read: lines, chunks, events |
 //! | `watch` | hear of changes at once |
 //!
@@ -19,6 +19,7 @@ mod discovery;
 mod follow;
 mod heads;
 mod identity;
+mod jobs;
 mod names;
 mod records;
 mod registry;
@@ -44,7 +45,8 @@ use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
 use crate::store::checkpoints::{CheckpointError, CheckpointFile};
 
-/// Reads the lines of files that grow, such as logs. Rotation by rename and by copytruncate loses nothing.
+/// Reads the lines of files that grow, such as logs. Rotation by rename and by copytruncate loses nothing. Every file
+/// that matches is kept open, so the limit on open files must be above their number.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {

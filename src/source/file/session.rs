@@ -1,30 +1,29 @@
-//! A session: everything between one `connect` and the next. It runs one blocking job at a time (a look at the paths,
-//! opening files, reading a chunk, saving the checkpoint) and hands out what comes of it.
+//! A session: everything between one `connect` and the next. It hands out what the `jobs` bring, and keeps track of what
+//! is confirmed.
 //!
 //! Fairness: contents with something to read wait in a queue and are read a chunk at a time. Memory: one chunk in all,
 //! plus the beginning of an over-long line for each file that ends within one. Descriptors: one per file that may still
 //! grow, so that a file that is renamed or deleted can be read to its end; their number is not bounded here.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::content::{Chunk, Content, Place};
-use super::discovery::{Scan, Scanner};
-use super::identity::Fingerprint;
-use super::identity::first_line;
+use super::FileStart;
+use super::content::Content;
+use super::discovery::Scanner;
+use super::jobs::Done;
 use super::records::{line_record, lost_record};
 use super::registry::{Checkpoint, Key, Registry};
 use super::tail::{Next, Tail};
 use super::watch::Watch;
-use super::{FileStart, checkpoint_error};
+use crate::source::lines::Line;
 use crate::source::{Input, Progress, SourceContext, SourceError};
-use crate::store::checkpoints::{CheckpointError, CheckpointFile};
+use crate::store::checkpoints::CheckpointFile;
 
 /// How often things are done.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +43,6 @@ impl Default for Timing {
     }
 }
 
-/// Reported changes lead to a look at the paths this soon, so that a burst of them leads to one.
-const CHANGE_DELAY: Duration = Duration::from_millis(50);
-
-/// Looking at the paths takes no more than one part in so many of the time, however many files there are.
-const SCAN_SHARE: u32 = 20;
-
 /// One connection's state.
 pub(super) struct Session {
     pub(super) context: SourceContext,
@@ -65,26 +58,18 @@ pub(super) struct Session {
     pub(super) next_partition: u32,
     /// Contents that are found but not open.
     pub(super) to_open: Vec<Key>,
-    checkpoint: Arc<CheckpointFile<Checkpoint>>,
+    pub(super) checkpoint: Arc<CheckpointFile<Checkpoint>>,
     /// `None` while it is lent to a job.
-    scanner: Option<Scanner>,
-    queue: VecDeque<Key>,
+    pub(super) scanner: Option<Scanner>,
+    pub(super) queue: VecDeque<Key>,
     /// The content whose chunk is being split into lines.
-    current: Option<Key>,
+    pub(super) current: Option<Key>,
     ready: VecDeque<Input>,
-    job: Option<JoinHandle<Done>>,
-    saving: bool,
-    next_scan: Instant,
+    pub(super) job: Option<JoinHandle<Done>>,
+    pub(super) saving: bool,
+    pub(super) next_scan: Instant,
     /// The buffer for the next chunk.
-    buffer: Vec<u8>,
-}
-
-/// What a job brings back.
-enum Done {
-    Scanned(Scanner, Scan, Duration),
-    Opened(Vec<(Key, io::Result<Content>)>),
-    Read(Key, Content, io::Result<Chunk>),
-    Saved(Result<(), CheckpointError>),
+    pub(super) buffer: Vec<u8>,
 }
 
 impl Session {
@@ -169,13 +154,10 @@ impl Session {
     pub(super) async fn release(&mut self, partitions: &[u32]) -> Result<(), SourceError> {
         let released = self.tails.iter().filter(|(_, tail)| partitions.contains(&tail.partition));
         for key in released.map(|(key, _)| *key).collect::<Vec<Key>>() {
-            let Some(tail) = self.tails.remove(&key) else { continue };
-            if tail.was_lost() {
-                self.registry.remove(key);
-            } else if let Some(file) = self.registry.get_mut(key) {
-                file.offset = tail.unread_from();
-                file.finished = true;
-            }
+            let (Some(tail), Some(file)) = (self.tails.remove(&key), self.registry.get_mut(key)) else { continue };
+            // Lost contents too: a damaged file is still there, and must not be taken for a new one.
+            file.offset = tail.unread_from();
+            file.finished = true;
         }
         self.save().await
     }
@@ -226,247 +208,62 @@ impl Session {
             }
             Next::More { stay: false } => self.enqueue(key),
             Next::Wait => self.wake_newer(key),
-            Next::End(last) => self.end_tail(key, last, None),
+            Next::End(last) => self.end_tail(key, last),
         }
     }
 
-    /// Hands out a tail's last record, if any, and closes its partition.
-    fn end_tail(&mut self, key: Key, last: Option<crate::source::lines::Line>, lost: Option<(Option<u64>, String)>) {
+    /// Hands out a content's last line, which may have no end, and closes its partition.
+    fn end_tail(&mut self, key: Key, last: Option<Line>) {
         let Some(tail) = self.tails.get_mut(&key) else { return };
-        if last.is_some() || lost.is_some() {
-            // What is there is the first line, finished or not.
+        if last.is_some() {
+            // When it is the first line too, it is all there is to name the content by.
             self.unsaved |= self.registry.name(key, tail.head());
         }
-        let Some(file) = self.registry.get(key) else { return };
-        if let Some(line) = last {
+        if let (Some(line), Some(file)) = (last, self.registry.get(key)) {
             let record = line_record(&self.context, file, tail.partition, tail.time, line);
             self.ready.push_back(Input::Record(Box::new(record)));
         }
-        if let Some((end, reason)) = lost {
-            let start = tail.unread_from();
+        self.close_partition(key);
+    }
+
+    /// What is left of a content cannot be read any more, and that is said where it is seen: in the log, and as a dead
+    /// letter. `unseen` is true when it may have grown since anybody looked.
+    pub(super) fn lose(&mut self, key: Key, why: &str, unseen: bool) {
+        let Some(tail) = self.tails.get_mut(&key) else { return };
+        tail.live = false;
+        tail.end();
+        self.unsaved |= self.registry.name(key, tail.head());
+        let Some(file) = self.registry.get(key) else { return };
+        let (source, path) = (&self.context.name, &file.path);
+        let start = tail.unread_from();
+        let end = (file.size > start).then_some(file.size);
+        if end.is_some() || unseen {
+            let reason = match end {
+                Some(end) => format!("bytes {start} to {end} of {path} were not read: {why}"),
+                None => format!("what was written to {path} after byte {start}, if anything, was not read: {why}"),
+            };
+            tracing::error!(%source, %path, start, end, "lost a part of a file, which becomes a dead letter: {reason}");
             tail.last_position = end.unwrap_or(start);
             let record = lost_record(&self.context, file, tail.partition, start, end, reason);
             self.ready.push_back(Input::Record(Box::new(record)));
+        } else {
+            tracing::warn!(%source, %path, offset = start, "a file is gone, and all that was seen of it was read: {why}");
         }
+        self.close_partition(key);
+    }
+
+    fn close_partition(&mut self, key: Key) {
+        let Some(tail) = self.tails.get(&key) else { return };
         if Self::is_over(tail) {
             self.ready.push_back(Input::Closing { partitions: vec![tail.partition], within: None });
         }
         self.wake_newer(key);
     }
 
-    /// What is left of a content cannot be read any more, and that is said where it is seen: in the log, and as a dead
-    /// letter. `unseen` is true when it may have grown since anybody looked.
-    pub(super) fn lose(&mut self, key: Key, why: &str, unseen: bool) {
-        let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get(key)) else { return };
-        let (start, end) = (tail.unread_from(), file.size);
-        let path = Arc::clone(&file.path);
-        tail.live = false;
-        tail.end(true);
-        let lost = if end > start {
-            let reason = format!("bytes {start} to {end} of {path} were not read: {why}");
-            Some((Some(end), reason))
-        } else if unseen {
-            let reason = format!("what was written to {path} after byte {start}, if anything, was not read: {why}");
-            Some((None, reason))
-        } else {
-            None
-        };
-        match &lost {
-            Some((end, _)) => tracing::error!(
-                source = %self.context.name, %path, start, end, why,
-                "lost a part of a file; it is kept as a dead letter without a payload"
-            ),
-            None => tracing::warn!(
-                source = %self.context.name, %path, offset = start, why,
-                "a file is gone; everything that was seen of it was read"
-            ),
-        }
-        self.end_tail(key, None, lost);
-    }
-
     /// With `once`, true when everything up to the end seen at the start was handed out.
     fn is_at_end(&self) -> bool {
         let all_out = self.current.is_none() && self.ready.is_empty() && !self.unsaved && !self.saving;
         self.context.once && all_out && self.tails.values().all(Tail::has_ended)
-    }
-
-    /// Does one step of work, or waits until there is some. Cancel safe: a job that is not waited for to its end is
-    /// waited for in the next call.
-    async fn work(&mut self, reading: bool) -> Result<(), SourceError> {
-        if self.job.is_none() {
-            self.note_changes();
-            self.start_job(reading);
-        }
-        if self.job.is_some() {
-            return self.finish_job().await;
-        }
-        tokio::select! {
-            () = self.watch.changed() => {}
-            () = sleep_until(self.next_scan) => {}
-        }
-        Ok(())
-    }
-
-    /// Waits for the running job, if there is one. Cancel safe.
-    async fn finish_job(&mut self) -> Result<(), SourceError> {
-        let Some(job) = &mut self.job else { return Ok(()) };
-        let done = job.await;
-        self.job = None;
-        match done.map_err(SourceError::transient)? {
-            Done::Scanned(scanner, scan, took) => {
-                self.scanner = Some(scanner);
-                self.next_scan = Instant::now() + self.timing.rescan.max(took * SCAN_SHARE);
-                self.apply_scan(&scan);
-            }
-            Done::Opened(opened) => opened.into_iter().for_each(|(key, content)| self.opened(key, content)),
-            Done::Read(key, content, chunk) => self.chunk_read(key, content, chunk),
-            Done::Saved(result) => {
-                self.saving = false;
-                self.unsaved |= result.is_err();
-                result.map_err(checkpoint_error)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn start_job(&mut self, reading: bool) {
-        if self.unsaved {
-            return self.start_save();
-        }
-        if Instant::now() >= self.next_scan {
-            return self.start_scan();
-        }
-        if !self.to_open.is_empty() {
-            return self.start_opening();
-        }
-        if reading && self.current.is_none() {
-            self.start_reading();
-        }
-    }
-
-    fn start_scan(&mut self) {
-        let Some(mut scanner) = self.scanner.take() else { return };
-        let known = self.registry.known_paths();
-        let line_ends = self.registry.is_first_run() && self.start == FileStart::End;
-        self.job = Some(spawn_blocking(move || {
-            let started = Instant::now();
-            let scan = scanner.scan(&known, line_ends);
-            Done::Scanned(scanner, scan, started.elapsed())
-        }));
-    }
-
-    fn start_save(&mut self) {
-        let (checkpoint, state) = (Arc::clone(&self.checkpoint), self.registry.checkpoint());
-        self.unsaved = false;
-        self.saving = true;
-        self.job = Some(spawn_blocking(move || Done::Saved(checkpoint.save(&state))));
-    }
-
-    fn start_opening(&mut self) {
-        let tails = &self.tails;
-        let place = |key: Key| tails.get(&key).and_then(|tail| tail.place.clone());
-        let places: Vec<(Key, Place)> =
-            self.to_open.drain(..).filter_map(|key| place(key).map(|place| (key, place))).collect();
-        self.job = Some(spawn_blocking(move || {
-            Done::Opened(places.into_iter().map(|(key, place)| (key, Content::open(&place))).collect())
-        }));
-    }
-
-    fn opened(&mut self, key: Key, content: io::Result<Content>) {
-        let Some(tail) = self.tails.get_mut(&key) else { return };
-        match content {
-            Ok(content) => {
-                tail.content = Some(content);
-                tail.was_open = true;
-                self.enqueue(key);
-            }
-            // Moved on since it was seen: the next look finds it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tail.place = None;
-                self.scan_soon();
-            }
-            Err(error) => self.read_failed(key, &error),
-        }
-    }
-
-    fn start_reading(&mut self) {
-        while let Some(key) = self.queue.pop_front() {
-            let newer_may_pass = |key: &Key| self.tails.get(key).is_none_or(Tail::lets_newer_pass);
-            let allowed = self.tails.get(&key).is_some_and(|tail| tail.older.iter().all(newer_may_pass));
-            let Some(tail) = self.tails.get_mut(&key) else { continue };
-            tail.queued = false;
-            // Whatever keeps it from being read now puts it into the queue again when it is over.
-            if !allowed || tail.has_ended() {
-                continue;
-            }
-            let Some(mut content) = tail.content.take() else { continue };
-            let (position, head, buffer) = (tail.position(), tail.head().to_vec(), std::mem::take(&mut self.buffer));
-            self.job = Some(spawn_blocking(move || {
-                let chunk = content.read_chunk(position, &head, buffer);
-                Done::Read(key, content, chunk)
-            }));
-            return;
-        }
-    }
-
-    fn chunk_read(&mut self, key: Key, content: Content, chunk: io::Result<Chunk>) {
-        let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get_mut(key)) else { return };
-        tail.content = Some(content);
-        match chunk {
-            Ok(Chunk::Bytes { bytes, end_of_file, size, modified }) => {
-                file.size = file.size.max(size);
-                if tail.feed(bytes, end_of_file, size, modified) {
-                    file.fingerprint = Fingerprint::of(tail.head());
-                }
-                if let Some(line) = first_line(tail.head()) {
-                    self.unsaved |= self.registry.name(key, line);
-                }
-                self.current = Some(key);
-            }
-            Ok(Chunk::Displaced) => {
-                tracing::info!(path = %file.path, offset = tail.unread_from(), "truncated; looking for what was in it");
-                tail.displace();
-                self.next_scan = Instant::now();
-            }
-            Err(error) => self.read_failed(key, &error),
-        }
-    }
-
-    /// Tries again at the next look. Only a compressed file that stays unreadable is given up: it is damaged.
-    fn read_failed(&mut self, key: Key, error: &io::Error) {
-        let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get(key)) else { return };
-        let compressed = tail.place.as_ref().is_some_and(|place| place.compressed);
-        let since = tail.failing_since;
-        if since.is_none() {
-            tracing::warn!(path = %file.path, %error, "cannot be read; trying again at every look");
-        }
-        let since = *tail.failing_since.get_or_insert_with(Instant::now);
-        tail.close();
-        if since.elapsed() < self.timing.settle {
-            return;
-        }
-        if compressed {
-            self.lose(key, &format!("it is compressed and damaged ({error})"), true);
-        } else if self.context.once {
-            tracing::error!(path = %file.path, %error, "given up for this run; the next one reads on");
-            tail.end(false);
-        }
-    }
-
-    fn note_changes(&mut self) {
-        let changes = self.watch.take_changes();
-        for path in changes.written {
-            if let Some(key) = self.places.get(&path).copied() {
-                self.enqueue(key);
-            }
-        }
-        if changes.names {
-            self.scan_soon();
-        }
-    }
-
-    fn scan_soon(&mut self) {
-        self.next_scan = self.next_scan.min(Instant::now() + CHANGE_DELAY);
     }
 
     pub(super) fn enqueue(&mut self, key: Key) {

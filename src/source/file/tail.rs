@@ -61,7 +61,7 @@ enum State {
     /// Everything there was has been read; `partial` when the last line has no end yet.
     CaughtUp { partial: bool },
     /// Everything has been read and nothing more will be.
-    Ended { lost: bool },
+    Ended,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -163,7 +163,7 @@ impl Tail {
         let buffer = self.splitter.take_buffer();
         let compressed = self.content.as_ref().is_some_and(Content::is_compressed);
         if past_once_end {
-            self.end(false);
+            self.end();
             return (Next::End(None), buffer);
         }
         if !self.chunk.end_of_file {
@@ -178,7 +178,7 @@ impl Tail {
         if compressed || self.is_final || self.once_end.is_some() {
             let last = self.splitter.finish();
             self.last_position = last.as_ref().map_or(self.last_position, |line| line.end);
-            self.end(false);
+            self.end();
             return (Next::End(last), buffer);
         }
         self.state = State::CaughtUp { partial: self.splitter.has_partial_line() };
@@ -190,17 +190,12 @@ impl Tail {
     }
 
     /// Nothing more will be read.
-    pub(super) fn end(&mut self, lost: bool) {
-        self.state = State::Ended { lost };
+    pub(super) fn end(&mut self) {
+        self.state = State::Ended;
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended { .. })
-    }
-
-    /// True when what was left of it could not be found.
-    pub(super) fn was_lost(&self) -> bool {
-        self.state == State::Ended { lost: true }
+        self.state == State::Ended
     }
 
     /// True once anything of it was read in this connection.
@@ -210,7 +205,7 @@ impl Tail {
 
     /// True when newer contents of the same path may be read.
     pub(super) fn lets_newer_pass(&self) -> bool {
-        matches!(self.state, State::CaughtUp { partial: false } | State::Ended { .. })
+        matches!(self.state, State::CaughtUp { partial: false } | State::Ended)
     }
 
     /// Its path has a newer content: whether there is more in the old one must be looked at once more, because all of

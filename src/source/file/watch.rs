@@ -49,6 +49,12 @@ impl Watch {
         Self { watcher, folders: BTreeSet::new(), refused: BTreeSet::new(), shared }
     }
 
+    /// Watches nothing, ever, as when the system has no watcher left.
+    #[cfg(test)]
+    pub(super) fn blind() -> Self {
+        Self { watcher: None, folders: BTreeSet::new(), refused: BTreeSet::new(), shared: Arc::default() }
+    }
+
     /// Watches these folders and no others.
     pub(super) fn set_folders(&mut self, folders: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };

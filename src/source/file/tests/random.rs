@@ -33,7 +33,7 @@ impl History {
             random: StdRng::seed_from_u64(seed),
             written: 0,
             rotated: 0,
-            header: seed % 2 == 0,
+            header: seed.is_multiple_of(2),
             copies: seed % 4 < 2,
             empty: true,
             ids: HashMap::new(),

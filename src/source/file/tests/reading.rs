@@ -1,5 +1,6 @@
 use super::*;
 use crate::event::MetaValue;
+use crate::source::file::watch::Watch;
 use crate::source::{Defect, SourceError};
 
 #[tokio::test]
@@ -53,6 +54,23 @@ async fn new_files_and_new_folders_are_found() {
     assert_eq!(reader.lines(1).await, ["one"]);
     setup.write("new/b.log", "two\n");
     assert_eq!(reader.lines(1).await, ["two"]);
+}
+
+#[tokio::test]
+async fn what_no_watcher_reports_is_found_by_looking() {
+    let setup = Setup::new(&["*.log"]);
+    setup.write("a.log", "one\n");
+    let mut reader = setup.reader().await;
+    reader.source.session.as_mut().unwrap().watch = Watch::blind();
+    assert_eq!(reader.lines(1).await, ["one"]);
+    setup.append("a.log", "two\n");
+    assert_eq!(reader.lines(1).await, ["two"]);
+    setup.rename("a.log", "a.log.1");
+    setup.write("a.log", "three\n");
+    setup.write("b.log", "four\n");
+    let mut lines = reader.lines(2).await;
+    lines.sort();
+    assert_eq!(lines, ["four", "three"]);
 }
 
 #[tokio::test]

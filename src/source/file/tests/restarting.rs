@@ -173,6 +173,9 @@ async fn a_damaged_compressed_rest_is_reported() {
     let Some(Defect::Lost(reason)) = record.defect else { panic!("{record:?}") };
     assert!(reason.contains("damaged") && reason.contains(&format!("to {} of", text.len())), "{reason}");
     assert_eq!(reader.lines(1).await, ["new"]);
+    // The damaged file is still there: it must neither be reported nor read again.
+    let again = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
+    assert!(again.is_err(), "{again:?}");
 }
 
 #[tokio::test]
