@@ -2,7 +2,8 @@
 //!
 //! [`worker`] is the loop; [`schedule`], [`rate_limit`], [`retry`] and [`responses`] are the decisions it follows, pure
 //! and without I/O. A delivery that waits holds no connection and no slot, and every attempt passes the rate limit. It
-//! does hold its memory and its place among its source's events in flight: there is no store for waiting deliveries yet.
+//! does hold its memory and its place among its source's events in flight: there is no store for waiting deliveries
+//! yet.
 
 mod dead_letter;
 mod health;
