@@ -3,7 +3,8 @@
 //! The way through: [`parse_lenient`] parses the text into a tree that knows the place of every value (`document`),
 //! puts environment variables and files in (`interpolate`), lets sinks start from `[defaults.webhook]` (`defaults`),
 //! reads section by section (`read`): compares each table with the schema (`shape`), deserializes it into its struct
-//! (`typed`) and applies the rules that span several keys (`check`). All faults are collected before anything is reported (`diagnostics`).
+//! (`typed`) and applies the rules that span several keys (`check`). Keys that are planned and not there yet are
+//! refused with an explanation (`planned`). All faults are collected before anything is reported (`diagnostics`).
 //!
 //! This module must not compile anything (templates, expressions, URLs) nor wire the graph: `pipeline::compile` does,
 //! and hands its [`Problem`]s back to [`Loaded::report`] to have them shown with line and column.

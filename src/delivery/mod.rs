@@ -1,7 +1,9 @@
 //! Deliveries: from a sink's queue to an outcome.
 //!
 //! [`worker`] is the loop; [`schedule`], [`rate_limit`], [`retry`] and [`responses`] are the decisions it follows, pure
-//! and without I/O. A delivery that waits holds no connection and no slot, and every attempt passes the rate limit.
+//! and without I/O. A delivery that waits holds no connection and no slot, and every attempt passes the rate limit. It
+//! does hold its memory and its place among its source's events in flight: there is no store for waiting deliveries
+//! yet.
 
 mod dead_letter;
 mod health;

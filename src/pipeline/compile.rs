@@ -1,6 +1,7 @@
 //! Config to graph: wires the nodes by `from`, compiles expressions, templates and requests, builds the connectors.
 //!
-//! No I/O happens here. Every fault is collected before any is reported.
+//! The network is not touched, and no file but those that options name: librdkafka reads its certificates, and the HTTP
+//! client the system's. Every fault is collected before any is reported.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! Runs a graph: one task a node, spread over the workers, until all sources have ended or the shutdown is over.
+//! Runs a graph until all sources have ended or the shutdown is over: two tasks a source (its driver and its router, in
+//! which the filters are asked) and one a sink, spread over the workers.
 //!
-//! A worker is a thread with a current-thread runtime of its own, and a node lives on one worker for life: moving a
-//! request between threads costs more CPU than most requests do. Nodes talk over bounded channels only.
+//! A worker is a thread with a current-thread runtime of its own, and a task lives on one worker for life: a request
+//! that hops between the threads of a runtime costs up to twice the CPU. Tasks hand events on over bounded channels
+//! only.
 
 use std::fs::{File, TryLockError};
 use std::io;

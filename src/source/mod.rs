@@ -1,8 +1,8 @@
 //! Sources: what every connector provides, and the list of connectors.
 //!
 //! A connector is one [`Source`]: it connects, reads, commits and closes, and it knows nothing of filters, sinks or
-//! retries. What all connectors share is written once, in `drive`: reconnecting with backoff, the
-//! bounds on events in flight, the watermarks, the commit interval and the shutdown.
+//! retries. What all connectors share is written once, in [`drive`]: reconnecting with backoff, the bounds on events in
+//! flight, the watermarks, the commit interval and the shutdown. `lines` is shared by the connectors that read text.
 //!
 //! Connectors must not import `config`, `pipeline` or each other.
 
@@ -176,7 +176,8 @@ pub enum SourceError {
     /// The broker is away, refuses us, or has dropped the connection: the driver waits and connects again.
     #[error("{0}")]
     Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Connecting again cannot help: the source ends, and the process says so and exits with an error.
+    /// Connecting again cannot help: the source ends, which is logged as an error. The pipeline's other sources go on;
+    /// the process exits with an error once they have ended too.
     #[error("{0}")]
     Permanent(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -52,7 +52,7 @@ pub struct DeadLetter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The payload is larger than `max_event_size`.
+    /// The payload is larger than `max_event_size`. Of a line, only the beginning was kept.
     TooLarge,
     /// The source can no longer read it.
     Lost,
@@ -68,7 +68,7 @@ pub enum Reason {
     SinkDisabled,
 }
 
-/// An event as it is kept: the payload's own bytes, so that it can be delivered again.
+/// An event as it is kept: the payload's own bytes, not masked, so that it can be delivered again.
 #[derive(Debug, Clone, Serialize)]
 pub struct EventRecord {
     /// `id`, `time`, `source`, `key`, `headers` and `meta` as in the envelope.
