@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod amqp;
+mod command_line;
 mod config;
+mod delivery;
+mod file_end_to_end;
 mod quickstart;
+mod secrets;
+mod shutdown;
 mod support;
