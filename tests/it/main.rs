@@ -3,8 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod amqp;
+mod command_line;
 mod config;
 mod kafka;
+mod delivery;
+mod file_end_to_end;
 mod quickstart;
+mod secrets;
+mod shutdown;
 mod support;
 mod file_rotation;
