@@ -1,5 +1,7 @@
 //! The Kafka connector against a real broker, without the driver: the tests call the trait's methods as it would.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;

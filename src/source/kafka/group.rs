@@ -1,4 +1,4 @@
-//! What librdkafka tells us while it is polled: rebalances, commit results, errors and log lines.
+//! What librdkafka tells us while it is polled: rebalances, errors and log lines.
 //!
 //! These callbacks run inside our own poll, on the worker's only thread: they must not block and must not wait. They
 //! do what has to be done at once and send everything else to the session as a [`GroupEvent`].
@@ -32,8 +32,8 @@ pub(super) enum GroupEvent {
     Revoked(Revocation),
     /// These partitions have been taken away.
     Lost(Vec<TopicPartition>),
-    /// The broker has confirmed these offsets.
-    Committed(Vec<(TopicPartition, u64)>),
+    /// The commit under way has ended, and the broker has confirmed these offsets.
+    CommitEnded { confirmed: Vec<(TopicPartition, u64)>, failed: bool },
     /// With `--once`: the partition with this number ended here when it was assigned.
     EndKnown { number: u32, end: u64 },
     /// A connection has failed: it is to be found out whether any broker still answers.
@@ -202,17 +202,6 @@ impl ConsumerContext for GroupContext {
             _ => self.revoke(consumer, list),
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            return self.commit_result(Some(error));
-        }
-        // A partition that was refused alone has an error of its own.
-        let elements = offsets.elements();
-        self.commit_result(elements.iter().find_map(|element| element.error().err()));
-        let confirmed = elements.iter().filter(|element| element.error().is_ok()).filter_map(place_and_offset);
-        self.send(GroupEvent::Committed(confirmed.collect()));
-    }
 }
 
 impl ClientContext for GroupContext {
@@ -292,14 +281,4 @@ fn places(list: &TopicPartitionList) -> Vec<TopicPartition> {
     let places =
         elements.iter().map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() });
     places.collect()
-}
-
-fn place_and_offset(
-    element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>,
-) -> Option<(TopicPartition, u64)> {
-    let place = TopicPartition { topic: element.topic().into(), partition: element.partition() };
-    match element.offset() {
-        Offset::Offset(offset) => Some((place, u64::try_from(offset).ok()?)),
-        _ => None,
-    }
 }

@@ -22,8 +22,6 @@ use crate::source::{SourceContext, SourceError};
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a broker may take to answer for the first time, TLS and a slow token service included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest wait for a commit that must be over before partitions are given back or the group is left.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for the group to be left.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often brokers that are away are looked for, and the ends of partitions asked for again.
@@ -107,36 +105,29 @@ impl Member {
         give_back(self.consumer().as_ref(), revocation)
     }
 
-    /// Commits offsets and says whether the broker has confirmed them in time.
+    /// Commits offsets in the background; [`GroupEvent::CommitEnded`] tells the result. There must be one commit at a
+    /// time: librdkafka keeps those that a broker's outage interrupts and may send them again out of order, which would
+    /// move the group back.
     ///
-    /// A commit that is overtaken by its time limit may still arrive after the partition has a new owner. It moves the
-    /// group's offset back at most, never over a record that has not settled.
-    pub(super) async fn commit_and_wait(&self, offsets: &[(TopicPartition, u64)]) -> bool {
-        let list = match offset_list(offsets) {
-            Ok(list) => list,
-            Err(error) => {
-                self.context().commit_result(Some(error));
-                return false;
-            }
-        };
+    /// The blocking call is used because the other one tells no result: librdkafka reports that to a callback only,
+    /// which rdkafka does not set. Each topic has a request of its own because a request's result hides the refusal of
+    /// some of its partitions, and what a broker refuses (a topic that is gone or forbidden), it refuses by topic.
+    pub(super) fn start_commit(&self, mut offsets: Vec<(TopicPartition, u64)>) {
+        offsets.sort_by(|a, b| a.0.topic.cmp(&b.0.topic));
         let consumer = self.consumer().clone();
-        let commit = off_runtime(move || consumer.commit(&list, CommitMode::Sync));
-        match timeout(COMMIT_TIMEOUT, commit).await {
-            Ok(Ok(result)) => {
-                let confirmed = result.is_ok();
-                self.context().commit_result(result.err());
-                confirmed
+        off_runtime(move || {
+            let mut confirmed = Vec::with_capacity(offsets.len());
+            let mut failure = None;
+            for of_topic in offsets.chunk_by(|a, b| a.0.topic == b.0.topic) {
+                match offset_list(of_topic).and_then(|list| consumer.commit(&list, CommitMode::Sync)) {
+                    Ok(()) => confirmed.extend_from_slice(of_topic),
+                    Err(error) => failure = Some(error),
+                }
             }
-            _ => {
-                let (pipeline, source) = self.context().names();
-                warn!(
-                    %pipeline, %source,
-                    "the broker has not confirmed the last commit within {COMMIT_TIMEOUT:?}: what it covers may be \
-                     delivered again"
-                );
-                false
-            }
-        }
+            let failed = failure.is_some();
+            consumer.context().commit_result(failure);
+            consumer.context().send(GroupEvent::CommitEnded { confirmed, failed });
+        });
     }
 
     /// Leaves the group.
@@ -205,6 +196,14 @@ impl Member {
     pub(super) fn say_revoked(&self, partitions: &[TopicPartition]) {
         let (pipeline, source) = self.context().names();
         info!(%pipeline, %source, "to be given back to the group: {}", listed(partitions));
+    }
+
+    pub(super) fn say_unconfirmed(&self, waited: Duration) {
+        let (pipeline, source) = self.context().names();
+        warn!(
+            %pipeline, %source,
+            "the broker has not confirmed the last commit within {waited:?}: what it covers may be delivered again"
+        );
     }
 
     pub(super) fn say_lost(&self, partitions: &[TopicPartition]) {

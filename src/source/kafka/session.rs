@@ -10,15 +10,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use super::assignment::{Assignment, Reading, TopicPartition};
-use super::group::{GroupEvent, Revocation, offset_list, topic_partition_list};
+use super::group::{GroupEvent, Revocation, topic_partition_list};
 use super::member::Member;
 use super::record::RecordMaker;
 use crate::source::{Input, Record, SourceContext, SourceError};
@@ -26,6 +26,8 @@ use crate::source::{Input, Record, SourceContext, SourceError};
 /// A full driver often has room again within this time. Pausing throws librdkafka's prefetched messages away and
 /// fetches them again later, so it is not done before.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
+/// The longest wait for a commit that must be over before partitions are given back or the group is left.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// With `--once`: a member that joins a busy group is often given nothing at first, and its share a moment later.
 const EMPTY_GRACE: Duration = Duration::from_secs(3);
 
@@ -38,6 +40,8 @@ pub(super) struct Session {
     once: bool,
     flow: Flow,
     assignment: Assignment,
+    /// A commit is under way.
+    committing: bool,
     /// Revocations that wait for these of their partitions to be released.
     revocations: Vec<(Vec<u32>, Revocation)>,
     /// What `read` returns before it asks librdkafka for more.
@@ -89,6 +93,7 @@ impl Session {
             once: context.once,
             flow: Flow::Reading,
             assignment: Assignment::default(),
+            committing: false,
             revocations: Vec::new(),
             inputs: VecDeque::new(),
             kept: VecDeque::new(),
@@ -139,29 +144,30 @@ impl Session {
         }
     }
 
-    /// Remembers watermarks and sends all that the broker has not confirmed. What fails is sent again by the next
-    /// commit, so this has no error of its own.
+    /// Remembers watermarks and begins to commit them. What fails, and what comes while another commit is under way,
+    /// is committed by the next: so a failed commit is no error of this session.
     pub(super) fn commit(&mut self, watermarks: &[(u32, u64)]) -> Result<(), SourceError> {
         // A partition may have been lost since the driver last read: then nothing is committed for it.
         self.take_waiting_events()?;
         for (number, position) in watermarks {
             self.assignment.settle(*number, *position);
         }
-        let offsets = self.assignment.uncommitted(None);
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let sent = offset_list(&offsets).and_then(|list| self.member.consumer().commit(&list, CommitMode::Async));
-        if let Err(error) = sent {
-            self.member.context().commit_result(Some(error));
-        }
+        self.start_commit();
         Ok(())
+    }
+
+    fn start_commit(&mut self) {
+        let offsets = self.assignment.uncommitted(None);
+        if !self.committing && !offsets.is_empty() {
+            self.committing = true;
+            self.member.start_commit(offsets);
+        }
     }
 
     /// Gives partitions back that have been drained, which lets the rebalance go on.
     pub(super) async fn release(&mut self, numbers: &[u32]) -> Result<(), SourceError> {
         self.take_waiting_events()?;
-        self.commit_and_wait(Some(numbers)).await;
+        self.finish_commits(Some(numbers)).await?;
         self.assignment.remove(numbers);
         for (waiting, _) in &mut self.revocations {
             waiting.retain(|number| !numbers.contains(number));
@@ -175,10 +181,9 @@ impl Session {
 
     /// Commits what is left and leaves the group.
     pub(super) async fn close(mut self) {
-        if let Err(error) = self.take_waiting_events() {
+        if let Err(error) = self.finish_commits(None).await {
             debug!("while closing: {error}");
         }
-        self.commit_and_wait(None).await;
         self.give_everything_back();
         self.member.leave().await;
     }
@@ -198,13 +203,25 @@ impl Session {
         }
     }
 
-    /// Commits what has not been confirmed and waits for the answer. A commit that is still on its way is repeated
-    /// with it: the broker takes offsets in the order they are sent.
-    async fn commit_and_wait(&mut self, only: Option<&[u32]>) {
-        let offsets = self.assignment.uncommitted(only);
-        if !offsets.is_empty() && self.member.commit_and_wait(&offsets).await {
-            self.assignment.confirm(&offsets);
+    /// Waits until everything that has settled is committed, of these partitions or of all; or a commit has failed, or
+    /// time is up.
+    ///
+    /// A commit overtaken by its time limit may still arrive when the partition has a new owner. It may then move the
+    /// group's offset back, but never over a record that has not settled.
+    async fn finish_commits(&mut self, only: Option<&[u32]>) -> Result<(), SourceError> {
+        self.take_waiting_events()?;
+        let deadline = Instant::now() + COMMIT_TIMEOUT;
+        let mut failed = false;
+        while self.committing || (!failed && !self.assignment.uncommitted(only).is_empty()) {
+            self.start_commit();
+            let Ok(Some(event)) = timeout_at(deadline, self.events.recv()).await else {
+                self.member.say_unconfirmed(COMMIT_TIMEOUT);
+                return Ok(());
+            };
+            failed |= matches!(event, GroupEvent::CommitEnded { failed: true, .. });
+            self.take_event(event)?;
         }
+        Ok(())
     }
 }
 
@@ -263,7 +280,14 @@ impl Session {
             GroupEvent::Assigned(places) => self.take_assignment(places)?,
             GroupEvent::Revoked(revocation) => self.take_revocation(revocation)?,
             GroupEvent::Lost(places) => self.take_loss(&places),
-            GroupEvent::Committed(offsets) => self.assignment.confirm(&offsets),
+            GroupEvent::CommitEnded { confirmed, failed } => {
+                self.committing = false;
+                self.assignment.confirm(&confirmed);
+                // Watermarks that came meanwhile. After a failure the driver's interval sets the pace.
+                if !failed {
+                    self.start_commit();
+                }
+            }
             GroupEvent::EndKnown { number, end } => {
                 self.assignment.set_end(number, end);
                 self.take_turns()?;
