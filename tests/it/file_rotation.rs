@@ -98,6 +98,7 @@ impl Bridge {
             max_event_size: 1024,
             once: false,
             state_dir: self.state.path().to_owned(),
+            base_dir: std::path::PathBuf::new(),
         };
         let config = FileConfig { paths: vec![self.pattern.clone()], start: FileStart::Beginning };
         let mut source = FileSource::new(context, config).unwrap();

@@ -5,11 +5,11 @@
 mod amqp;
 mod command_line;
 mod config;
-mod kafka;
 mod delivery;
 mod file_end_to_end;
+mod file_rotation;
+mod kafka;
 mod quickstart;
 mod secrets;
 mod shutdown;
 mod support;
-mod file_rotation;
