@@ -135,7 +135,12 @@ impl<P> Watermark<P> {
         position
     }
 
-    /// True when nothing is open and nothing waits for [`advance`](Self::advance).
+    /// The number of events above the watermark, settled or not.
+    pub fn len(&self) -> usize {
+        self.window.len()
+    }
+
+    /// True when no event is above the watermark.
     pub fn is_empty(&self) -> bool {
         self.window.is_empty()
     }

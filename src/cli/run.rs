@@ -19,7 +19,8 @@ Examples:
   bridge run --state-dir /var/lib/bridge --log-format json pipeline.toml
 
 At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s) to end.
-A second signal ends the process at once, with exit code 130. Either way no event is lost.")]
+A second signal ends the process at once, with exit code 130. Either way no event is lost
+that its source can read again (standard input cannot).")]
 pub struct RunArgs {
     /// The pipeline file
     #[arg(value_name = "PIPELINE")]

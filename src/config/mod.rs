@@ -81,7 +81,7 @@ pub struct SinkConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeConfig {
-    /// Threads that sources and sinks are spread over. One feeds tens of thousands of webhooks a second.
+    /// Threads that sources and sinks are spread over. One is enough for most: it has a core to itself.
     #[serde(default = "default_workers")]
     #[schemars(range(min = 1))]
     pub workers: usize,

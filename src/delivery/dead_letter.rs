@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::Delivery;
 use super::worker::SinkWorker;
 use crate::ack::Ack;
-use crate::secret::mask;
+use crate::secret::{MASK, mask};
+use crate::sink::request::holds_a_secret;
 use crate::store::dead_letters::{DeadLetter, EventRecord, Reason, RequestRecord};
 
 /// The letter of a delivery given up on, and the ack that settles once the letter is kept.
@@ -30,7 +31,14 @@ fn request_record(delivery: &Delivery, method: &str) -> RequestRecord {
     let mut headers: Map<String, Value> = request
         .headers
         .iter()
-        .map(|(name, value)| (name.to_string(), mask(&String::from_utf8_lossy(value.as_bytes())).into()))
+        .map(|(name, value)| {
+            let shown = if holds_a_secret(name) {
+                MASK.into()
+            } else {
+                mask(&String::from_utf8_lossy(value.as_bytes())).into()
+            };
+            (name.to_string(), shown)
+        })
         .collect();
     headers.insert("webhook-id".into(), String::from_utf8_lossy(delivery.webhook_id.as_bytes()).into());
     let is_payload = delivery.event.payload.as_ref() == Some(&request.body);

@@ -12,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use super::webhook::WebhookConfig;
 use crate::event::Event;
 use crate::problem::{Problem, did_you_mean};
+use crate::secret;
 use crate::template::{
     Context, Escape, NotJson, RenderFailure, Template, TemplateConfig, TemplateError, is_json, verify_json,
 };
@@ -188,6 +189,9 @@ fn parse_url(text: &str) -> Result<Url, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("the scheme is `{}`, not http or https", url.scheme()));
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a user name or password has no place in it: send it as a header, `Authorization`".to_owned());
+    }
     if has_dot_segment(text) {
         // A URL parser would resolve these, and a value such as `..` would leave the path that the sink was given.
         return Err("the path has a `.` or `..` segment".to_owned());
@@ -211,7 +215,19 @@ fn compile_header(name: &str, value: &str) -> Result<(HeaderName, Template), Pro
         return Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help));
     }
     let template = Template::compile(value, Escape::Header).map_err(|error| template_problem(path, &error))?;
+    if holds_a_secret(&header) && template.literal().is_some() {
+        // The scheme before the credentials (`Bearer`) is no secret.
+        secret::register(value.rsplit(' ').next().unwrap_or(value));
+    }
     Ok((header, template))
+}
+
+/// Headers whose values are masked wherever they are shown, be they literal in the pipeline file or not.
+pub fn holds_a_secret(header: &HeaderName) -> bool {
+    let name = header.as_str();
+    ["authorization", "cookie", "token", "secret", "api-key", "apikey", "password"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 impl BodyTemplate {

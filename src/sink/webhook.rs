@@ -1,6 +1,7 @@
 //! The webhook sink: makes exactly one attempt. It must not wait, retry or decide what an answer means.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -123,7 +124,9 @@ impl Webhook {
             signer.map_err(|problems| problems.into_iter().map(|p| p.under(["signing"])).collect::<Vec<_>>())?;
         // Fails only when a provider is installed already, which is what is wanted.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let client = Client::builder()
+        // As most programs do: a proxy is for what is elsewhere, not for this machine.
+        let builder = if is_loopback(&config.url) { Client::builder().no_proxy() } else { Client::builder() };
+        let client = builder
             .user_agent(concat!("bridge/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             // Every attempt passes the rate limit, so the client must not repeat one by itself.
@@ -207,6 +210,13 @@ impl Webhook {
             AttemptError::Broken(chain(&error))
         }
     }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = url.split_once("://").map_or("", |(_, rest)| rest);
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 impl From<Method> for reqwest::Method {

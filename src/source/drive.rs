@@ -62,6 +62,9 @@ pub async fn drive<S: Source>(
     Driver { source, name, bounds, policy, arrivals, shutdown, settlements, ledger }.run().await
 }
 
+/// For sources that acknowledge each record: as many times `max_in_flight` may be settled behind an open event.
+const WINDOW_OF_EACH: usize = 64;
+
 struct Driver<S> {
     source: S,
     name: Arc<str>,
@@ -157,8 +160,14 @@ impl<S: Source> Driver<S> {
         }
     }
 
+    /// Counts also what has settled behind an event that is still open: those would be read again after a crash. A
+    /// source that acknowledges each record has told its broker of them, so for it only their memory must be bounded.
     fn has_room(&self) -> bool {
-        self.ledger.open < self.bounds.max_in_flight && self.ledger.open_bytes < self.bounds.max_in_flight_bytes
+        let max = self.bounds.max_in_flight;
+        let max_window = if S::ACKNOWLEDGES_EACH { max.saturating_mul(WINDOW_OF_EACH) } else { max };
+        self.ledger.open < max
+            && self.ledger.open_bytes < self.bounds.max_in_flight_bytes
+            && self.ledger.window < max_window
     }
 
     /// Takes what the source has read.
@@ -265,6 +274,8 @@ struct Ledger {
     /// Events open, those of earlier sessions included: they hold memory all the same.
     open: usize,
     open_bytes: usize,
+    /// Events of this session above their partition's watermark, settled or not.
+    window: usize,
     settled_since_commit: usize,
     /// Positions settled since the last commit, for sources that acknowledge each record.
     settled: Vec<(u32, u64)>,
@@ -274,7 +285,8 @@ struct Ledger {
 struct Partition {
     watermark: Watermark<u64>,
     open: usize,
-    dirty: bool,
+    /// Where the watermark stands, when that has not been committed.
+    uncommitted: Option<u64>,
 }
 
 struct Closing {
@@ -291,6 +303,7 @@ impl Ledger {
             closings: Vec::new(),
             open: 0,
             open_bytes: 0,
+            window: 0,
             settled_since_commit: 0,
             settled: Vec::new(),
         }
@@ -302,6 +315,7 @@ impl Ledger {
         self.partitions.clear();
         self.closings.clear();
         self.settled.clear();
+        self.window = 0;
         self.settled_since_commit = 0;
     }
 
@@ -310,6 +324,7 @@ impl Ledger {
         let sequence = entry.watermark.open(position);
         entry.open += 1;
         self.open += 1;
+        self.window += 1;
         self.open_bytes += bytes;
         Ack::new(Ticket { session: self.session, partition, sequence }, bytes, self.sender.clone())
     }
@@ -330,12 +345,14 @@ impl Ledger {
             return true;
         }
         if let Some(position) = partition.watermark.settle(ticket.sequence) {
-            partition.dirty = true;
             self.settled_since_commit += 1;
             if acknowledges_each {
                 self.settled.push((ticket.partition, *position));
             }
         }
+        let before = partition.watermark.len();
+        partition.uncommitted = partition.watermark.advance().or(partition.uncommitted);
+        self.window -= before - partition.watermark.len();
         false
     }
 
@@ -345,11 +362,9 @@ impl Ledger {
 
     fn progress(&mut self) -> Progress {
         self.settled_since_commit = 0;
-        let mut watermarks = Vec::new();
-        for (number, partition) in self.partitions.iter_mut().filter(|(_, partition)| partition.dirty) {
-            partition.dirty = false;
-            watermarks.extend(partition.watermark.advance().map(|position| (*number, position)));
-        }
+        let moved = self.partitions.iter_mut();
+        let moved = moved.filter_map(|(number, partition)| Some((*number, partition.uncommitted.take()?)));
+        let watermarks = moved.collect();
         Progress { watermarks, settled: std::mem::take(&mut self.settled) }
     }
 
@@ -369,7 +384,12 @@ impl Ledger {
 
     /// Forgets partitions. Returns how many of their events are still open.
     fn forget(&mut self, partitions: &[u32]) -> usize {
-        partitions.iter().filter_map(|number| self.partitions.remove(number)).map(|partition| partition.open).sum()
+        let mut open = 0;
+        for partition in partitions.iter().filter_map(|number| self.partitions.remove(number)) {
+            open += partition.open;
+            self.window -= partition.watermark.len();
+        }
+        open
     }
 }
 

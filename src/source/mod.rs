@@ -201,9 +201,10 @@ pub struct CommonConfig {
     /// What `data` is in the envelope.
     #[serde(default)]
     pub format: Format,
-    /// Events that may be open at once: read and not yet delivered or given up. At the bound the source pauses.
+    /// Events that may be open at once: read and not yet delivered or given up. What has ended behind an event that is
+    /// still open counts too, as it would be read again after a crash. At the bound the source pauses.
     #[serde(default = "default_max_in_flight")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: usize,
     /// Payload bytes that may be open at once. At the bound the source pauses.
     #[serde(default = "default_max_in_flight_bytes")]

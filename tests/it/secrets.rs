@@ -32,7 +32,7 @@ fn outputs(folder: &Path, config: &str, commands: &[&[&str]]) -> Vec<(String, St
     let run = |args: &&[&str]| {
         let mut command = with_secrets(command());
         command.args(["-vv", "--log-format"]).arg(if args.contains(&"--once") { "json" } else { "text" });
-        command.args(*args).arg("--state-dir").arg(folder.join("state")).arg(folder.join("pipeline.toml"));
+        command.args(*args).arg(folder.join("pipeline.toml")).env("BRIDGE_STATE_DIR", folder.join("state"));
         let output = command.stdin(Stdio::null()).output().unwrap();
         let shown = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         (args.join(" "), shown)

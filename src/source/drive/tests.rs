@@ -182,6 +182,24 @@ async fn reading_stops_at_the_bounds_and_goes_on_below_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_settles_behind_an_open_event_counts_too_but_not_what_is_below_the_watermark() {
+    let mut run = start(2, 1000);
+    for position in 1..=300 {
+        run.source.record(0, position, 1);
+    }
+    run.next().await.ack.settle();
+    let stuck = run.next().await;
+    let mut behind = 0;
+    while let Ok(arrival) = tokio::time::timeout(Duration::from_secs(60), run.arrivals.recv()).await {
+        arrival.unwrap().ack.settle();
+        behind += 1;
+    }
+    assert_eq!(behind, 2 * WINDOW_OF_EACH - 1);
+    stuck.ack.settle();
+    run.next().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_over_the_limit_comes_with_its_defect() {
     let mut run = start(10, 1000);
     run.source.record(0, 1, 101);
