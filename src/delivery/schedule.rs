@@ -125,23 +125,16 @@ impl<T> Schedule<T> {
         free.into_iter().chain(due).min().map_or(Next::Idle, Next::WaitUntil)
     }
 
-    /// Takes out everything, in no order.
+    /// Takes out everything, in no order. Rate limits and pauses stay in force for what comes later.
     pub fn drain(&mut self) -> Vec<T> {
         self.ready.clear();
         self.blocked.clear();
-        let queued = self.lines.drain().flat_map(|(_, line)| line.queue);
-        queued.chain(self.waiting.drain().map(|waiting| waiting.delivery)).collect()
-    }
-
-    /// Takes out the deliveries that cannot start before `deadline`: their next attempt is due later, or their receiver
-    /// has asked for a longer pause.
-    pub fn take_later_than(&mut self, deadline: Instant) -> Vec<T> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let (late, soon): (BinaryHeap<_>, BinaryHeap<_>) = waiting.into_iter().partition(|one| one.due > deadline);
-        self.waiting = soon;
-        let paused = self.lines.values_mut().filter(|line| line.paused_until.is_some_and(|until| until > deadline));
-        let paused = paused.flat_map(|line| std::mem::take(&mut line.queue));
-        paused.chain(late.into_iter().map(|waiting| waiting.delivery)).collect()
+        let mut drained: Vec<T> = self.waiting.drain().map(|waiting| waiting.delivery).collect();
+        for line in self.lines.values_mut() {
+            line.listed = false;
+            drained.extend(line.queue.drain(..));
+        }
+        drained
     }
 
     /// The number of deliveries held.
@@ -151,7 +144,7 @@ impl<T> Schedule<T> {
 
     /// True when nothing is held.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.lines.values().all(|line| line.queue.is_empty())
+        self.waiting.is_empty() && self.ready.is_empty() && self.blocked.is_empty()
     }
 
     /// Moves what has waited long enough: blocked lines and deliveries whose attempt is due.
@@ -316,17 +309,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_too_late_can_be_taken_out() {
+    fn draining_takes_everything_and_leaves_limits_and_pauses() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(None);
-        schedule.push_at(now + SECOND, bucket(""), "soon");
-        schedule.push_at(now + 60 * SECOND, bucket(""), "late");
-        schedule.push(bucket("a"), "paused", now);
-        schedule.pause(&bucket("a"), now + 60 * SECOND, now);
-        assert_eq!(schedule.take_later_than(now + 10 * SECOND), ["paused", "late"]);
-        assert_eq!(schedule.len(), 1);
-        assert_eq!(schedule.drain(), ["soon"]);
-        assert!(schedule.is_empty());
+        let mut schedule = Schedule::new(per_second(1));
+        schedule.push_at(now + SECOND, bucket("a"), "a retry");
+        schedule.push(bucket("b"), "b1", now);
+        schedule.pause(&bucket("b"), now + 60 * SECOND, now);
+        schedule.push(bucket("c"), "c1", now);
+        assert_eq!(schedule.next(now), Next::Start("c1"));
+        let mut drained = schedule.drain();
+        drained.sort_unstable();
+        assert_eq!(drained, ["a retry", "b1"]);
+        assert!(schedule.is_empty() && schedule.len() == 0);
+
+        schedule.push(bucket("b"), "b2", now);
+        schedule.push(bucket("c"), "c2", now);
+        assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND));
+        assert_eq!(schedule.next(now + SECOND), Next::Start("c2"));
+        assert_eq!(schedule.next(now + SECOND), Next::WaitUntil(now + 60 * SECOND));
     }
 
     proptest! {
