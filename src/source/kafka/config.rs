@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::{Problem, did_you_mean};
+use crate::secret::{self, mask};
 use crate::source::SourceContext;
 use crate::units::Period;
 
@@ -113,7 +115,7 @@ impl KafkaConfig {
         const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
         for (key, value) in &self.options {
             if SMELLS.iter().any(|smell| key.contains(smell)) {
-                crate::secret::register(value);
+                secret::register(value);
             }
         }
     }
@@ -183,6 +185,9 @@ impl KafkaConfig {
             KafkaStart::Earliest => "earliest",
             KafkaStart::Latest => "latest",
         };
+        // Lines below this level are not even made. Info has few of them, and the one that says records are lost.
+        let debugging = self.options.contains_key("debug");
+        config.set_log_level(if debugging { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config.set("bootstrap.servers", self.brokers.join(","));
         config.set("group.id", group);
         config.set("auto.offset.reset", start);
@@ -277,7 +282,7 @@ fn option_problem(key: &str, value: &str) -> Option<Problem> {
     let KafkaError::ClientConfig(kind, message, ..) = error else {
         return Some(Problem::new(["options", key], error));
     };
-    let problem = Problem::new(["options", key], message);
+    let problem = Problem::new(["options", key], mask(&message));
     let similar = match kind {
         RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => did_you_mean(key, COMMON_OPTIONS),
         _ => None,
