@@ -48,6 +48,9 @@ pub enum MetaValue {
     Json(Value),
 }
 
+/// The members of the envelope, in the order in which it shows them.
+pub const ENVELOPE: [&str; 7] = ["id", "time", "source", "key", "headers", "meta", "data"];
+
 /// How a source's payloads are read when an expression asks for `data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -1,12 +1,52 @@
-//! `bridge` turns events into webhooks and never loses one without saying so.
+//! `bridge` turns events into webhooks and never loses one without saying so. This page is the map of its code.
+//!
+//! # One event's way
+//!
+//! This is also the order to read the code in:
+//!
+//! 1. `main` parses the command line and calls [`cli::run`], which [loads](cli::load) the pipeline file: [`config`]
+//!    makes text into typed config, and [`pipeline::compile`](mod@pipeline::compile) makes that into a
+//!    [`Graph`](pipeline::Graph).
+//! 2. [`pipeline::run`](mod@pipeline::run) starts the graph's tasks on their workers.
+//! 3. A [`Source`](source::Source) reads a record; the [driver](source::drive) makes it an [`Event`](event::Event) with
+//!    an [`Ack`](ack::Ack), within the bounds on events in flight.
+//! 4. The source's router (`pipeline::router`) asks the [filters](filter), and renders a [request](sink::request) for
+//!    every sink that the event reaches, with its [templates](template).
+//! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: the
+//!    [schedule](delivery::schedule) and its [rate limit](delivery::rate_limit) say when, the [webhook](sink::webhook)
+//!    makes one attempt, [responses](delivery::responses) and [retry](delivery::retry) say what follows.
+//! 6. What is given up is kept among the [dead letters](store::dead_letters).
+//! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
+//!    and the source commits it.
+//!
+//! # What always holds
+//!
+//! - A position is committed only when everything below it has settled. An ack that is dropped is a failure, never
+//!   success.
+//! - What cannot be delivered becomes a dead letter, which is on the disk before its ack settles.
+//! - A delivery that waits holds no connection and no slot, and every attempt passes the rate limit.
+//! - Every attempt of a delivery sends the same bytes and the same `webhook-id`.
+//! - Config and compiled graph are different types: nothing runs that was not checked.
+//! - What came from the environment or a secret file is never printed: see [`secret`].
+//!
+//! # Who may import whom
+//!
+//! `ack`, `backoff`, `event`, `problem`, `secret`, `shutdown`, `units` ← `jsonpath` ← `filter`, `template` ← `sink`;
+//! `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `cli` ← `main`. `receiver` stands at the far
+//! side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another
+//! connector.
+//!
+//! `ARCHITECTURE.md` says why it is so.
 
 pub mod ack;
 pub mod backoff;
+pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod jsonpath;
+pub mod pipeline;
 pub mod problem;
 pub mod receiver;
 pub mod secret;

@@ -1,1 +1,23 @@
-fn main() {}
+//! The `bridge` command: everything is in the library, this only parses, calls and exits.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use webhook_bridge::cli::{self, Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { command, log } = Cli::parse();
+    cli::logging::start(&log);
+    let result = match command {
+        Command::Run(args) => cli::run::run(&args),
+        Command::Check(args) => cli::check::run(&args),
+        Command::Dev(args) => cli::dev::run(&args),
+        Command::Listen(args) => cli::listen::run(&args),
+        Command::Schema => cli::schema::run(),
+        Command::Completions(args) => cli::completions::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}

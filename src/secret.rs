@@ -22,7 +22,7 @@ static REGISTER: RwLock<Vec<String>> = RwLock::new(Vec::new());
 /// A string that is never printed: `Debug`, `Display` and `Serialize` show `***`.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
-#[schemars(transparent)]
+#[schemars(transparent, description = "A secret. Take it from `${env:NAME}` or `${file:/path}`.")]
 pub struct Secret(String);
 
 impl Secret {

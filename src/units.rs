@@ -52,9 +52,9 @@ impl fmt::Display for ByteSize {
         let bytes = self.0;
         match bytes {
             0 => write!(f, "0B"),
-            _ if bytes % (1 << 30) == 0 => write!(f, "{}GiB", bytes >> 30),
-            _ if bytes % (1 << 20) == 0 => write!(f, "{}MiB", bytes >> 20),
-            _ if bytes % (1 << 10) == 0 => write!(f, "{}KiB", bytes >> 10),
+            _ if bytes.is_multiple_of(1 << 30) => write!(f, "{}GiB", bytes >> 30),
+            _ if bytes.is_multiple_of(1 << 20) => write!(f, "{}MiB", bytes >> 20),
+            _ if bytes.is_multiple_of(1 << 10) => write!(f, "{}KiB", bytes >> 10),
             _ => write!(f, "{bytes}B"),
         }
     }
@@ -74,22 +74,45 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|error| {
-            de::Error::custom(format!(
-                "`{text}` is not a duration ({error}); write for example \"250ms\", \"5s\" or \"2h\""
-            ))
-        })
+        deserializer.deserialize_str(FromText { expected: "a duration", read: read_period })
     }
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        let size: Result<bytesize::ByteSize, String> = text.parse();
-        size.ok().and_then(|size| usize::try_from(size.as_u64()).ok()).map(Self).ok_or_else(|| {
-            de::Error::custom(format!("`{text}` is not a size; write for example \"64KiB\" or \"1MiB\""))
-        })
+        deserializer.deserialize_str(FromText { expected: "a size", read: read_size })
+    }
+}
+
+fn read_period(text: &str) -> Result<Period, String> {
+    humantime::parse_duration(text)
+        .map(Period)
+        .map_err(|error| format!("`{text}` is not a duration ({error}); write for example \"250ms\", \"5s\" or \"2h\""))
+}
+
+fn read_size(text: &str) -> Result<ByteSize, String> {
+    let size: Result<bytesize::ByteSize, String> = text.parse();
+    size.ok()
+        .and_then(|size| usize::try_from(size.as_u64()).ok())
+        .map(ByteSize)
+        .ok_or_else(|| format!("`{text}` is not a size; write for example \"64KiB\" or \"1MiB\""))
+}
+
+/// Reads a value from a string. As a visitor, so that a format with positions can tell where the wrong string stands.
+struct FromText<T> {
+    expected: &'static str,
+    read: fn(&str) -> Result<T, String>,
+}
+
+impl<T> de::Visitor<'_> for FromText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).map_err(E::custom)
     }
 }
 

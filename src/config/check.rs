@@ -1,12 +1,14 @@
-//! Rules that no single type can state: about several keys of a node, or about the keys of a map.
+//! Rules that no single type can state: about several keys of a node, or about what a key may be.
 //!
-//! Templates, expressions, URLs and the wiring are not checked here: `pipeline::compile` does that.
+//! A table whose owner has a checked form of it is checked by making that form. Templates, expressions, URLs and the
+//! wiring are not checked here: `pipeline::compile` does that.
 
 use std::time::Duration;
 
 use super::SinkConfig;
-use crate::delivery::DeliveryConfig;
-use crate::delivery::retry::RetryConfig;
+use crate::delivery::rate_limit::Rate;
+use crate::delivery::responses::Responses;
+use crate::delivery::retry::RetryPolicy;
 use crate::problem::Problem;
 use crate::sink::TypeConfig;
 use crate::sink::webhook::WebhookConfig;
@@ -26,7 +28,7 @@ pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
         )));
     }
     if let Some(interval) = common.commit_interval {
-        problems.extend(must_last(&["commit_interval"], interval));
+        problems.extend(must_last("commit_interval", interval));
     }
     problems
 }
@@ -35,56 +37,16 @@ pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
 pub(super) fn sink(config: &SinkConfig) -> Vec<Problem> {
     let TypeConfig::Webhook(webhook) = &config.kind;
     let delivery = &config.delivery;
-    [retry(&delivery.retry), responses(delivery), self::webhook(webhook), rate_limit(delivery)].concat()
-}
-
-fn retry(config: &RetryConfig) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let backoff =
-        [("initial", config.initial.is_some()), ("factor", config.factor.is_some()), ("max", config.max.is_some())];
-    for (key, _) in backoff.into_iter().filter(|(_, is_set)| *is_set) {
-        if config.schedule.is_some() {
-            problems.push(
-                Problem::new(["retry", key], format!("`{key}` and `schedule` exclude each other"))
-                    .with_help("waits come from `schedule`, or from `initial`, `factor` and `max`"),
-            );
-        } else if config.initial.is_none() {
-            problems.push(
-                Problem::new(["retry", key], format!("`{key}` has no effect without `initial`"))
-                    .with_help("set `initial`, the first wait"),
-            );
-        }
-    }
-    if let Some(initial) = config.initial {
-        problems.extend(must_last(&["retry", "initial"], initial));
-        if config.max.is_some_and(|max| max < initial) {
-            problems.push(Problem::new(["retry", "max"], "`max` is shorter than `initial`"));
-        }
-    }
-    problems
-}
-
-fn responses(config: &DeliveryConfig) -> Vec<Problem> {
-    let wrong = config.responses.keys().filter(|key| !is_status_or_class(key));
-    wrong
-        .map(|key| {
-            Problem::new(["responses", key], format!("`{key}` is neither a status nor a class of them"))
-                .with_help("write a status from 100 to 599, such as \"409\", or a class such as \"4xx\"")
-        })
-        .collect()
-}
-
-/// Whether a key is one of `100` to `599`, or of `1xx` to `5xx`.
-fn is_status_or_class(key: &str) -> bool {
-    match key.as_bytes() {
-        [b'1'..=b'5', b'x', b'x'] => true,
-        [b'1'..=b'5', rest @ ..] => rest.len() == 2 && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    }
-}
-
-fn rate_limit(config: &DeliveryConfig) -> Vec<Problem> {
-    config.rate_limit.iter().flat_map(|limit| must_last(&["rate_limit", "per"], limit.per)).collect()
+    let rate_limit = delivery.rate_limit.as_ref().map(Rate::new);
+    let tables = [
+        ("retry", RetryPolicy::new(&delivery.retry).err()),
+        ("rate_limit", rate_limit.and_then(Result::err)),
+        ("responses", Responses::new(&delivery.responses).err()),
+    ];
+    let of_tables = tables
+        .into_iter()
+        .flat_map(|(table, problems)| problems.into_iter().flatten().map(move |problem| problem.under([table])));
+    of_tables.chain(self::webhook(webhook)).collect()
 }
 
 fn webhook(config: &WebhookConfig) -> Vec<Problem> {
@@ -95,13 +57,11 @@ fn webhook(config: &WebhookConfig) -> Vec<Problem> {
                 .with_help("`template` names one of `[templates]`, `body` is a template itself"),
         );
     }
-    problems.extend(must_last(&["timeout"], config.timeout));
-    problems.extend(must_last(&["connect_timeout"], config.connect_timeout));
+    problems.extend(must_last("timeout", config.timeout));
+    problems.extend(must_last("connect_timeout", config.connect_timeout));
     problems
 }
 
-fn must_last(path: &[&str], period: Period) -> Option<Problem> {
-    let key = path.last().copied().unwrap_or_default();
-    (period.0 == Duration::ZERO)
-        .then(|| Problem::new(path.iter().copied(), format!("`{key}` must be longer than zero")))
+fn must_last(key: &str, period: Period) -> Option<Problem> {
+    (period.0 == Duration::ZERO).then(|| Problem::new([key], format!("`{key}` must be longer than zero")))
 }

@@ -8,7 +8,8 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::ops::Range;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode};
+use miette::{SourceSpan, SpanContents};
 
 use crate::secret;
 
@@ -74,11 +75,10 @@ impl ConfigErrors {
             Look::Plain => GraphicalTheme::none(),
             Look::Colour => GraphicalTheme::unicode(),
         };
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_context_lines(0);
-        let source = NamedSource::new(&self.name, self.text.clone());
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH);
         let shown = self.faults.iter().map(|fault| {
             let mut text = String::new();
-            match handler.render_report(&mut text, &Diagnostic::new(fault, &source, &self.text)) {
+            match handler.render_report(&mut text, &Diagnostic::new(fault, self)) {
                 Ok(()) => text.trim_end().to_owned() + "\n",
                 // Drawing is a courtesy; the message is not.
                 Err(_) => format!("{}\n", secret::mask(&fault.message)),
@@ -109,16 +109,17 @@ struct Diagnostic<'a> {
     message: String,
     help: Option<String>,
     span: Option<Range<usize>>,
-    source: &'a NamedSource<String>,
+    source: OneLine<'a>,
 }
 
 impl<'a> Diagnostic<'a> {
-    fn new(fault: &Fault, source: &'a NamedSource<String>, text: &str) -> Self {
+    fn new(fault: &Fault, errors: &'a ConfigErrors) -> Self {
+        let ConfigErrors { name, text, .. } = errors;
         Self {
             message: secret::mask(&fault.message).into_owned(),
             help: fault.help.as_deref().map(|help| secret::mask(help).into_owned()),
             span: fault.span.as_ref().and_then(|span| first_line(text, span)),
-            source,
+            source: OneLine { name, text },
         }
     }
 }
@@ -137,7 +138,7 @@ impl miette::Diagnostic for Diagnostic<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.span.as_ref().map(|_| self.source as &dyn SourceCode)
+        self.span.as_ref().map(|_| &self.source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -146,9 +147,50 @@ impl miette::Diagnostic for Diagnostic<'_> {
     }
 }
 
-/// The part of a span on its first line: a caret under twenty lines of template points at nothing.
+/// A file of which only the line at fault is shown: lines around it may hold what is nobody's business, such as a
+/// literal secret. Columns count characters.
+#[derive(Debug)]
+struct OneLine<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl SourceCode for OneLine<'_> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        _lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let marked = span.offset()..span.offset() + span.len();
+        let before = self.text.get(..marked.start).ok_or(MietteError::OutOfBounds)?;
+        let after = self.text.get(marked.end..).ok_or(MietteError::OutOfBounds)?;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        // miette asks for the span without context to learn its column, and with context to show it.
+        let shown = match lines_before {
+            0 => marked,
+            _ => line_start..marked.end + after.find('\n').map_or(after.len(), |at| at + 1),
+        };
+        let column = self.text[line_start..shown.start].chars().count();
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.to_owned(),
+            &self.text.as_bytes()[shown.clone()],
+            shown.into(),
+            before.matches('\n').count(),
+            column,
+            1,
+        )))
+    }
+}
+
+/// The part of a span on its first line: a caret under twenty lines of template points at nothing. Where the file ends
+/// too early, its last character is marked, because there is no line behind it.
 fn first_line(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
     let spanned = text.get(span.clone())?;
+    if span.start == text.len() {
+        let last = text.trim_end().char_indices().next_back();
+        return Some(last.map_or(0..0, |(start, last)| start..start + last.len_utf8()));
+    }
     let length = spanned.find(['\r', '\n']).unwrap_or(spanned.len());
     Some(span.start..span.start + length)
 }
@@ -172,19 +214,21 @@ mod tests {
     #[test]
     fn a_fault_shows_its_line_and_a_caret() {
         let errors = ConfigErrors::new("x.toml", "a = 1\nbb = 2\n", vec![fault(Some(6..8), "wrong")]);
-        insta::assert_snapshot!(errors.to_string(), @r"");
+        let expected = "  x wrong\n   ,-[x.toml:2:1]\n 2 | bb = 2\n   : ^^\n   `----\n";
+        assert_eq!(errors.to_string(), expected);
     }
 
     #[test]
     fn an_empty_file_can_be_at_fault() {
         let errors = ConfigErrors::new("x.toml", "", vec![fault(Some(0..0), "empty")]);
-        insta::assert_snapshot!(errors.to_string(), @r"");
+        assert_eq!(errors.to_string(), "  x empty\n   ,-[x.toml:1:1]\n   `----\n");
     }
 
     #[test]
     fn only_the_first_line_of_a_span_is_marked() {
         assert_eq!(first_line("a = '''\nx\n'''", &(4..13)), Some(4..7));
         assert_eq!(first_line("a", &(0..9)), None);
+        assert_eq!(first_line("a = é\n\n", &(8..8)), Some(4..6));
     }
 
     #[test]

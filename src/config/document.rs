@@ -2,6 +2,7 @@
 //!
 //! It answers one question, which bytes a [`Problem`]'s path means, and knows nothing of what values are for.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use indexmap::IndexMap;
@@ -13,7 +14,7 @@ use crate::problem::Problem;
 
 /// A pipeline file's text and the places in it.
 #[derive(Clone)]
-pub struct Document {
+pub(super) struct Document {
     name: String,
     text: String,
     root: Node,
@@ -41,16 +42,41 @@ impl Document {
         Self { name: name.to_owned(), text: text.to_owned(), root }
     }
 
-    /// Shows faults, and problems where they stand.
-    pub(super) fn report(&self, mut faults: Vec<Fault>, problems: Vec<Problem>) -> ConfigErrors {
-        faults.extend(problems.into_iter().map(|problem| self.fault(problem)));
+    /// All faults, to be shown.
+    pub(super) fn report(&self, faults: Vec<Fault>) -> ConfigErrors {
         ConfigErrors::new(&self.name, &self.text, faults)
     }
 
-    /// The problem with its path replaced by its place.
-    pub(super) fn fault(&self, problem: Problem) -> Fault {
-        let span = self.locate(&problem.path, problem.part);
-        Fault { span: Some(span), message: problem.message, help: problem.help }
+    /// The problems with their paths replaced by their places. Those that only follow from `broken` values, which
+    /// were reported and left out, are dropped.
+    pub(super) fn faults(&self, problems: Vec<Problem>, broken: &HashSet<Range<usize>>) -> Vec<Fault> {
+        let news = problems.into_iter().filter(|problem| !self.follows_from(broken, &problem.path));
+        let faults = news.map(|problem| Fault {
+            span: Some(self.locate(&problem.path, problem.part)),
+            message: problem.message,
+            help: problem.help,
+        });
+        faults.collect()
+    }
+
+    /// Whether the value at a path, or one beside it in a table within a node, is broken: the rules of such a table,
+    /// for example `retry`, are about all of its keys.
+    fn follows_from(&self, broken: &HashSet<Range<usize>>, path: &[String]) -> bool {
+        let mut node = &self.root;
+        for (depth, key) in path.iter().enumerate() {
+            let is_within_a_node = depth > 2;
+            if is_within_a_node && node.children.values().any(|child| broken.contains(&child.value)) {
+                return true;
+            }
+            match node.children.get(key) {
+                Some(child) => node = child,
+                None => return false,
+            }
+            if broken.contains(&node.value) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The bytes that a path means: a table's key, or a value; the key of its nearest parent when there is none.
@@ -138,6 +164,19 @@ mod tests {
         assert_eq!(shown(&["sinks", "crm", "retry", "max"], None), "crm");
         assert_eq!(shown(&["sinks", "crm", "headers", "B"], None), "headers");
         assert_eq!(shown(&["runtime"], None), "");
+    }
+
+    #[test]
+    fn a_problem_that_follows_from_a_fault_is_not_news() {
+        let text = "[sinks.crm]\nurl = 'u'\nretry = { initial = 'x', factor = 2 }\n";
+        let document = Document::new("x.toml", text, DeTable::parse(text).unwrap().get_ref());
+        let initial = document.locate(&["sinks", "crm", "retry", "initial"].map(String::from), None);
+        let broken = HashSet::from([initial]);
+        let is_news = |path: &[&str]| !document.faults(vec![Problem::new(path.to_vec(), "wrong")], &broken).is_empty();
+        assert!(!is_news(&["sinks", "crm", "retry", "factor"]));
+        assert!(!is_news(&["sinks", "crm", "retry", "initial"]));
+        assert!(is_news(&["sinks", "crm", "retry"]));
+        assert!(is_news(&["sinks", "crm", "url"]));
     }
 
     #[test]

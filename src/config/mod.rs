@@ -2,8 +2,9 @@
 //!
 //! The way through: [`parse_lenient`] parses the text into a tree that knows the place of every value (`document`),
 //! puts environment variables and files in (`interpolate`), lets sinks start from `[defaults.webhook]` (`defaults`),
-//! compares each table's keys with the schema (`shape`), reads it into its struct (`read`) and applies the rules that
-//! span several keys (`check`). All faults are collected before anything is reported (`diagnostics`).
+//! reads section by section (`read`): compares each table with the schema (`shape`), deserializes it into its struct
+//! (`typed`) and applies the rules that span several keys (`check`). Keys that are planned and not there yet are
+//! refused with an explanation (`planned`). All faults are collected before anything is reported (`diagnostics`).
 //!
 //! This module must not compile anything (templates, expressions, URLs) nor wire the graph: `pipeline::compile` does,
 //! and hands its [`Problem`]s back to [`Loaded::report`] to have them shown with line and column.
@@ -17,9 +18,11 @@ mod planned;
 mod read;
 mod schema;
 mod shape;
+mod typed;
 mod wording;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -35,8 +38,8 @@ use crate::template::TemplateConfig;
 use crate::units::Period;
 
 pub use diagnostics::{ConfigErrors, Fault, Look};
-pub use document::Document;
-pub use schema::schema;
+use document::Document;
+pub use schema::{schema, schema_text};
 
 /// Where events come from, what is selected, and which webhooks they become: one file is one pipeline.
 #[derive(Debug, Clone, Default, JsonSchema)]
@@ -105,7 +108,7 @@ pub struct Loaded {
 impl Loaded {
     /// Shows faults that a later stage found where they stand in the file.
     pub fn report(&self, problems: Vec<Problem>) -> ConfigErrors {
-        self.document.report(Vec::new(), problems)
+        self.document.report(self.document.faults(problems, &HashSet::new()))
     }
 }
 
@@ -121,8 +124,9 @@ pub struct Parsed {
     pub declared_templates: BTreeSet<String>,
     /// What is wrong, in the order of discovery.
     pub faults: Vec<Fault>,
-    /// Where everything stands.
-    pub document: Document,
+    document: Document,
+    /// The places of the values at fault.
+    broken: HashSet<Range<usize>>,
 }
 
 impl Parsed {
@@ -134,9 +138,11 @@ impl Parsed {
         Err(self.report(Vec::new()))
     }
 
-    /// All faults, with those that a later stage found.
-    pub fn report(self, problems: Vec<Problem>) -> ConfigErrors {
-        self.document.report(self.faults, problems)
+    /// All faults, with those that a later stage found in what could be read. A problem that only follows from a value
+    /// which is reported as faulty is left out.
+    pub fn report(mut self, problems: Vec<Problem>) -> ConfigErrors {
+        self.faults.extend(self.document.faults(problems, &self.broken));
+        self.document.report(self.faults)
     }
 }
 

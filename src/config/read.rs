@@ -1,8 +1,6 @@
-//! From text to typed config, with every fault and not only the first.
+//! From the tree of a file to typed config, section by section and node by node.
 //!
-//! serde stops at its first error. So a table is first compared with its schema (`shape`), then deserialized; a value
-//! at which serde stops is reported, left out, and the table is deserialized again, until it succeeds or lacks a key
-//! that it must have.
+//! Nothing here stops at a fault: a node that cannot be read is left out, and the next one is read.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
@@ -10,9 +8,9 @@ use std::ops::Range;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Fault;
 use super::document::Document;
@@ -36,20 +34,23 @@ pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
             declared: BTreeSet::new(),
             declared_templates: BTreeSet::new(),
             faults: syntax_faults(text, &errors),
+            broken: HashSet::new(),
             document: Document::new(name, text, &DeTable::new()),
         };
     }
     let interpolated = interpolate::interpolate(text, &mut root, env);
     defaults::apply(&mut root);
     let document = Document::new(name, text, &root);
-    let findings = Findings { faults: interpolated.faults, broken: interpolated.broken, ..Findings::default() };
-    let mut reader = Reader { text, document: &document, replaced: interpolated.replaced, findings };
+    let interpolate::Interpolated { faults, broken, replaced } = interpolated;
+    let findings = Findings { text, faults, broken, replaced, incomplete: HashSet::new() };
+    let mut reader = Reader { document: &document, findings };
     let pipeline = reader.pipeline(&root);
     Parsed {
         pipeline,
         declared: node_names(&root, "sources").chain(node_names(&root, "filters")).collect(),
         declared_templates: node_names(&root, "templates").collect(),
         faults: reader.findings.faults,
+        broken: reader.findings.broken,
         document,
     }
 }
@@ -71,11 +72,8 @@ fn node_names<'a>(root: &'a DeTable<'_>, section: &str) -> impl Iterator<Item = 
 }
 
 struct Reader<'a> {
-    text: &'a str,
     document: &'a Document,
-    /// The places of the values that came from the environment or a file.
-    replaced: HashSet<Range<usize>>,
-    findings: Findings,
+    findings: Findings<'a>,
 }
 
 impl Reader<'_> {
@@ -111,14 +109,8 @@ impl Reader<'_> {
             self.findings.faults.push(missing_key(&[], 0..0, "name", description));
             return None;
         };
-        let Some(name) = value.get_ref().as_str() else {
-            let message = format!("expected a string, found {}", kind_of(value.get_ref()));
-            self.findings.reject(value.span(), message, None);
-            return None;
-        };
-        if !self.findings.broken.contains(&value.span()) {
-            self.require_a_name(name, value.span());
-        }
+        let name = self.string(value, None)?;
+        self.require_a_name(name, value.span());
         Some(name.to_owned())
     }
 
@@ -146,10 +138,12 @@ impl Reader<'_> {
 
     fn webhook_defaults(&mut self, subject: &Subject<'_, '_>) {
         self.findings.check_table(subject, &WEBHOOK_DEFAULTS);
-        // A default need not be complete: what it lacks, each sink has.
+        // A default need not be complete: what it lacks, each sink must have, and is asked for there.
+        let incomplete = self.findings.incomplete.clone();
         self.findings.incomplete.insert(subject.place.clone());
         self.findings.incomplete.extend(subject.table.values().map(Spanned::span));
         self.typed_parts::<DeliveryConfig, sink::TypeConfig>(subject, "webhook");
+        self.findings.incomplete = incomplete;
     }
 
     fn runtime(&mut self, root: &DeTable<'_>) -> Option<RuntimeConfig> {
@@ -157,7 +151,7 @@ impl Reader<'_> {
         let table = self.table(value)?;
         let subject = Subject { path: vec!["runtime"], key: key.span(), place: value.span(), table };
         self.findings.check_table(&subject, &STRICT["properties"]["runtime"]);
-        self.typed(&subject.place, table, None)
+        self.findings.typed(&subject.place, table, None)
     }
 
     /// Reads the nodes of a section with `read`, leaving out those that cannot be typed.
@@ -188,7 +182,7 @@ impl Reader<'_> {
     /// A node without a type: a filter or a template.
     fn plain<T: DeserializeOwned>(&mut self, subject: &Subject<'_, '_>) -> Option<T> {
         self.findings.check_table(subject, &section_schema(subject)["additionalProperties"]);
-        self.typed(&subject.place, subject.table, None)
+        self.findings.typed(&subject.place, subject.table, None)
     }
 
     fn source(&mut self, subject: &Subject<'_, '_>) -> Option<SourceConfig> {
@@ -206,8 +200,8 @@ impl Reader<'_> {
     }
 
     fn add_problems(&mut self, subject: &Subject<'_, '_>, problems: Vec<Problem>) {
-        let document = self.document;
-        let faults = problems.into_iter().map(|problem| document.fault(problem.under(subject.path.iter().copied())));
+        let problems = problems.into_iter().map(|problem| problem.under(subject.path.iter().copied()));
+        let faults = self.document.faults(problems.collect(), &self.findings.broken);
         self.findings.faults.extend(faults);
     }
 
@@ -230,8 +224,8 @@ impl Reader<'_> {
         let common_keys = schema::keys_of::<Common>();
         let (common, mut own) = split(subject.table, |key| common_keys.iter().any(|common| common == key));
         own.remove("type");
-        let common = self.typed(&subject.place, &common, None);
-        let own = self.typed(&subject.place, &own, Some(kind));
+        let common = self.findings.typed(&subject.place, &common, None);
+        let own = self.findings.typed(&subject.place, &own, Some(kind));
         Some((common?, own?))
     }
 
@@ -244,16 +238,10 @@ impl Reader<'_> {
             self.findings.faults.push(Fault { span: Some(subject.key.clone()), message, help });
             return None;
         };
-        if self.findings.broken.contains(&value.span()) {
-            return None;
-        }
-        let Some(name) = value.get_ref().as_str() else {
-            let message = format!("expected a string, found {}", kind_of(value.get_ref()));
-            self.findings.reject(value.span(), message, Some(wording::suggestion("", &known)));
-            return None;
-        };
+        let name = self.string(value, Some(wording::suggestion("", &known)))?;
         if !known.contains(&name) {
             let section = subject.path.first().map_or("", |section| section.trim_end_matches('s'));
+            let name = self.findings.as_written(&value.span()).unwrap_or(name);
             let message = format!("there is no {section} type `{name}`");
             self.findings.reject(value.span(), message, Some(wording::suggestion(name, &known)));
             return None;
@@ -261,78 +249,34 @@ impl Reader<'_> {
         Some(name)
     }
 
-    /// Deserializes a table, and again without the values at fault as long as that leads on. With a `variant`, the
-    /// table is the content of that variant of an enum.
-    fn typed<T: DeserializeOwned>(
-        &mut self,
-        place: &Range<usize>,
-        table: &DeTable<'_>,
-        variant: Option<&str>,
-    ) -> Option<T> {
-        loop {
-            let sound = sound_table(table, &self.findings.broken, None);
-            let error = match deserialize::<T>(place, sound, variant) {
-                Ok(config) => return Some(config),
-                Err(error) => error,
-            };
-            let at = error.span().unwrap_or(place.clone());
-            let culprit = value_at(table, &at).filter(|value| !self.findings.broken.contains(&value.span()));
-            if !self.is_known(&error, &at, culprit, table) {
-                let (message, help) = wording::explain(&self.as_written::<T>(&error, place, table, variant));
-                self.findings.faults.push(Fault { span: Some(at), message, help });
-            }
-            self.findings.broken.insert(culprit?.span());
+    /// The value as a string; anything else is a fault.
+    fn string<'t>(&mut self, value: &'t Spanned<DeValue<'_>>, help: Option<String>) -> Option<&'t str> {
+        if self.findings.broken.contains(&value.span()) {
+            return None;
         }
-    }
-
-    /// Whether serde only complains of a missing key whose absence, or whose value, was reported before.
-    fn is_known(
-        &self,
-        error: &toml::de::Error,
-        at: &Range<usize>,
-        culprit: Option<&Spanned<DeValue<'_>>>,
-        table: &DeTable<'_>,
-    ) -> bool {
-        let table = culprit.map_or(Some(table), |value| value.get_ref().as_table());
-        let lost_a_value =
-            || table.is_some_and(|table| table.values().any(|value| self.findings.broken.contains(&value.span())));
-        error.message().starts_with("missing field") && (self.findings.incomplete.contains(at) || lost_a_value())
-    }
-
-    /// The error's message. Where the value came from the environment or a file, the message quotes what stands in
-    /// the pipeline file in its place: for that, serde is shown this text instead of the value.
-    fn as_written<T: DeserializeOwned>(
-        &self,
-        error: &toml::de::Error,
-        place: &Range<usize>,
-        table: &DeTable<'_>,
-        variant: Option<&str>,
-    ) -> String {
-        let Some(at) = error.span().filter(|at| self.replaced.contains(at)) else {
-            return error.message().to_owned();
-        };
-        let written = self.text.get(at.clone()).unwrap_or_default().trim_matches(['\'', '"']);
-        let raw = sound_table(table, &self.findings.broken, Some((&at, written)));
-        match deserialize::<T>(place, raw, variant) {
-            Err(raw_error) if raw_error.span() == error.span() => raw_error.message().to_owned(),
-            _ => format!("what `{written}` stands for is not allowed here"),
+        if let Some(message) = wording::wrong_type(value.get_ref(), &json!({ "type": "string" })) {
+            self.findings.reject(value.span(), message, help);
         }
+        value.get_ref().as_str()
     }
 
     /// The value as a table; anything else is a fault.
     fn table<'t, 'i>(&mut self, value: &'t Spanned<DeValue<'i>>) -> Option<&'t DeTable<'i>> {
-        let table = value.get_ref().as_table();
-        if table.is_none() && !self.findings.broken.contains(&value.span()) {
-            let help = value.get_ref().is_array().then(|| "write the header in single brackets".to_owned());
-            let message = format!("expected a table, found {}", kind_of(value.get_ref()));
+        if self.findings.broken.contains(&value.span()) {
+            return None;
+        }
+        if let Some(message) = wording::wrong_type(value.get_ref(), &json!({ "type": "object" })) {
+            let is_header = self.findings.text.get(value.span()).is_some_and(|text| text.starts_with("[["));
+            let help = is_header.then(|| "write the header in single brackets".to_owned());
             self.findings.reject(value.span(), message, help);
         }
-        table
+        value.get_ref().as_table()
     }
 
     fn require_a_name(&mut self, name: &str, place: Range<usize>) {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            let message = format!("`{name}` is not a name");
+            let shown = self.findings.as_written(&place).unwrap_or(name);
+            let message = format!("\"{shown}\" cannot be a name");
             let help = Some("a name is made of the letters A to Z and a to z, digits, `_` and `-`".to_owned());
             self.findings.faults.push(Fault { span: Some(place), message, help });
         }
@@ -366,76 +310,7 @@ fn section_schema(subject: &Subject<'_, '_>) -> &'static Value {
     &STRICT["properties"][subject.path.first().copied().unwrap_or_default()]
 }
 
-fn deserialize<T: DeserializeOwned>(
-    place: &Range<usize>,
-    table: DeTable<'_>,
-    variant: Option<&str>,
-) -> Result<T, toml::de::Error> {
-    let mut value = Spanned::new(place.clone(), DeValue::Table(table));
-    if let Some(variant) = variant {
-        let key = Spanned::new(place.clone(), variant.to_owned().into());
-        value = Spanned::new(place.clone(), DeValue::Table(DeTable::from_iter([(key, value)])));
-    }
-    T::deserialize(ValueDeserializer::from(value))
-}
-
 /// The entries whose key passes, and the others.
 fn split<'i>(table: &DeTable<'i>, passes: impl Fn(&str) -> bool) -> (DeTable<'i>, DeTable<'i>) {
     table.clone().into_iter().partition(|(key, _)| passes(key.get_ref()))
-}
-
-/// The table without the values at fault, and with the string at a place replaced by another.
-fn sound_table<'i>(
-    table: &DeTable<'i>,
-    broken: &HashSet<Range<usize>>,
-    replace: Option<(&Range<usize>, &str)>,
-) -> DeTable<'i> {
-    let sound = table.iter().filter_map(|(key, value)| Some((key.clone(), sound_value(value, broken, replace)?)));
-    sound.collect()
-}
-
-fn sound_value<'i>(
-    value: &Spanned<DeValue<'i>>,
-    broken: &HashSet<Range<usize>>,
-    replace: Option<(&Range<usize>, &str)>,
-) -> Option<Spanned<DeValue<'i>>> {
-    let place = value.span();
-    if broken.contains(&place) {
-        return None;
-    }
-    let sound = match (value.get_ref(), replace) {
-        (DeValue::String(_), Some((at, text))) if *at == place => DeValue::String(text.to_owned().into()),
-        (DeValue::Table(table), _) => DeValue::Table(sound_table(table, broken, replace)),
-        (DeValue::Array(array), _) => {
-            let mut sound = toml::de::DeArray::new();
-            array
-                .iter()
-                .filter_map(|element| sound_value(element, broken, replace))
-                .for_each(|value| sound.push(value));
-            DeValue::Array(sound)
-        }
-        (other, _) => other.clone(),
-    };
-    Some(Spanned::new(place, sound))
-}
-
-/// The innermost value of a table that stands, or whose key stands, at a place.
-fn value_at<'t, 'i>(table: &'t DeTable<'i>, at: &Range<usize>) -> Option<&'t Spanned<DeValue<'i>>> {
-    table.iter().find_map(|(key, value)| value_within(value, at).or_else(|| (key.span() == *at).then_some(value)))
-}
-
-fn value_within<'t, 'i>(value: &'t Spanned<DeValue<'i>>, at: &Range<usize>) -> Option<&'t Spanned<DeValue<'i>>> {
-    let inner = match value.get_ref() {
-        DeValue::Table(table) => value_at(table, at),
-        DeValue::Array(array) => array.iter().find_map(|element| value_within(element, at)),
-        _ => None,
-    };
-    inner.or_else(|| (value.span() == *at).then_some(value))
-}
-
-fn kind_of(value: &DeValue<'_>) -> String {
-    match value.type_str() {
-        kind @ ("array" | "integer") => format!("an {kind}"),
-        kind => format!("a {kind}"),
-    }
 }

@@ -56,10 +56,16 @@ pub fn schema() -> Value {
     let mut published = Map::new();
     published.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
     published.insert("title".into(), "bridge pipeline".into());
+    published.insert("description".into(), file["description"].clone());
     if let Value::Object(file) = allowing_references(file) {
         published.extend(file);
     }
     published.into()
+}
+
+/// The schema as it is printed by `bridge schema` and checked in.
+pub fn schema_text() -> String {
+    format!("{:#}\n", schema())
 }
 
 /// The types that a node of a section can have, and the strict schema of each one's table.
@@ -110,7 +116,7 @@ fn tagged<Common: JsonSchema, Kind: JsonSchema>() -> Schema {
     let tables = variants.filter_map(|variant| {
         let (name, own) = variant["properties"].as_object()?.iter().next()?;
         let mut properties = Map::new();
-        properties.insert("type".into(), json!({ "const": name, "description": "Its type." }));
+        properties.insert("type".into(), json!({ "type": "string", "const": name, "description": own["description"] }));
         let mut required = vec![Value::from("type")];
         for part in [own, &common] {
             properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
@@ -132,15 +138,20 @@ fn tagged<Common: JsonSchema, Kind: JsonSchema>() -> Schema {
 fn schema_of<T: JsonSchema>() -> Value {
     let mut generator =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
-    without_null(generator.subschema_for::<T>().to_value())
+    tidied(generator.subschema_for::<T>().to_value())
 }
 
-/// TOML has no null: an optional key is left out. Formats such as `uint16` are Rust's, not JSON Schema's.
-fn without_null(schema: Value) -> Value {
+/// The schema without what is Rust's and not the file's. TOML has no null: an optional key is left out. Formats such
+/// as `uint16` are no formats of JSON Schema. Doc comments are wrapped, descriptions are not.
+fn tidied(schema: Value) -> Value {
     rewrite(schema, &|mut object| {
         // `properties` may have a key of that name; the keyword is a string.
         if object.get("format").is_some_and(Value::is_string) {
             object.remove("format");
+        }
+        if let Some(Value::String(description)) = object.get_mut("description") {
+            let paragraphs: Vec<String> = description.split("\n\n").map(|text| text.replace('\n', " ")).collect();
+            *description = paragraphs.join("\n\n");
         }
         if object.get("default").is_some_and(Value::is_null) {
             object.remove("default");

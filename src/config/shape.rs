@@ -1,7 +1,7 @@
-//! The shape of a table: which keys it may and must have, and the ranges of its numbers and lists.
+//! The shape of a table: which keys it may and must have, their types, and the ranges of its numbers and lists.
 //!
-//! The rules are those of the generated schema, so the schema and the code cannot disagree. Types are not looked at
-//! here: serde knows them better than a schema does.
+//! The rules are those of the generated schema, so the schema and the code cannot disagree. What strings hold, such as
+//! durations and words, is left to serde, which reads them anyway.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -11,14 +11,18 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Fault;
-use super::planned;
+use super::{planned, wording};
 use crate::problem::did_you_mean;
 
 /// What is known to be wrong with a file.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(super) struct Findings<'t> {
+    /// The file's text.
+    pub text: &'t str,
     /// In the order of discovery.
     pub faults: Vec<Fault>,
+    /// The places of the values that came from the environment or a file.
+    pub replaced: HashSet<Range<usize>>,
     /// The places of the values at fault. They are left out of what follows.
     pub broken: HashSet<Range<usize>>,
     /// The places of tables that lack a key they must have.
@@ -37,7 +41,7 @@ pub(super) struct Subject<'a, 'i> {
     pub table: &'a DeTable<'i>,
 }
 
-impl Findings {
+impl Findings<'_> {
     /// Compares a table and those within it with their schema.
     pub(super) fn check_table(&mut self, subject: &Subject<'_, '_>, schema: &Value) {
         let properties = schema["properties"].as_object();
@@ -64,6 +68,16 @@ impl Findings {
 
     fn check_value(&mut self, path: Vec<&str>, key: Range<usize>, value: &Spanned<DeValue<'_>>, schema: &Value) {
         let place = value.span();
+        if self.broken.contains(&place) {
+            return;
+        }
+        if let Some(message) = wording::wrong_type(value.get_ref(), schema) {
+            let help = match self.replaced.contains(&place) {
+                true => Some("what `${…}` stands for is always a string; write the value itself here".to_owned()),
+                false => wording::example(schema),
+            };
+            return self.reject(place, message, help);
+        }
         match value.get_ref() {
             DeValue::Table(table) => self.check_table(&Subject { path, key, place, table }, schema),
             DeValue::Array(array) => {
@@ -106,6 +120,12 @@ impl Findings {
         self.reject(place, format!("`{}` must be {range}", last(path)), None);
     }
 
+    /// What stands in the file for a value that came from the environment or another file.
+    pub(super) fn as_written(&self, place: &Range<usize>) -> Option<&str> {
+        let is_replaced = self.replaced.contains(place);
+        is_replaced.then(|| self.text.get(place.clone()).unwrap_or_default().trim_matches(['\'', '"']))
+    }
+
     /// Notes a fault of the value at `place`.
     pub(super) fn reject(&mut self, place: Range<usize>, message: String, help: Option<String>) {
         self.faults.push(Fault { span: Some(place.clone()), message, help });
@@ -137,9 +157,9 @@ pub(super) fn missing_key(path: &[&str], key: Range<usize>, required: &str, desc
     Fault { span: Some(key), message, help }
 }
 
-/// A table by its header, as it is written.
+/// A table by its key. Not by its full path: several sinks may have it from the defaults.
 pub(super) fn table_name(path: &[&str]) -> String {
-    if path.is_empty() { "the file".into() } else { format!("`[{}]`", path.join(".")) }
+    path.last().map_or("the file".to_owned(), |key| format!("`{key}`"))
 }
 
 fn last<'a>(path: &[&'a str]) -> &'a str {

@@ -1,22 +1,52 @@
-//! serde's error messages in the words of the pipeline file: no Rust types, and "did you mean" for words.
+//! What is said of types and words, in terms of TOML: no Rust types, and "did you mean" for words.
+
+use serde_json::Value;
+use toml::de::DeValue;
 
 use crate::problem::did_you_mean;
 
-/// A message of serde or toml as a message and help.
+/// What a schema asks for and a value is not, or `None` when the value is of the right type.
+pub(super) fn wrong_type(value: &DeValue<'_>, schema: &Value) -> Option<String> {
+    // A fixed set of words is a list of constants without a type of its own.
+    let is_words = schema["oneOf"].as_array().is_some_and(|words| words.iter().all(|word| word["const"].is_string()));
+    let expected = if is_words { "string" } else { schema["type"].as_str()? };
+    let (expected, fits) = match expected {
+        "object" => ("a table", value.is_table()),
+        "array" => ("an array", value.is_array()),
+        "string" => ("a string", value.is_str()),
+        "boolean" => ("`true` or `false`", value.is_bool()),
+        "integer" => ("a whole number", value.is_integer()),
+        "number" => ("a number", value.is_integer() || value.is_float()),
+        _ => return None,
+    };
+    (!fits).then(|| format!("expected {expected}, found {}", kind_of(value)))
+}
+
+/// The first of a schema's examples, as TOML.
+pub(super) fn example(schema: &Value) -> Option<String> {
+    let example = schema["examples"].as_array()?.first()?;
+    // Strings and arrays are written alike in JSON and TOML; tables are not.
+    (!example.is_object()).then(|| format!("for example {example}"))
+}
+
+fn kind_of(value: &DeValue<'_>) -> String {
+    match value.type_str() {
+        kind @ ("array" | "integer") => format!("an {kind}"),
+        kind => format!("a {kind}"),
+    }
+}
+
+/// A message of serde as a message and help. Types were compared before, so what is left are words and sizes.
 pub(super) fn explain(message: &str) -> (String, Option<String>) {
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         return unknown_word(rest);
     }
-    let mismatch = ["invalid type: ", "invalid value: ", "invalid length "];
-    let Some(rest) = mismatch.iter().find_map(|prefix| message.strip_prefix(prefix)) else {
-        return (plain(message), None);
-    };
-    let Some((found, expected)) = rest.rsplit_once(", expected ") else {
-        return (plain(message), None);
-    };
-    let help =
-        found.contains("${").then(|| "what `${…}` stands for is always a string; write the value itself here".into());
-    (format!("expected {}, found {}", plain(expected), plain(found)), help)
+    let is_too_large =
+        ["invalid value: integer", "invalid type: integer"].iter().any(|start| message.starts_with(start));
+    if is_too_large || message.ends_with("number overflowed") {
+        return ("the number is too large".to_owned(), None);
+    }
+    (message.to_owned(), None)
 }
 
 /// From "`x`, expected one of `a`, `b`", or "`x`, expected `a`".
@@ -39,40 +69,26 @@ pub(super) fn suggestion(found: &str, known: &[&str]) -> String {
     }
 }
 
-fn plain(words: &str) -> String {
-    match words {
-        "a sequence" => "an array".into(),
-        "a map" => "a table".into(),
-        "sequence" => "an array".into(),
-        "map" => "a table".into(),
-        "f64" => "a number".into(),
-        "u16" | "u32" | "u64" | "usize" => "a whole number".into(),
-        "wanted string or table" => "expected a string".into(),
-        _ if words.starts_with("struct ") => "a table".into(),
-        _ => match words.split_once(' ') {
-            Some((article @ ("string" | "boolean" | "float" | "integer"), value)) => format!("the {article} {value}"),
-            _ => words.to_owned(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn types_are_named_in_the_words_of_toml() {
-        let shown = |message| explain(message).0;
-        assert_eq!(
-            shown("invalid type: string \"5\", expected usize"),
-            "expected a whole number, found the string \"5\""
-        );
-        assert_eq!(shown("invalid type: map, expected a sequence"), "expected an array, found a table");
-        assert_eq!(
-            shown("invalid type: integer `5`, expected struct RetryConfig"),
-            "expected a table, found the integer `5`"
-        );
-        assert_eq!(shown("anything else"), "anything else");
+        let wrong = |value, schema| wrong_type(DeValue::parse(value).unwrap().get_ref(), &schema);
+        assert_eq!(wrong("'5'", json!({"type": "integer"})).unwrap(), "expected a whole number, found a string");
+        assert_eq!(wrong("{}", json!({"type": "array"})).unwrap(), "expected an array, found a table");
+        assert_eq!(wrong("[]", json!({"oneOf": [{"const": "a"}]})).unwrap(), "expected a string, found an array");
+        assert_eq!(wrong("5", json!({"type": "number"})), None);
+        assert_eq!(wrong("5", json!(true)), None);
+    }
+
+    #[test]
+    fn an_example_is_written_as_toml() {
+        assert_eq!(example(&json!({"examples": [["a", "b"]]})).unwrap(), r#"for example ["a","b"]"#);
+        assert_eq!(example(&json!({"examples": [{"a": 1}]})), None);
     }
 
     #[test]

@@ -133,12 +133,15 @@ impl<T> Schedule<T> {
         queued.chain(self.waiting.drain().map(|waiting| waiting.delivery)).collect()
     }
 
-    /// Takes out the deliveries whose next attempt is due after `deadline`.
-    pub fn take_due_after(&mut self, deadline: Instant) -> Vec<T> {
+    /// Takes out the deliveries that cannot start before `deadline`: their next attempt is due later, or their receiver
+    /// has asked for a longer pause.
+    pub fn take_later_than(&mut self, deadline: Instant) -> Vec<T> {
         let waiting = std::mem::take(&mut self.waiting);
         let (late, soon): (BinaryHeap<_>, BinaryHeap<_>) = waiting.into_iter().partition(|one| one.due > deadline);
         self.waiting = soon;
-        late.into_iter().map(|waiting| waiting.delivery).collect()
+        let paused = self.lines.values_mut().filter(|line| line.paused_until.is_some_and(|until| until > deadline));
+        let paused = paused.flat_map(|line| std::mem::take(&mut line.queue));
+        paused.chain(late.into_iter().map(|waiting| waiting.delivery)).collect()
     }
 
     /// The number of deliveries held.
@@ -148,7 +151,7 @@ impl<T> Schedule<T> {
 
     /// True when nothing is held.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.ready.is_empty() && self.blocked.is_empty()
+        self.waiting.is_empty() && self.lines.values().all(|line| line.queue.is_empty())
     }
 
     /// Moves what has waited long enough: blocked lines and deliveries whose attempt is due.
@@ -318,7 +321,9 @@ mod tests {
         let mut schedule = Schedule::new(None);
         schedule.push_at(now + SECOND, bucket(""), "soon");
         schedule.push_at(now + 60 * SECOND, bucket(""), "late");
-        assert_eq!(schedule.take_due_after(now + 10 * SECOND), ["late"]);
+        schedule.push(bucket("a"), "paused", now);
+        schedule.pause(&bucket("a"), now + 60 * SECOND, now);
+        assert_eq!(schedule.take_later_than(now + 10 * SECOND), ["paused", "late"]);
         assert_eq!(schedule.len(), 1);
         assert_eq!(schedule.drain(), ["soon"]);
         assert!(schedule.is_empty());

@@ -3,10 +3,8 @@
 //! It reads words and signs only, never meaning, and objects to nothing that RFC 9535 allows.
 
 use super::{ExpressionError, FUNCTIONS};
+use crate::event::ENVELOPE;
 use crate::problem::did_you_mean;
-
-/// The members of the envelope, in which a forgotten `$.` is most likely.
-const ENVELOPE: [&str; 7] = ["id", "time", "source", "key", "headers", "meta", "data"];
 
 /// A piece of an expression. Text in quotes comes as one piece.
 enum Token<'a> {

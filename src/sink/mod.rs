@@ -1,5 +1,9 @@
-//! Sinks: how one attempt is made, and how it is signed.
+//! Sinks: what is sent, how one attempt is made, and how it is signed.
+//!
+//! [`request`] renders an event into URL, headers and body; [`webhook`] sends them once; [`signing`] makes the
+//! signature. When to send, and what an answer means, is decided in `delivery`: this module must not wait or retry.
 
+pub mod request;
 pub mod signing;
 pub mod webhook;
 

@@ -1,11 +1,17 @@
 //! The webhook sink: makes exactly one attempt. It must not wait, retry or decide what an answer means.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, redirect};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::signing::SigningConfig;
+use super::request::Request;
+use super::signing::{Signer, SigningConfig};
+use crate::problem::Problem;
 use crate::units::{ByteSize, Period};
 
 /// Sends each event as one HTTP request.
@@ -62,4 +68,164 @@ fn default_connect_timeout() -> Period {
 
 fn default_max_response_size() -> ByteSize {
     ByteSize::kib(64)
+}
+
+/// Makes the attempts of one sink; all clones share one connection pool.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    client: Client,
+    method: reqwest::Method,
+    timeout: Duration,
+    max_response_size: usize,
+    signer: Option<Signer>,
+}
+
+/// What the receiver answered. Whether that is success is for others to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `Retry-After` header, as it came.
+    pub retry_after: Option<String>,
+    /// The beginning of the body, for people; empty for 2xx.
+    pub excerpt: String,
+}
+
+/// Why there was no answer. All of these may pass: none is permanent.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// No answer within the timeout.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The connection broke or the answer was not HTTP.
+    #[error("the request failed: {0}")]
+    Broken(String),
+}
+
+/// As much of an answer's body is kept for people to read.
+const EXCERPT_SIZE: usize = 1024;
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+impl Webhook {
+    /// Builds the HTTP client, with room in its pool for `concurrency` connections.
+    ///
+    /// # Errors
+    /// Every value at fault, with its path below the sink.
+    pub fn new(config: &WebhookConfig, concurrency: usize) -> Result<Self, Vec<Problem>> {
+        let signer = config.signing.as_ref().map(Signer::new).transpose();
+        let signer =
+            signer.map_err(|problems| problems.into_iter().map(|p| p.under(["signing"])).collect::<Vec<_>>())?;
+        // Fails only when a provider is installed already, which is what is wanted.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let client = Client::builder()
+            .user_agent(concat!("bridge/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            // Every attempt passes the rate limit, so the client must not repeat one by itself.
+            .retry(reqwest::retry::never())
+            .connect_timeout(config.connect_timeout.0)
+            .pool_max_idle_per_host(concurrency)
+            .build()
+            .map_err(|error| {
+                vec![Problem::new(["url"], format!("cannot set up the HTTP client: {}", chain(&error)))]
+            })?;
+        Ok(Self {
+            client,
+            method: config.method.into(),
+            timeout: config.timeout.0,
+            max_response_size: config.max_response_size.0,
+            signer,
+        })
+    }
+
+    /// Sends the request once and reads the answer.
+    ///
+    /// # Errors
+    /// When no answer came; see [`AttemptError`].
+    pub async fn attempt(&self, request: &Request, id: &HeaderValue) -> Result<Answer, AttemptError> {
+        let mut http = reqwest::Request::new(self.method.clone(), request.url.clone());
+        *http.headers_mut() = request.headers.clone();
+        self.add_webhook_headers(http.headers_mut(), &request.body, id);
+        *http.body_mut() = Some(request.body.clone().into());
+        *http.timeout_mut() = Some(self.timeout);
+        let response = self.client.execute(http).await.map_err(|error| self.classify(error))?;
+        Ok(self.read_answer(response).await)
+    }
+
+    /// The method, for dead letters.
+    pub fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    /// Adds the headers of the Standard Webhooks specification; the timestamp is the attempt's own.
+    fn add_webhook_headers(&self, headers: &mut HeaderMap, body: &[u8], id: &HeaderValue) {
+        let timestamp = Timestamp::now().as_second();
+        headers.insert(WEBHOOK_TIMESTAMP, timestamp.into());
+        if let Some(signer) = &self.signer {
+            let signature = signer.sign(id.to_str().unwrap_or_default(), timestamp, body);
+            // A signature is base64 behind `v1,`, which a header can always hold.
+            if let Ok(signature) = HeaderValue::try_from(signature) {
+                headers.insert(WEBHOOK_SIGNATURE, signature);
+            }
+        }
+        headers.insert(WEBHOOK_ID, id.clone());
+    }
+
+    /// Reads the body to its end, so that the connection can be used again, but not beyond the bound: then the
+    /// connection is closed. A body that breaks off does not change what the status says.
+    async fn read_answer(&self, mut response: Response) -> Answer {
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let mut excerpt = Vec::new();
+        let mut read = 0;
+        while let Ok(Some(chunk)) = response.chunk().await {
+            read += chunk.len();
+            if !status.is_success() {
+                let room = EXCERPT_SIZE - excerpt.len();
+                excerpt.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            }
+            if read > self.max_response_size {
+                break;
+            }
+        }
+        Answer { status: status.as_u16(), retry_after, excerpt: String::from_utf8_lossy(&excerpt).into_owned() }
+    }
+
+    fn classify(&self, error: reqwest::Error) -> AttemptError {
+        // The URL may hold a secret; which sink it was is known from the context.
+        let error = error.without_url();
+        if error.is_connect() {
+            AttemptError::Connect(chain(&error))
+        } else if error.is_timeout() {
+            AttemptError::Timeout(self.timeout)
+        } else {
+            AttemptError::Broken(chain(&error))
+        }
+    }
+}
+
+impl From<Method> for reqwest::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Post => Self::POST,
+            Method::Put => Self::PUT,
+            Method::Patch => Self::PATCH,
+        }
+    }
+}
+
+/// An error with its causes: reqwest's own message names none of them.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    crate::secret::mask(&text).into_owned()
 }

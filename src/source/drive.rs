@@ -372,3 +372,6 @@ impl Ledger {
         partitions.iter().filter_map(|number| self.partitions.remove(number)).map(|partition| partition.open).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

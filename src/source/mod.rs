@@ -1,8 +1,8 @@
 //! Sources: what every connector provides, and the list of connectors.
 //!
 //! A connector is one [`Source`]: it connects, reads, commits and closes, and it knows nothing of filters, sinks or
-//! retries. What all connectors share is written once, in `drive`: reconnecting with backoff, the
-//! bounds on events in flight, the watermarks, the commit interval and the shutdown.
+//! retries. What all connectors share is written once, in [`drive`]: reconnecting with backoff, the bounds on events in
+//! flight, the watermarks, the commit interval and the shutdown. `lines` is shared by the connectors that read text.
 //!
 //! Connectors must not import `config`, `pipeline` or each other.
 
@@ -19,8 +19,11 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::mpsc;
 
 use crate::event::{Event, Format};
+use crate::problem::Problem;
+use crate::shutdown::Shutdown;
 use crate::units::{ByteSize, Period};
 
 /// What a connector provides. The driver calls the methods one at a time, never two at once.
@@ -163,6 +166,8 @@ pub struct SourceContext {
     pub once: bool,
     /// The pipeline's own folder for durable state. It exists and is locked by this process.
     pub state_dir: PathBuf,
+    /// The folder of the pipeline file: relative paths in it start there.
+    pub base_dir: PathBuf,
 }
 
 /// Why a source cannot go on.
@@ -171,7 +176,8 @@ pub enum SourceError {
     /// The broker is away, refuses us, or has dropped the connection: the driver waits and connects again.
     #[error("{0}")]
     Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Connecting again cannot help: the source ends, and the process says so and exits with an error.
+    /// Connecting again cannot help: the source ends, which is logged as an error. The pipeline's other sources go on;
+    /// the process exits with an error once they have ended too.
     #[error("{0}")]
     Permanent(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -221,6 +227,65 @@ pub enum TypeConfig {
     File(file::FileConfig),
     /// `type = "stdin"`
     Stdin(stdin::StdinConfig),
+}
+
+/// A connector of any type: a new one adds a variant here, and the compiler names the places that must know it.
+pub enum Connector {
+    /// `type = "kafka"`
+    Kafka(Box<kafka::KafkaSource>),
+    /// `type = "amqp"`
+    Amqp(Box<amqp::AmqpSource>),
+    /// `type = "file"`
+    File(Box<file::FileSource>),
+    /// `type = "stdin"`
+    Stdin(Box<stdin::StdinSource>),
+}
+
+impl Connector {
+    /// Builds a connector, without any I/O.
+    ///
+    /// # Errors
+    /// Every value at fault, with its path below the source.
+    pub fn new(context: SourceContext, config: &TypeConfig) -> Result<Self, Vec<Problem>> {
+        Ok(match config.clone() {
+            TypeConfig::Kafka(config) => Self::Kafka(Box::new(kafka::KafkaSource::new(context, config)?)),
+            TypeConfig::Amqp(config) => Self::Amqp(Box::new(amqp::AmqpSource::new(context, config)?)),
+            TypeConfig::File(config) => Self::File(Box::new(file::FileSource::new(context, config)?)),
+            TypeConfig::Stdin(config) => Self::Stdin(Box::new(stdin::StdinSource::new(context, config)?)),
+        })
+    }
+
+    /// Runs the source to its end; see [`drive::drive`].
+    ///
+    /// # Errors
+    /// [`SourceError::Permanent`] only.
+    pub async fn drive(
+        self,
+        name: Arc<str>,
+        bounds: drive::Bounds,
+        arrivals: mpsc::Sender<drive::Arrival>,
+        shutdown: Shutdown,
+    ) -> Result<(), SourceError> {
+        match self {
+            Self::Kafka(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
+            Self::Amqp(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
+            Self::File(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
+            Self::Stdin(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
+        }
+    }
+
+    /// Connects once without taking any record; see [`Source::probe`].
+    ///
+    /// # Errors
+    /// Why the source cannot be reached.
+    pub async fn probe(&mut self) -> Result<String, SourceError> {
+        match self {
+            Self::Kafka(source) => source.probe().await,
+            Self::Amqp(source) => source.probe().await,
+            Self::File(source) => source.probe().await,
+            Self::Stdin(source) => source.probe().await,
+        }
+    }
 }
 
 /// One source of the pipeline file.

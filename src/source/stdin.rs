@@ -176,6 +176,7 @@ mod tests {
             max_event_size: 8,
             once: false,
             state_dir: "unused".into(),
+            base_dir: std::path::PathBuf::new(),
         };
         StdinSource::over(context, input)
     }

@@ -1,6 +1,11 @@
 //! The store: durable state that outlives the process.
 //!
-//! Today that is [`checkpoints`]: how far a source that keeps its own position (files) has come. This module must not
-//! know what the state means; its owners bring their own types.
+//! - [`checkpoints`]: how far a source that keeps its own position (files) has come. It does not know what a checkpoint
+//!   means; its owners bring their own types.
+//! - [`dead_letters`]: the events given up on.
+//!
+//! Deliveries that wait for their next attempt are not kept here yet: they wait in memory and hold their source's
+//! position. This module must not decide what is kept: `delivery` and `pipeline` do.
 
 pub mod checkpoints;
+pub mod dead_letters;

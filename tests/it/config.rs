@@ -78,18 +78,15 @@ fn files_with_unknown_keys_or_words_do_not_match_the_schema() {
     let validator = jsonschema::validator_for(&config::schema()).unwrap();
     for name in ["unknown_keys", "wrong_types", "ranges", "empty_lists", "unknown_type", "bad_names", "missing_name"] {
         let text = std::fs::read_to_string(format!("tests/config/invalid/{name}.toml")).unwrap();
-        let mut file =
-            toml::from_str::<toml::Table>(&text.replace("99999999999999999999", "-1").replace("nan", "7")).unwrap();
-        assert!(!validator.is_valid(&serde_json::to_value(&file).unwrap()), "{name}");
-        file.clear();
+        let file = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
+        assert!(!validator.is_valid(&file), "{name}");
     }
 }
 
 #[test]
 fn the_checked_in_schema_is_fresh() {
-    let generated = serde_json::to_string_pretty(&config::schema()).unwrap() + "\n";
     let checked_in = std::fs::read_to_string("schemas/pipeline.schema.json").unwrap_or_default();
-    assert!(generated == checked_in, "schemas/pipeline.schema.json is out of date: run `make schemas`");
+    assert!(config::schema_text() == checked_in, "schemas/pipeline.schema.json is out of date: run `make schemas`");
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl Scene {
             max_event_size: 500_000,
             once,
             state_dir: "unused".into(),
+            base_dir: std::path::PathBuf::new(),
         };
         KafkaSource::new(context, config).unwrap()
     }

@@ -1,3 +1,15 @@
 //! Integration tests, one module a topic. Those that need a broker are ignored unless `make test` starts it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod amqp;
+mod command_line;
 mod config;
+mod delivery;
+mod file_end_to_end;
+mod file_rotation;
 mod kafka;
+mod quickstart;
+mod secrets;
+mod shutdown;
+mod support;

@@ -191,6 +191,7 @@ mod tests {
             max_event_size: 1024,
             once: false,
             state_dir: std::path::PathBuf::new(),
+            base_dir: std::path::PathBuf::new(),
         };
         let config = serde_json::json!({"uri": uri, "queue": "q"});
         Settings::new(&context, &serde_json::from_value(config).unwrap()).unwrap()

@@ -22,8 +22,7 @@ pub struct AmqpError {
     pub queue: String,
     /// The broker's URI without user, password and parameters.
     pub broker: String,
-    /// What went wrong.
-    #[source]
+    /// What went wrong; it is part of this error's own text.
     pub fault: Fault,
 }
 

@@ -66,6 +66,9 @@ impl Session {
                 // delivers it again: reading it now would only deliver it twice.
                 Some(Ok(delivery)) if delivery.acker.poisoned() => {}
                 Some(Ok(delivery)) => {
+                    if self.received == 0 {
+                        warn_of_a_stream(&delivery, &self.queue);
+                    }
                     self.received = delivery.delivery_tag;
                     return Ok(delivery);
                 }
@@ -115,6 +118,15 @@ impl Session {
             }
         }
         self.connection.close().await;
+    }
+}
+
+/// AMQP cannot be asked for a queue's type, and a message that came through a stream on its way here looks the same as
+/// one from a stream: so this can be no error.
+fn warn_of_a_stream(delivery: &Delivery, queue: &ShortString) {
+    if delivery.properties.headers().as_ref().is_some_and(|headers| headers.contains_key("x-stream-offset")) {
+        tracing::warn!(%queue, "messages carry x-stream-offset: should this queue be a stream, then what is published to \
+            it while the bridge is not connected is NOT read; streams are not supported");
     }
 }
 

@@ -228,6 +228,7 @@ mod tests {
             max_event_size: 1024,
             once: false,
             state_dir: PathBuf::new(),
+            base_dir: std::path::PathBuf::new(),
         }
     }
 

@@ -4,48 +4,40 @@
 //! It only reports what it sees; what that means is decided in `rotation`. It does blocking I/O and runs on a blocking
 //! thread.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{self, Metadata};
+use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use flate2::read::MultiGzDecoder;
 use glob::{MatchOptions, Pattern};
-use memchr::memrchr;
+use jiff::Timestamp;
 
+use super::heads::{self, HeadCache};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::names::{self, Age};
+use super::registry::KnownPath;
 
 /// As in a shell: `*` stays within a folder and does not match hidden files.
 const MATCHING: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// Bytes per step of the search for the last line's end.
-const STEP: usize = 64 * 1024;
-
 /// Looks at the paths, again and again.
 #[derive(Debug)]
 pub(super) struct Scanner {
     patterns: Vec<Pattern>,
-    /// Heads of files that have not changed since they were read.
-    heads: HashMap<Identity, CachedHead>,
+    heads: HeadCache,
     /// What was complained about already.
     warned: HashSet<PathBuf>,
-}
-
-/// A path that is known from earlier: it is looked after even when no file is there now.
-#[derive(Debug, Clone)]
-pub(super) struct KnownPath {
-    pub(super) path: Arc<str>,
-    pub(super) real_path: Arc<str>,
 }
 
 /// What one look has shown.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
+    /// When it began.
+    pub(super) started: Timestamp,
     /// Of each root the rotated files and then the root itself. Roots come last because a copy must never seem larger
     /// than its original only because that was measured earlier.
     pub(super) files: Vec<Observed>,
@@ -91,15 +83,6 @@ pub(super) enum Role {
     Sibling,
 }
 
-#[derive(Debug, Clone)]
-struct CachedHead {
-    size: u64,
-    modified: SystemTime,
-    head: Option<Arc<[u8]>>,
-    size_modulo: Option<u32>,
-    seen: bool,
-}
-
 /// A root on its way through a scan.
 struct Family {
     root: Arc<str>,
@@ -112,12 +95,12 @@ impl Scanner {
     /// Patterns must have been checked. Relative ones start at the current folder.
     pub(super) fn new(patterns: &[Pattern]) -> Self {
         let patterns = patterns.iter().map(absolute).collect();
-        Self { patterns, heads: HashMap::new(), warned: HashSet::new() }
+        Self { patterns, heads: HeadCache::default(), warned: HashSet::new() }
     }
 
     /// Looks at everything. With `line_ends` the last line's end is searched in every root.
-    pub(super) fn scan(&mut self, known: &[KnownPath], line_ends: bool) -> Scan {
-        let mut scan = Scan::default();
+    pub(super) fn scan(&mut self, known: &BTreeSet<KnownPath>, line_ends: bool) -> Scan {
+        let mut scan = Scan { started: Timestamp::now(), ..Scan::default() };
         let matched = self.matching_files(known, &mut scan);
         let families = self.families(matched, known, &mut scan);
         let roots: HashSet<&Path> = families.iter().filter_map(|family| family.real_path.as_deref()).collect();
@@ -128,17 +111,17 @@ impl Scanner {
         for family in &families {
             self.observe_root(family, line_ends, &mut scan);
         }
-        self.heads.retain(|_, cached| std::mem::take(&mut cached.seen));
+        self.heads.forget_unseen();
         scan
     }
 
     /// The number of files that match now, for a check without reading.
     pub(super) fn count(&mut self) -> usize {
-        self.matching_files(&[], &mut Scan::default()).len()
+        self.matching_files(&BTreeSet::new(), &mut Scan::default()).len()
     }
 
     /// Files that match a pattern, and the folders that are read to find them.
-    fn matching_files(&mut self, known: &[KnownPath], scan: &mut Scan) -> BTreeSet<Arc<str>> {
+    fn matching_files(&mut self, known: &BTreeSet<KnownPath>, scan: &mut Scan) -> BTreeSet<Arc<str>> {
         let mut matched = BTreeSet::new();
         for pattern in self.patterns.clone() {
             scan.folders.extend(base_folder(pattern.as_str()));
@@ -175,7 +158,7 @@ impl Scanner {
     }
 
     /// Sorts out which of the matching files are roots, and which are only what rotation made of another root.
-    fn families(&self, matched: BTreeSet<Arc<str>>, known: &[KnownPath], scan: &mut Scan) -> Vec<Family> {
+    fn families(&self, matched: BTreeSet<Arc<str>>, known: &BTreeSet<KnownPath>, scan: &mut Scan) -> Vec<Family> {
         let mut paths = matched;
         let mut former: HashMap<Arc<str>, BTreeSet<PathBuf>> = HashMap::new();
         for known in known {
@@ -199,13 +182,7 @@ impl Scanner {
             .collect()
     }
 
-    fn observe_siblings(
-        &mut self,
-        family: &Family,
-        roots: &HashSet<&Path>,
-        listings: &mut Listings,
-        scan: &mut Scan,
-    ) {
+    fn observe_siblings(&mut self, family: &Family, roots: &HashSet<&Path>, listings: &mut Listings, scan: &mut Scan) {
         let mut bases = family.former.clone();
         bases.extend(family.real_path.clone());
         scan.folders.extend(Path::new(&*family.root).parent().map(Path::to_owned));
@@ -240,7 +217,7 @@ impl Scanner {
         let Some(path) = family.real_path.clone() else { return };
         let Some(mut observed) = self.observe(family, path, Role::Root) else { return };
         if line_end && !observed.compressed {
-            observed.line_end = last_line_end(&observed.path).ok();
+            observed.line_end = heads::last_line_end(&observed.path).ok();
         }
         scan.files.push(observed);
     }
@@ -251,11 +228,23 @@ impl Scanner {
         let identity = Identity::of(&metadata);
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let compressed = path.to_str().is_some_and(names::is_compressed);
-        let cached = self.head(&path, identity, &metadata, modified, compressed);
-        let size = if compressed {
-            cached.head.as_ref().map(|head| head.len()).filter(|length| *length < HEAD_LENGTH).map(|length| length as u64)
-        } else {
-            Some(metadata.len())
+        let head = match self.heads.get(&path, identity, &metadata, compressed) {
+            Ok(head) => {
+                self.warned.remove(&path);
+                Some(head)
+            }
+            Err(error) => {
+                // A compressed file may just be in the making, and any file may have vanished since it was listed.
+                if !compressed && error.kind() != io::ErrorKind::NotFound {
+                    self.warn_once(&path, &error);
+                }
+                None
+            }
+        };
+        let size = match &head {
+            _ if !compressed => Some(metadata.len()),
+            Some(head) if head.bytes.len() < HEAD_LENGTH => Some(head.bytes.len() as u64),
+            _ => None,
         };
         let real_root = family.real_path.as_deref().and_then(Path::to_str).unwrap_or(&family.root);
         Some(Observed {
@@ -265,48 +254,13 @@ impl Scanner {
             identity,
             compressed,
             size,
-            size_modulo: cached.size_modulo,
+            size_modulo: head.as_ref().and_then(|head| head.size_modulo),
             modified,
             born: metadata.created().unwrap_or(modified),
-            head: cached.head,
+            head: head.map(|head| head.bytes),
             line_end: None,
             path,
         })
-    }
-
-    fn head(
-        &mut self,
-        path: &Path,
-        identity: Identity,
-        metadata: &Metadata,
-        modified: SystemTime,
-        compressed: bool,
-    ) -> CachedHead {
-        let size = metadata.len();
-        if let Some(cached) = self.heads.get_mut(&identity)
-            && cached.head.is_some()
-            && (cached.size, cached.modified) == (size, modified)
-        {
-            cached.seen = true;
-            return cached.clone();
-        }
-        let read = if compressed { compressed_head(path) } else { plain_head(path).map(|head| (head, None)) };
-        let (head, size_modulo) = match read {
-            Ok((head, size_modulo)) => {
-                self.warned.remove(path);
-                (Some(head.into()), size_modulo)
-            }
-            Err(error) => {
-                // A compressed file may just be in the making, and any file may have vanished since it was listed.
-                if !compressed && error.kind() != io::ErrorKind::NotFound {
-                    self.warn_once(path, &error);
-                }
-                (None, None)
-            }
-        };
-        let cached = CachedHead { size, modified, head, size_modulo, seen: true };
-        self.heads.insert(identity, cached.clone());
-        cached
     }
 
     fn warn_once(&mut self, path: &Path, error: &io::Error) {
@@ -338,11 +292,15 @@ fn list(folder: &Path) -> io::Result<BTreeSet<String>> {
 fn siblings<'a>(name: &'a str, listing: &'a BTreeSet<String>) -> impl Iterator<Item = (&'a str, Role)> {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let stem = if stem.is_empty() { name } else { stem };
-    let similar = listing.range::<str, _>(stem..).take_while(move |other| other.starts_with(stem));
+    let from_stem = (Bound::Included(stem), Bound::Unbounded);
+    let similar = listing.range::<str, _>(from_stem).take_while(move |other| other.starts_with(stem));
     let others = similar.map(String::as_str).filter(move |other| *other != name);
     others.filter_map(move |other| {
         // A compressed file beside its original is a copy, and perhaps not complete yet.
-        if names::is_compressed(other) && listing.contains(names::uncompressed(other)) && names::uncompressed(other) != name {
+        if names::is_compressed(other)
+            && listing.contains(names::uncompressed(other))
+            && names::uncompressed(other) != name
+        {
             return None;
         }
         match names::rotated_age(name, other) {
@@ -350,42 +308,6 @@ fn siblings<'a>(name: &'a str, listing: &'a BTreeSet<String>) -> impl Iterator<I
             None => other.starts_with(name).then_some((other, Role::Sibling)),
         }
     })
-}
-
-fn plain_head(path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(HEAD_LENGTH);
-    File::open(path)?.take(HEAD_LENGTH as u64).read_to_end(&mut head)?;
-    Ok(head)
-}
-
-/// The content's first bytes, and its size as the last four bytes of the file tell it.
-fn compressed_head(path: &Path) -> io::Result<(Vec<u8>, Option<u32>)> {
-    let file = File::open(path)?;
-    let mut trailer = [0; 4];
-    let trailer_start = file.metadata()?.len().checked_sub(4);
-    let trailer_start = trailer_start.ok_or(io::ErrorKind::UnexpectedEof)?;
-    file.read_exact_at(&mut trailer, trailer_start)?;
-    let mut head = Vec::with_capacity(HEAD_LENGTH);
-    MultiGzDecoder::new(file).take(HEAD_LENGTH as u64).read_to_end(&mut head)?;
-    Ok((head, Some(u32::from_le_bytes(trailer))))
-}
-
-/// The offset behind the last newline.
-fn last_line_end(path: &Path) -> io::Result<u64> {
-    let file = File::open(path)?;
-    let mut end = file.metadata()?.len();
-    let mut buffer = vec![0; STEP];
-    while end > 0 {
-        let start = end.saturating_sub(STEP as u64);
-        // The difference is at most STEP, which is a usize.
-        let step = &mut buffer[..usize::try_from(end - start).unwrap_or(STEP)];
-        file.read_exact_at(step, start)?;
-        if let Some(index) = memrchr(b'\n', step) {
-            return Ok(start + index as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
 }
 
 /// The pattern starting at the root of the file system.
@@ -407,25 +329,16 @@ fn base_folder(pattern: &str) -> Option<PathBuf> {
     folder.is_dir().then_some(folder)
 }
 
-/// Keeps `BTreeMap` out of the signature of callers that only need the paths of known files.
-pub(super) fn known_paths<'a>(files: impl Iterator<Item = (&'a Arc<str>, &'a Arc<str>)>) -> Vec<KnownPath> {
-    let unique: BTreeMap<(&str, &str), KnownPath> = files
-        .map(|(path, real_path)| {
-            ((&**path, &**real_path), KnownPath { path: Arc::clone(path), real_path: Arc::clone(real_path) })
-        })
-        .collect();
-    unique.into_values().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::Write as _;
 
     fn scan(folder: &Path, patterns: &[&str]) -> Scan {
         let patterns: Vec<Pattern> =
             patterns.iter().map(|name| Pattern::new(folder.join(name).to_str().unwrap()).unwrap()).collect();
-        Scanner::new(&patterns).scan(&[], true)
+        Scanner::new(&patterns).scan(&BTreeSet::new(), true)
     }
 
     fn names(scan: &Scan) -> Vec<(String, bool)> {
@@ -460,28 +373,5 @@ mod tests {
         let roots: Vec<_> = all.iter().filter(|(_, root)| *root).map(|(name, _)| name.as_str()).collect();
         // What matches by itself and does not only have something put behind a root is a root.
         assert_eq!(roots, ["app-20240131.log", "app.log", "app.log.lock", "other.log.1"]);
-    }
-
-    #[test]
-    fn the_end_to_start_from_is_behind_the_last_newline() {
-        let folder = tempfile::tempdir().unwrap();
-        let long = "x".repeat(2 * STEP);
-        for (text, expected) in [("", 0), ("one\ntwo\nthr", 8), ("none", 0), (&*format!("one\n{long}"), 4)] {
-            fs::write(folder.path().join("a.log"), text).unwrap();
-            assert_eq!(scan(folder.path(), &["a.log"]).files[0].line_end, Some(expected));
-        }
-    }
-
-    #[test]
-    fn the_content_of_a_compressed_file_is_what_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("app.log"), "").unwrap();
-        let file = File::create(folder.path().join("app.log.1.gz")).unwrap();
-        let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::default());
-        encoder.write_all(b"one\ntwo\n").unwrap();
-        encoder.finish().unwrap();
-        let scan = scan(folder.path(), &["app.log"]);
-        let file = scan.files.iter().find(|file| file.compressed).unwrap();
-        assert_eq!((file.head.as_deref(), file.size, file.size_modulo), (Some(&b"one\ntwo\n"[..]), Some(8), Some(8)));
     }
 }

@@ -4,11 +4,11 @@
 //! A *content* is a sequence of bytes that was written under one path: rotation moves it to another name, into a copy
 //! or into a `.gz`, and it stays the same content with the same id. This module does no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -16,6 +16,12 @@ use super::identity::{Fingerprint, Identity, file_id};
 
 /// The version of [`Checkpoint`]'s layout.
 pub(super) const CHECKPOINT_VERSION: u32 = 1;
+
+/// File systems take their times from a clock that moves in steps, of some milliseconds at most.
+const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
+
+/// Keys leave room for contents that turn out to be older than one that is known.
+const KEY_STEP: Key = 1 << 20;
 
 /// A content's number in the registry. Of two contents of one path the later has the higher number.
 pub(super) type Key = u64;
@@ -58,18 +64,27 @@ pub(super) struct TrackedFile {
     pub(super) missing_since: Option<Instant>,
 }
 
+/// A path under which contents were written; it is looked after even when no file is there now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct KnownPath {
+    pub(super) path: Arc<str>,
+    pub(super) real_path: Arc<str>,
+}
+
 /// All known contents.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     files: BTreeMap<Key, TrackedFile>,
     next_key: Key,
     looked_at: Option<Timestamp>,
+    /// True once this process has looked.
+    has_looked: bool,
 }
 
 impl Registry {
     /// The registry as the checkpoint has it; an empty one at the source's first run.
     pub(super) fn new(checkpoint: Option<Checkpoint>) -> Self {
-        let mut registry = Self::default();
+        let mut registry = Self { next_key: KEY_STEP, ..Self::default() };
         if let Some(checkpoint) = checkpoint {
             registry.looked_at = checkpoint.looked_at;
             for file in checkpoint.files {
@@ -91,17 +106,32 @@ impl Registry {
     /// True when a file of this age can have been there when the paths were last looked at.
     pub(super) fn was_there(&self, born: SystemTime) -> bool {
         let born = Timestamp::try_from(born).unwrap_or(Timestamp::MAX);
-        self.looked_at.is_none_or(|looked_at| born < looked_at)
+        self.looked_at.is_none_or(|looked_at| born < looked_at - CLOCK_STEP)
+    }
+
+    /// True once the paths have been looked at in this run.
+    pub(super) fn has_looked(&self) -> bool {
+        self.has_looked
     }
 
     pub(super) fn set_looked_at(&mut self, time: Timestamp) {
         self.looked_at = Some(time);
+        self.has_looked = true;
     }
 
     /// Adds a content that is newer than all others.
     pub(super) fn add(&mut self, file: TrackedFile) -> Key {
         let key = self.next_key;
-        self.next_key += 1;
+        self.next_key += KEY_STEP;
+        self.files.insert(key, file);
+        key
+    }
+
+    /// Adds a content that is older than the one with the key `newer`, and newer than all before that.
+    pub(super) fn add_before(&mut self, newer: Key, file: TrackedFile) -> Key {
+        let before = self.files.range(..newer).next_back().map_or(0, |(key, _)| key + 1);
+        let key = if before < newer { before } else { self.next_key };
+        self.next_key = self.next_key.max(key + KEY_STEP);
         self.files.insert(key, file);
         key
     }
@@ -118,12 +148,13 @@ impl Registry {
         self.files.get_mut(&key)
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Key, &TrackedFile)> {
-        self.files.iter().map(|(key, file)| (*key, file))
+    pub(super) fn known_paths(&self) -> BTreeSet<KnownPath> {
+        let paths = self.files.values().map(|file| (Arc::clone(&file.path), Arc::clone(&file.real_path)));
+        paths.map(|(path, real_path)| KnownPath { path, real_path }).collect()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut TrackedFile)> {
-        self.files.iter_mut().map(|(key, file)| (*key, file))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &TrackedFile)> {
+        self.files.iter().map(|(key, file)| (*key, file))
     }
 
     /// The number for a new content in a file: how many contents it is known to have held.
@@ -173,7 +204,7 @@ mod tests {
 
     #[test]
     fn an_id_that_is_taken_gets_a_number() {
-        let mut registry = Registry::default();
+        let mut registry = Registry::new(None);
         let first = registry.add(file(7));
         let second = registry.add(file(7));
         assert!(registry.name(first, b"one\n") && registry.name(second, b"one\n"));
@@ -183,8 +214,21 @@ mod tests {
     }
 
     #[test]
+    fn a_content_can_be_put_before_another() {
+        let mut registry = Registry::new(None);
+        let first = registry.add(file(1));
+        let last = registry.add(file(9));
+        for inode in 2..=3 {
+            registry.add_before(last, file(inode));
+        }
+        registry.add_before(first, file(0));
+        let order: Vec<u64> = registry.iter().map(|(_, file)| file.identity.inode).collect();
+        assert_eq!(order, [0, 1, 2, 3, 9]);
+    }
+
+    #[test]
     fn a_new_content_in_the_same_file_is_the_next_generation() {
-        let mut registry = Registry::default();
+        let mut registry = Registry::new(None);
         registry.add(file(7));
         assert_eq!(registry.next_generation(file(7).identity), 1);
         assert_eq!(registry.next_generation(file(8).identity), 0);
@@ -192,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_checkpoint_brings_everything_back() {
-        let mut registry = Registry::default();
+        let mut registry = Registry::new(None);
         assert!(registry.is_first_run());
         let key = registry.add(file(7));
         registry.name(key, b"one\n");

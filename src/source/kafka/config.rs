@@ -375,6 +375,7 @@ mod tests {
             max_event_size: 1 << 20,
             once: false,
             state_dir: "unused".into(),
+            base_dir: std::path::PathBuf::new(),
         }
     }
 

@@ -1,0 +1,108 @@
+//! `bridge check`: finds the faults of pipeline files, and with `--connect` whether brokers and receivers are there.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::CliError;
+use super::load::{Compiled, load};
+use crate::pipeline::Graph;
+use crate::pipeline::run::new_runtime;
+use crate::secret::mask;
+
+/// Checks pipeline files and reports every fault, without touching the network.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge check pipelines/*.toml
+  bridge check --connect pipeline.toml         also reach for brokers and receivers; no event is read or sent")]
+pub struct CheckArgs {
+    /// The pipeline files
+    #[arg(value_name = "PIPELINE", required = true)]
+    pub pipelines: Vec<PathBuf>,
+    /// Also connect to every broker, and open a connection to every receiver whose address is fixed
+    #[arg(long)]
+    pub connect: bool,
+}
+
+/// In the place of a state folder: nothing that runs here looks at one.
+const UNUSED: &str = "";
+
+/// How long one probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// The faults of all files, or how many probes failed.
+pub fn run(args: &CheckArgs) -> Result<(), CliError> {
+    let mut faulty = Vec::new();
+    let mut unreachable = 0;
+    for path in &args.pipelines {
+        match load(path, Path::new(UNUSED), true, |_| {}) {
+            Err(errors) => faulty.push(errors),
+            Ok(Compiled { graph, .. }) => {
+                let (sources, filters, sinks) = (graph.sources.len(), graph.filters.len(), graph.sinks.len());
+                say(&format!("{}: ok ({sources} sources, {filters} filters, {sinks} sinks)", path.display()))?;
+                if args.connect {
+                    unreachable += probe_all(graph)?;
+                }
+            }
+        }
+    }
+    if !faulty.is_empty() {
+        return Err(CliError::Config(faulty));
+    }
+    if unreachable > 0 { Err(CliError::Unreachable(unreachable)) } else { Ok(()) }
+}
+
+/// Probes the graph's brokers and receivers, and counts those that cannot be reached.
+fn probe_all(graph: Graph) -> Result<usize, CliError> {
+    let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
+    let unreachable = runtime.block_on(async {
+        let mut unreachable = 0;
+        for mut source in graph.sources {
+            let found = within_limit(source.connector.probe()).await;
+            unreachable += usize::from(found.is_err());
+            say_found(&format!("sources.{}", source.name), found)?;
+        }
+        for sink in graph.sinks {
+            let found = within_limit(probe_receiver(sink.request.fixed_authority())).await;
+            unreachable += usize::from(found.is_err());
+            say_found(&format!("sinks.{}", sink.name), found)?;
+        }
+        Ok(unreachable)
+    });
+    // A probe that ran into its limit may still hold a thread.
+    runtime.shutdown_background();
+    unreachable
+}
+
+async fn within_limit<E: std::fmt::Display>(probe: impl Future<Output = Result<String, E>>) -> Result<String, String> {
+    match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())),
+    }
+}
+
+/// Opens a connection and closes it again: any request might be taken for an event.
+async fn probe_receiver(authority: Option<(String, u16)>) -> Result<String, std::io::Error> {
+    let Some((host, port)) = authority else {
+        return Ok("not probed: the URL depends on the event".to_owned());
+    };
+    let address = tokio::net::TcpStream::connect((host.as_str(), port)).await?.peer_addr()?;
+    Ok(format!("{host}:{port} accepts connections ({address})"))
+}
+
+fn say_found(node: &str, found: Result<String, String>) -> Result<(), CliError> {
+    match found {
+        Ok(found) => say(&format!("  {node}: {found}")),
+        Err(error) => say(&format!("  {node}: UNREACHABLE: {error}")),
+    }
+}
+
+fn say(line: &str) -> Result<(), CliError> {
+    writeln!(anstream::stdout(), "{}", mask(line)).map_err(CliError::io("cannot print"))
+}

@@ -1,0 +1,199 @@
+//! `bridge dev`: runs a pipeline for real, with a local receiver in the place of every sink, and shows what arrives.
+//!
+//! Sources, filters, templates, signing, retries and rate limits are those of the file; only the scheme, host and port
+//! of the sinks' URLs are replaced. State lives in a folder that is thrown away at the end.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use clap::Args;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::load::{Compiled, load};
+use super::show::{self, Summary};
+use super::{CliError, signals};
+use crate::config::PipelineConfig;
+use crate::pipeline;
+use crate::pipeline::run::{DEAD_LETTERS, lock_state, new_runtime};
+use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
+use crate::secret::mask;
+use crate::shutdown::Shutdown;
+use crate::sink::TypeConfig;
+
+/// Runs a pipeline for real, with a local receiver in the place of every sink.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge dev --once examples/quickstart/pipeline.toml   show what the sample events become, then exit
+  bridge dev examples/quickstart/pipeline.toml          go on: what is appended to the file is seen to arrive
+
+Every delivered webhook is shown with method, URL, headers, body and whether its signature is right.
+Nothing is sent to the sinks of the file, and nothing is remembered from run to run.")]
+pub struct DevArgs {
+    /// The pipeline file
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+    /// Stop when every source has reached the end that it saw at the start
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Requests that have been received and not yet printed, at most; more wait for their answer.
+const UNPRINTED: usize = 64;
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// A faulty pipeline file, or what ended the run.
+pub fn run(args: &DevArgs) -> Result<(), CliError> {
+    let state = tempfile::tempdir().map_err(CliError::io("cannot make a folder for the state"))?;
+    let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
+    let mut stand_ins = Ok(Vec::new());
+    let take_place = |config: &mut PipelineConfig| stand_ins = runtime.block_on(take_the_place_of_sinks(config));
+    let Compiled { graph, state_dir } = load(&args.pipeline, state.path(), args.once, take_place)?;
+    let stand_ins = stand_ins.map_err(CliError::io("cannot start the local receivers"))?;
+    say(&greeting(&stand_ins, args.once))?;
+
+    let _lock = lock_state(&state_dir)?;
+    let shutdown = Shutdown::new(graph.shutdown_timeout);
+    signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let receiving = thread::spawn(move || receive(&runtime, stand_ins, stopped));
+    let result = pipeline::run(graph, &state_dir, &shutdown);
+    // The receiving thread has ended already when it is not there to be told.
+    stop.send(()).ok();
+    let summaries = receiving.join().unwrap_or_default();
+    say(&conclusion(&summaries, &state_dir))?;
+    Ok(result?)
+}
+
+/// A local receiver in the place of a sink.
+struct StandIn {
+    sink: String,
+    url: String,
+    receiver: Receiver,
+    printing: JoinHandle<Summary>,
+}
+
+/// Starts a receiver for every sink and points the sink's URL at it.
+async fn take_the_place_of_sinks(config: &mut PipelineConfig) -> io::Result<Vec<StandIn>> {
+    let mut stand_ins = Vec::new();
+    for (sink, settings) in &mut config.sinks {
+        let TypeConfig::Webhook(webhook) = &mut settings.kind;
+        let (mut behaviour, recorded) = Behaviour::recording(UNPRINTED);
+        // Secrets that cannot be used are found by the compilation that follows.
+        behaviour.verifier = webhook.signing.as_ref().and_then(|signing| Verifier::new(&signing.secrets).ok());
+        let receiver = Receiver::bind("127.0.0.1:0", behaviour).await?;
+        let url = std::mem::take(&mut webhook.url);
+        webhook.url = replace_authority(&url, &receiver.url());
+        let printing = tokio::spawn(print_all(sink.clone(), authority_of(&url).to_owned(), recorded));
+        stand_ins.push(StandIn { sink: sink.clone(), url, receiver, printing });
+    }
+    Ok(stand_ins)
+}
+
+/// Serves and prints until told to stop; gives the summary of each sink.
+fn receive(
+    runtime: &Runtime,
+    stand_ins: Vec<StandIn>,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) -> Vec<(String, Summary)> {
+    runtime.block_on(async {
+        // An error means that the other side is gone, which is as good a reason to stop.
+        stopped.await.ok();
+        let mut summaries = Vec::new();
+        for StandIn { sink, receiver, printing, .. } in stand_ins {
+            receiver.stop().await;
+            summaries.push((sink, printing.await.unwrap_or_default()));
+        }
+        summaries
+    })
+}
+
+async fn print_all(sink: String, authority: String, mut recorded: mpsc::Receiver<ReceivedRequest>) -> Summary {
+    let mut summary = Summary::default();
+    while let Some(request) = recorded.recv().await {
+        summary.add(&request);
+        let mut text = Vec::new();
+        let heading = format!("── {sink}, in the place of {}", mask(&authority));
+        // Writing to memory does not fail; and when nobody reads the output any more, the pipeline still runs on.
+        writeln!(text, "{heading}").ok();
+        show::request(&mut text, &request, "the sink does not sign").ok();
+        anstream::stdout().write_all(&text).ok();
+    }
+    summary
+}
+
+/// The part of a URL (or of a URL's template) from its beginning to the path.
+fn authority_of(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |position| position + 3);
+    let mut depth = 0_i32;
+    let end = url[start..].find(|character| {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        // A slash within an expression belongs to the expression.
+        depth == 0 && matches!(character, '/' | '?' | '#')
+    });
+    end.map_or(url, |end| &url[..start + end])
+}
+
+fn replace_authority(url: &str, by: &str) -> String {
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        // Left as it is: the compilation that follows will say what is wrong with it.
+        return url.to_owned();
+    }
+    format!("{by}{}", &url[authority_of(url).len()..])
+}
+
+fn greeting(stand_ins: &[StandIn], once: bool) -> String {
+    let mut text = String::new();
+    for StandIn { sink, url, receiver, .. } in stand_ins {
+        // Writing to a string does not fail.
+        writeln!(text, "sink {sink}: {} stands in for {}", receiver.url(), mask(url)).ok();
+    }
+    text + if once { "" } else { "Waiting for events; Ctrl-C ends.\n" }
+}
+
+fn conclusion(summaries: &[(String, Summary)], state_dir: &Path) -> String {
+    let mut text = String::from("── Summary\n");
+    for (sink, summary) in summaries {
+        writeln!(text, "{sink}: {summary}").ok();
+    }
+    let letters = std::fs::read_to_string(state_dir.join(DEAD_LETTERS)).unwrap_or_default();
+    let count = letters.lines().count();
+    writeln!(text, "dead letters: {count}").ok();
+    for letter in letters.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let part = |pointer: &str| letter.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        writeln!(text, "  {} at {}: {}", part("/event/id"), part("/node"), part("/message")).ok();
+    }
+    text
+}
+
+fn say(text: &str) -> Result<(), CliError> {
+    anstream::stdout().write_all(text.as_bytes()).map_err(CliError::io("cannot print"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_scheme_host_and_port_are_replaced() {
+        for (url, expected) in [
+            ("https://crm.example.com/hooks/{{data.region}}?a=1", "http://h:1/hooks/{{data.region}}?a=1"),
+            ("https://{{#if a}}x{{/if}}.example.com:8443", "http://h:1"),
+            ("http://crm.example.com?x={{id}}", "http://h:1?x={{id}}"),
+            ("ftp://crm.example.com/", "ftp://crm.example.com/"),
+        ] {
+            assert_eq!(replace_authority(url, "http://h:1"), expected, "{url}");
+        }
+    }
+}

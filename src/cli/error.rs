@@ -1,0 +1,73 @@
+//! What a subcommand can fail with, and the exit code of each: the codes are documented in `bridge --help`.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::config::{ConfigErrors, Look};
+use crate::pipeline::RunError;
+use crate::secret::mask;
+
+/// Why a subcommand failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Pipeline files are wrong.
+    #[error("{} of the pipeline files are wrong", .0.len())]
+    Config(Vec<ConfigErrors>),
+    /// The run failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// `check --connect` could not reach something; what, has been printed.
+    #[error("{0} of the pipeline's brokers and receivers could not be reached")]
+    Unreachable(usize),
+    /// There is no folder for the state.
+    #[error("there is no folder for the state: give one with --state-dir or BRIDGE_STATE_DIR")]
+    NoStateDir,
+    /// An argument has a value that only its subcommand could find wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The operating system refused something.
+    #[error("{what}: {error}")]
+    Io {
+        /// What could not be done.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl CliError {
+    /// The operating system refused `what`.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Io { what, error }
+    }
+
+    /// Prints the error to standard error and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        let text = match self {
+            Self::Config(files) => {
+                let look = Look::for_stderr();
+                files.iter().map(|errors| errors.render(look)).collect::<Vec<_>>().join("\n")
+            }
+            other => format!("error: {}\n", mask(&other.to_string())),
+        };
+        // Nobody is left to tell when standard error is closed.
+        io::stderr().write_all(text.as_bytes()).ok();
+        ExitCode::from(self.exit_code())
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Run(_) | Self::Io { .. } => 1,
+            Self::NoStateDir | Self::Usage(_) => 2,
+            Self::Config(_) => 3,
+            Self::Unreachable(_) => 4,
+        }
+    }
+}
+
+impl From<ConfigErrors> for CliError {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Config(vec![errors])
+    }
+}

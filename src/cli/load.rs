@@ -1,0 +1,64 @@
+//! From a path to a compiled graph, with every fault of both stages in one report.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::CliError;
+use crate::config::{self, ConfigErrors, PipelineConfig};
+use crate::pipeline::compile::base_dir;
+use crate::pipeline::{Declared, Environment, Graph, compile};
+
+/// Where durable state is kept.
+#[derive(Debug, Clone, Args)]
+pub struct StateArgs {
+    /// The folder for positions and dead letters; each pipeline has its own folder in it. Default: `bridge` in the XDG
+    /// state folder (~/.local/state/bridge)
+    #[arg(long, value_name = "DIR", env = "BRIDGE_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The folder of all pipelines.
+    ///
+    /// # Errors
+    /// [`CliError::NoStateDir`] when none is given and there is no home folder.
+    pub fn folder(&self) -> Result<PathBuf, CliError> {
+        use etcetera::BaseStrategy as _;
+        if let Some(folder) = &self.state_dir {
+            return Ok(folder.clone());
+        }
+        let xdg = etcetera::base_strategy::Xdg::new().ok().and_then(|strategy| strategy.state_dir());
+        Ok(xdg.ok_or(CliError::NoStateDir)?.join("bridge"))
+    }
+}
+
+/// A pipeline file's graph, and the folder that belongs to the pipeline alone.
+pub struct Compiled {
+    /// The graph.
+    pub graph: Graph,
+    /// The pipeline's own state folder.
+    pub state_dir: PathBuf,
+}
+
+/// Loads and compiles a pipeline file. `change` may alter the config before it is compiled.
+///
+/// # Errors
+/// All faults of the file, those of its text and those of its meaning.
+pub fn load(
+    path: &Path,
+    state_root: &Path,
+    once: bool,
+    change: impl FnOnce(&mut PipelineConfig),
+) -> Result<Compiled, ConfigErrors> {
+    let mut parsed = config::load_lenient(path)?;
+    change(&mut parsed.pipeline);
+    let state_dir = state_root.join(&parsed.pipeline.name);
+    let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
+    let declared = Declared { nodes: &parsed.declared, templates: &parsed.declared_templates };
+    match compile(&parsed.pipeline, declared, &environment) {
+        Ok(graph) if parsed.faults.is_empty() => Ok(Compiled { graph, state_dir }),
+        Ok(_) => Err(parsed.report(Vec::new())),
+        Err(problems) => Err(parsed.report(problems)),
+    }
+}

@@ -1,0 +1,67 @@
+//! The command line: one module a subcommand, what they share, and the exit codes.
+//!
+//! A subcommand parses nothing but its own arguments, calls the library, and prints. Standard output is for results,
+//! standard error for logs and errors.
+
+pub mod check;
+pub mod completions;
+
+pub mod dev;
+pub mod error;
+mod json_text;
+pub mod listen;
+pub mod load;
+pub mod logging;
+pub mod run;
+pub mod schema;
+pub mod show;
+pub mod signals;
+
+use clap::{Parser, Subcommand};
+
+pub use error::CliError;
+
+/// Turns events from Kafka, AMQP and growing files into webhooks, and never loses one without saying so.
+#[derive(Debug, Parser)]
+#[command(name = "bridge", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log.
+    #[command(flatten)]
+    pub log: logging::LogArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a pipeline until it is told to stop
+    Run(run::RunArgs),
+    /// Check pipeline files and report every fault, without touching the network
+    Check(check::CheckArgs),
+    /// Try a pipeline: run it for real, with a local receiver in the place of every sink
+    Dev(dev::DevArgs),
+
+    /// Listen for webhooks and show them, to try a sink
+    Listen(listen::ListenArgs),
+    /// Print the JSON Schema of pipeline files
+    Schema,
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  bridge dev --once examples/quickstart/pipeline.toml   see events become webhooks, nothing else needed
+  bridge check pipeline.toml                            find every fault before anything runs
+  bridge run pipeline.toml                              run until SIGTERM or Ctrl-C
+  journalctl -fo json | bridge run pipeline.toml        feed a pipeline that has a stdin source
+
+Exit codes:
+  0    everything went well
+  1    the run failed; the last error says why
+  2    the command line is wrong
+  3    a pipeline file is wrong
+  4    `check --connect` could not reach something
+  130  ended at once by a second signal; what was in flight stays uncommitted";

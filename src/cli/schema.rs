@@ -1,0 +1,14 @@
+//! `bridge schema`: prints the JSON Schema of pipeline files, as it is checked in below `schemas/`.
+
+use std::io::Write as _;
+
+use super::CliError;
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn run() -> Result<(), CliError> {
+    let text = crate::config::schema_text();
+    std::io::stdout().write_all(text.as_bytes()).map_err(CliError::io("cannot print"))
+}

@@ -1,0 +1,221 @@
+//! The attempt loop of one sink: takes deliveries from its queue and brings each to its outcome.
+//!
+//! Policy lives elsewhere: [`Schedule`] says who goes next, [`Responses`] what an answer means, [`RetryPolicy`] what
+//! follows a failure. This loop does what they say. It owns all of its sink's state, so there is no lock.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::dead_letter;
+use super::health::Health;
+use super::responses::{Action, Responses, retry_after};
+use super::retry::{Decision, Failure, RetryPolicy};
+use super::schedule::{Next, Schedule};
+use super::{Delivery, LONGEST_PAUSE};
+use crate::shutdown::Shutdown;
+use crate::sink::webhook::{Answer, AttemptError, Webhook};
+use crate::store::dead_letters::{AnswerRecord, DeadLetters, Reason};
+
+/// One sink, ready to run.
+pub struct SinkWorker {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// The sink's name in the pipeline file.
+    pub name: Arc<str>,
+    /// Makes the attempts.
+    pub webhook: Webhook,
+    /// Attempts under way at the same time, at most.
+    pub concurrency: usize,
+    /// What follows a failure.
+    pub retry: RetryPolicy,
+    /// What an answer means.
+    pub responses: Responses,
+    /// Who goes next.
+    pub schedule: Schedule<Box<Delivery>>,
+    /// Where those go that are given up.
+    pub dead_letters: DeadLetters,
+    /// The end of the run.
+    pub shutdown: Shutdown,
+}
+
+type AttemptResult = Result<Answer, AttemptError>;
+
+/// Deliveries taken from the queue in one go.
+const TAKEN_AT_ONCE: usize = 64;
+
+impl SinkWorker {
+    /// Runs until the queue is closed and everything has ended, or until the shutdown's deadline. What is open by then
+    /// is dropped unsettled: its events stay above the watermark.
+    pub async fn run(self, mut queue: mpsc::Receiver<Box<Delivery>>) {
+        let mut sink = Running { health: Health::new(self.name.clone()), disabled: false, worker: self };
+        let mut attempts = FuturesUnordered::new();
+        let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
+        let mut queue_is_open = true;
+        let webhook = &Arc::new(sink.worker.webhook.clone());
+        loop {
+            let mut wake_at = None;
+            while attempts.len() < sink.worker.concurrency {
+                match sink.worker.schedule.next(Instant::now()) {
+                    Next::Start(delivery) => attempts.push(attempt(Arc::clone(webhook), delivery)),
+                    Next::WaitUntil(moment) => {
+                        wake_at = Some(moment);
+                        break;
+                    }
+                    Next::Idle => break,
+                }
+            }
+            if !queue_is_open && attempts.is_empty() && sink.worker.schedule.is_empty() {
+                return;
+            }
+            let deadline = sink.worker.shutdown.deadline();
+            tokio::select! {
+                biased;
+                Some((delivery, result)) = attempts.next() => sink.finish_attempt(delivery, result),
+                count = queue.recv_many(&mut taken, TAKEN_AT_ONCE), if queue_is_open => {
+                    queue_is_open = count > 0;
+                    taken.drain(..).for_each(|delivery| sink.accept(delivery));
+                    sink.let_go_of_the_late();
+                }
+                () = sleep_until(wake_at) => {}
+                () = sink.worker.shutdown.begun(), if deadline.is_none() => sink.let_go_of_the_late(),
+                () = sleep_until(deadline) => {
+                    info!(sink = %sink.worker.name, under_way = attempts.len(), waiting = sink.worker.schedule.len(),
+                        "time is up: open deliveries are dropped and their events stay uncommitted");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn attempt(webhook: Arc<Webhook>, mut delivery: Box<Delivery>) -> (Box<Delivery>, AttemptResult) {
+    delivery.attempts += 1;
+    delivery.first_attempt.get_or_insert_with(Instant::now);
+    let result = webhook.attempt(&delivery.request, &delivery.webhook_id).await;
+    (delivery, result)
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Running {
+    worker: SinkWorker,
+    health: Health,
+    /// Set by a 410: the receiver wants nothing any more.
+    disabled: bool,
+}
+
+impl Running {
+    fn accept(&mut self, delivery: Box<Delivery>) {
+        if self.disabled {
+            self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
+        } else {
+            let bucket = delivery.bucket.clone();
+            self.worker.schedule.push(bucket, delivery, Instant::now());
+        }
+    }
+
+    fn finish_attempt(&mut self, mut delivery: Box<Delivery>, result: AttemptResult) {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(error) => {
+                delivery.last_answer = Some(AnswerRecord::error(&error));
+                return self.retry(delivery, &error.to_string(), None);
+            }
+        };
+        let action = self.worker.responses.action(answer.status);
+        if action == Action::Delivered {
+            self.health.succeeded();
+            debug!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "delivered");
+            return delivery.ack.settle();
+        }
+        delivery.last_answer = Some(AnswerRecord::status(answer.status, &answer.excerpt));
+        let message = format!("the receiver answered {}", answer.status);
+        match action {
+            Action::Delivered => {}
+            Action::Retry => {
+                let pause = answer.retry_after.as_deref().and_then(|header| retry_after(header, SystemTime::now()));
+                self.retry(delivery, &message, pause);
+            }
+            Action::Drop => {
+                info!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "dropped, as configured");
+                delivery.ack.settle();
+            }
+            Action::DeadLetter => self.give_up(*delivery, Reason::Rejected, message),
+            Action::Disable => self.disable(delivery, message),
+        }
+    }
+
+    fn retry(&mut self, delivery: Box<Delivery>, message: &str, retry_after: Option<std::time::Duration>) {
+        self.health.failed(&delivery.event.id, message);
+        let now = Instant::now();
+        if let Some(pause) = retry_after {
+            let pause = pause.min(LONGEST_PAUSE);
+            debug!(sink = %self.worker.name, ?pause, "paused, as the receiver asked");
+            self.worker.schedule.pause(&delivery.bucket, now + pause, now);
+        }
+        let elapsed = delivery.first_attempt.map_or_else(Default::default, |first| now - first);
+        let failure = Failure { attempts: delivery.attempts, elapsed, retry_after };
+        match self.worker.retry.decide(failure, rand::random()) {
+            Decision::GiveUp(exhausted) => {
+                self.give_up(*delivery, Reason::RetriesExhausted, format!("{message}; {exhausted}"));
+            }
+            Decision::RetryAfter(wait) => {
+                debug!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts, retry_in = ?wait,
+                    "the attempt failed: {message}");
+                self.wait_for_retry(now + wait, delivery);
+            }
+        }
+    }
+
+    fn wait_for_retry(&mut self, due: Instant, delivery: Box<Delivery>) {
+        if self.disabled {
+            return self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
+        }
+        if self.worker.shutdown.deadline().is_some_and(|deadline| due > deadline) {
+            // There is no time for that retry: the event stays uncommitted and is read again at the next start.
+            return;
+        }
+        self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
+    }
+
+    /// Once the shutdown has begun, a delivery that cannot start before its deadline would only hold it up.
+    fn let_go_of_the_late(&mut self) {
+        let Some(deadline) = self.worker.shutdown.deadline() else { return };
+        let late = self.worker.schedule.take_later_than(deadline);
+        if !late.is_empty() {
+            info!(sink = %self.worker.name, deliveries = late.len(),
+                "deliveries that would wait beyond the shutdown are left to the next start");
+        }
+    }
+
+    fn disable(&mut self, delivery: Box<Delivery>, message: String) {
+        if !self.disabled {
+            self.disabled = true;
+            error!(sink = %self.worker.name, event = %delivery.event.id,
+                "{message}: the sink is disabled until the bridge is restarted; its events become dead letters");
+        }
+        self.give_up(*delivery, Reason::SinkDisabled, message);
+        for waiting in self.worker.schedule.drain() {
+            self.give_up(*waiting, Reason::SinkDisabled, "the sink is disabled".to_owned());
+        }
+    }
+
+    /// Keeps a dead letter; the ack settles once it is on the disk.
+    fn give_up(&self, delivery: Delivery, reason: Reason, message: String) {
+        warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts,
+            "given up and kept as a dead letter: {message}");
+        let (letter, ack) = dead_letter::of_delivery(delivery, &self.worker, reason, message);
+        self.worker.dead_letters.keep(letter, ack);
+    }
+}

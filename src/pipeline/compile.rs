@@ -1,0 +1,382 @@
+//! Config to graph: wires the nodes by `from`, compiles expressions, templates and requests, builds the connectors.
+//!
+//! The network is not touched, and no file but those that options name: librdkafka reads its certificates, and the HTTP
+//! client the system's. Every fault is collected before any is reported.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{PipelineConfig, SinkConfig};
+use crate::delivery::rate_limit::Rate;
+use crate::delivery::responses::Responses;
+use crate::delivery::retry::RetryPolicy;
+use crate::filter::Predicate;
+use crate::problem::{Problem, did_you_mean};
+use crate::sink;
+use crate::sink::request::{RequestTemplate, template_problem};
+use crate::sink::webhook::Webhook;
+use crate::source::drive::Bounds;
+use crate::source::{Connector, SourceConfig, SourceContext};
+use crate::template::{Escape, Template};
+
+/// A pipeline in which every name is resolved and everything that can be compiled is.
+pub struct Graph {
+    /// The pipeline's name.
+    pub name: Arc<str>,
+    /// The sources, in file order.
+    pub sources: Vec<SourceNode>,
+    /// The filters, in file order.
+    pub filters: Vec<FilterNode>,
+    /// The sinks, in file order.
+    pub sinks: Vec<SinkNode>,
+    /// Threads that the nodes are spread over.
+    pub workers: usize,
+    /// How long deliveries in flight may take to end at a shutdown.
+    pub shutdown_timeout: Duration,
+}
+
+/// Where an event goes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// An index into [`Graph::filters`].
+    Filter(usize),
+    /// An index into [`Graph::sinks`].
+    Sink(usize),
+}
+
+/// A source and what takes its events.
+pub struct SourceNode {
+    /// The name in the pipeline file.
+    pub name: Arc<str>,
+    /// Reads the events.
+    pub connector: Connector,
+    /// Bounds on events in flight.
+    pub bounds: Bounds,
+    /// Who takes the events.
+    pub outputs: Vec<Target>,
+}
+
+/// A filter and what takes its events.
+pub struct FilterNode {
+    /// The name in the pipeline file.
+    pub name: Arc<str>,
+    /// Decides.
+    pub predicate: Predicate,
+    /// Who takes the events for which the predicate holds.
+    pub matched: Vec<Target>,
+    /// Who takes the others.
+    pub unmatched: Vec<Target>,
+}
+
+/// A sink, with all that its deliveries need.
+pub struct SinkNode {
+    /// The name in the pipeline file.
+    pub name: Arc<str>,
+    /// Makes an event into a request.
+    pub request: RequestTemplate,
+    /// Names the bucket of the rate limit; `None` when the sink has but one.
+    pub bucket: Option<Template>,
+    /// Makes the attempts.
+    pub webhook: Webhook,
+    /// Attempts under way at the same time, at most.
+    pub concurrency: usize,
+    /// What follows a failure.
+    pub retry: RetryPolicy,
+    /// What an answer means.
+    pub responses: Responses,
+    /// The rate limit.
+    pub rate: Option<Rate>,
+    /// Deliveries that the sink's queue must hold: as many as its sources may have open, on every path. A sink that
+    /// stands still therefore never holds up the router, and with it the other sinks, before its sources are full.
+    pub queue_capacity: usize,
+}
+
+/// What a compiled pipeline needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The pipeline's own state folder.
+    pub state_dir: PathBuf,
+    /// The folder of the pipeline file: relative paths in it start there.
+    pub base_dir: PathBuf,
+    /// Stop at the end that each source sees at the start.
+    pub once: bool,
+}
+
+/// The names that a file has, of sound nodes and of others: a reference to a node that is at fault itself is not a
+/// second fault.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared<'a> {
+    /// Sources and filters.
+    pub nodes: &'a BTreeSet<String>,
+    /// Templates.
+    pub templates: &'a BTreeSet<String>,
+}
+
+/// Compiles a pipeline.
+///
+/// # Errors
+/// Every fault, with its path in the file.
+pub fn compile(
+    config: &PipelineConfig,
+    declared: Declared<'_>,
+    environment: &Environment,
+) -> Result<Graph, Vec<Problem>> {
+    let mut compiler = Compiler { config, environment, declared, problems: Vec::new() };
+    let wiring = compiler.wire();
+    let sources = compiler.sources(&wiring);
+    let filters = compiler.filters(&wiring);
+    let capacities = compiler.queue_capacities(&wiring);
+    let sinks = compiler.sinks(&capacities);
+    if !compiler.problems.is_empty() {
+        return Err(compiler.problems);
+    }
+    Ok(Graph {
+        name: config.name.as_str().into(),
+        sources,
+        filters,
+        sinks,
+        workers: config.runtime.workers,
+        shutdown_timeout: config.runtime.shutdown_timeout.0,
+    })
+}
+
+struct Compiler<'a> {
+    config: &'a PipelineConfig,
+    environment: &'a Environment,
+    declared: Declared<'a>,
+    problems: Vec<Problem>,
+}
+
+/// Who takes the events of each output; an output is named as in `from`: `orders`, `paid`, `paid.unmatched`.
+type Wiring = HashMap<String, Vec<Target>>;
+
+const UNMATCHED: &str = ".unmatched";
+
+impl Compiler<'_> {
+    /// Keeps the sound part of a result; its problems, put under `path`, go to the others.
+    fn keep<T>(&mut self, path: &[&str], result: Result<T, Vec<Problem>>) -> Option<T> {
+        result
+            .map_err(|problems| {
+                let under = |problem: Problem| problem.under(path.iter().copied());
+                self.problems.extend(problems.into_iter().map(under));
+            })
+            .ok()
+    }
+
+    fn wire(&mut self) -> Wiring {
+        let config = self.config;
+        let mut wiring = Wiring::new();
+        for (index, (name, filter)) in config.filters.iter().enumerate() {
+            self.connect(&["filters", name], &filter.from, Target::Filter(index), &mut wiring);
+        }
+        for (index, (name, sink)) in config.sinks.iter().enumerate() {
+            self.connect(&["sinks", name], &sink.delivery.from, Target::Sink(index), &mut wiring);
+        }
+        self.refuse_cycles(&wiring);
+        for name in config.sources.keys().filter(|name| !wiring.contains_key(*name)) {
+            let help = format!("add \"{name}\" to the `from` of a filter or sink, or remove the source");
+            let message = format!("nothing takes the events of source `{name}`");
+            self.problems.push(Problem::new(["sources", name], message).with_help(help));
+        }
+        wiring
+    }
+
+    fn connect(&mut self, path: &[&str], from: &[String], target: Target, wiring: &mut Wiring) {
+        for (position, output) in from.iter().enumerate() {
+            let position = position.to_string();
+            let at = path.iter().copied().chain(["from", position.as_str()]);
+            if let Some(problem) = self.refuse_output(output, at.clone()) {
+                self.problems.push(problem);
+                continue;
+            }
+            let targets = wiring.entry(output.clone()).or_default();
+            if targets.contains(&target) {
+                let message = format!("`{output}` is named twice");
+                self.problems.push(Problem::new(at, message).with_help("remove one of the two"));
+            } else {
+                targets.push(target);
+            }
+        }
+    }
+
+    /// The fault of a name in `from`, if it has one.
+    fn refuse_output<'p>(&self, output: &str, at: impl Iterator<Item = &'p str>) -> Option<Problem> {
+        let config = self.config;
+        let declared = self.declared.nodes;
+        let node = output.strip_suffix(UNMATCHED).unwrap_or(output);
+        if declared.contains(node) {
+            let is_unmatched = node.len() < output.len();
+            return (is_unmatched && config.sources.contains_key(node)).then(|| {
+                Problem::new(at, format!("source `{node}` has no `{output}`"))
+                    .with_help(format!("only filters turn events away; write \"{node}\""))
+            });
+        }
+        if config.sinks.contains_key(node) {
+            let help = "name a source or a filter: events end at sinks";
+            return Some(Problem::new(at, format!("`{node}` is a sink")).with_help(help));
+        }
+        let problem = Problem::new(at, format!("there is no source or filter `{node}`"));
+        Some(match did_you_mean(node, declared.iter().map(String::as_str)) {
+            Some(meant) => problem.with_help(format!("did you mean `{meant}`?")),
+            None if declared.is_empty() => problem,
+            None => {
+                let names: Vec<_> = declared.iter().map(|name| format!("`{name}`")).collect();
+                problem.with_help(format!("there are {}", names.join(", ")))
+            }
+        })
+    }
+
+    fn refuse_cycles(&mut self, wiring: &Wiring) {
+        for start in 0..self.config.filters.len() {
+            let Some((name, _)) = self.config.filters.get_index(start) else { continue };
+            let mut seen = BTreeSet::new();
+            let mut next = self.outputs_of_filter(wiring, start);
+            while let Some(target) = next.pop() {
+                let Target::Filter(index) = target else { continue };
+                if index == start {
+                    let message = format!("filter `{name}` feeds itself");
+                    let help = "events would go round for ever; take one `from` out of the circle";
+                    self.problems.push(Problem::new(["filters", name, "from"], message).with_help(help));
+                    break;
+                }
+                if seen.insert(index) {
+                    next.extend(self.outputs_of_filter(wiring, index));
+                }
+            }
+        }
+    }
+
+    fn outputs_of_filter(&self, wiring: &Wiring, index: usize) -> Vec<Target> {
+        let Some((name, _)) = self.config.filters.get_index(index) else { return Vec::new() };
+        let outputs = [name.clone(), format!("{name}{UNMATCHED}")];
+        outputs.iter().filter_map(|output| wiring.get(output)).flatten().copied().collect()
+    }
+
+    fn sources(&mut self, wiring: &Wiring) -> Vec<SourceNode> {
+        let config = self.config;
+        let mut standard_input = None;
+        let mut nodes = Vec::new();
+        for (name, source) in &config.sources {
+            let is_stdin = matches!(source.kind, crate::source::TypeConfig::Stdin(_));
+            if let Some(first) = standard_input.filter(|_| is_stdin) {
+                let message = format!("source `{first}` reads standard input already");
+                self.problems.push(Problem::new(["sources", name, "type"], message));
+            }
+            standard_input = standard_input.or(is_stdin.then_some(name));
+            let connector = Connector::new(self.source_context(name, source), &source.kind);
+            if let Some(connector) = self.keep(&["sources", name], connector) {
+                let outputs = wiring.get(name).cloned().unwrap_or_default();
+                nodes.push(SourceNode { name: name.as_str().into(), connector, bounds: bounds(source), outputs });
+            }
+        }
+        nodes
+    }
+
+    fn source_context(&self, name: &str, source: &SourceConfig) -> SourceContext {
+        SourceContext {
+            pipeline: self.config.name.as_str().into(),
+            name: name.into(),
+            format: source.common.format,
+            max_event_size: source.common.max_event_size.0,
+            once: self.environment.once,
+            state_dir: self.environment.state_dir.clone(),
+            base_dir: self.environment.base_dir.clone(),
+        }
+    }
+
+    fn filters(&mut self, wiring: &Wiring) -> Vec<FilterNode> {
+        let config = self.config;
+        let mut nodes = Vec::new();
+        for (name, filter) in &config.filters {
+            let predicate = Predicate::parse(&filter.when).map_err(|error| {
+                let problem = Problem::new(["when"], format!("in the expression: {error}"));
+                let problem = match error.part.clone() {
+                    Some(range) => problem.with_part(range),
+                    None => problem,
+                };
+                vec![match &error.help {
+                    Some(help) => problem.with_help(help),
+                    None => problem,
+                }]
+            });
+            if let Some(predicate) = self.keep(&["filters", name], predicate) {
+                let targets = |output: &str| wiring.get(output).cloned().unwrap_or_default();
+                let (matched, unmatched) = (targets(name), targets(&format!("{name}{UNMATCHED}")));
+                nodes.push(FilterNode { name: name.as_str().into(), predicate, matched, unmatched });
+            }
+        }
+        nodes
+    }
+
+    /// How many deliveries may come to each sink before its sources are full: walks every path from every source.
+    fn queue_capacities(&self, wiring: &Wiring) -> Vec<usize> {
+        let mut capacities = vec![0_usize; self.config.sinks.len()];
+        if !self.problems.is_empty() {
+            return capacities;
+        }
+        for (name, source) in &self.config.sources {
+            let mut next = wiring.get(name).cloned().unwrap_or_default();
+            while let Some(target) = next.pop() {
+                match target {
+                    Target::Sink(index) => {
+                        capacities[index] = capacities[index].saturating_add(source.common.max_in_flight);
+                    }
+                    Target::Filter(index) => next.extend(self.outputs_of_filter(wiring, index)),
+                }
+            }
+        }
+        capacities
+    }
+
+    fn sinks(&mut self, capacities: &[usize]) -> Vec<SinkNode> {
+        let config = self.config;
+        let mut nodes = Vec::new();
+        for ((name, sink), capacity) in config.sinks.iter().zip(capacities) {
+            nodes.extend(self.sink(name, sink, *capacity));
+        }
+        nodes
+    }
+
+    fn sink(&mut self, name: &str, config: &SinkConfig, queue_capacity: usize) -> Option<SinkNode> {
+        let SinkConfig { delivery, kind: sink::TypeConfig::Webhook(webhook) } = config;
+        let path = ["sinks", name];
+        let request = self.keep(&path, RequestTemplate::new(webhook, &self.config.templates, self.declared.templates));
+        let retry = self.keep(&["sinks", name, "retry"], RetryPolicy::new(&delivery.retry));
+        let responses = self.keep(&["sinks", name, "responses"], Responses::new(&delivery.responses));
+        let limit = delivery.rate_limit.as_ref();
+        let rate = self.keep(&["sinks", name, "rate_limit"], limit.map(Rate::new).transpose());
+        let key = limit.and_then(|limit| limit.key.as_deref());
+        let bucket = key.map(|key| Template::compile(key, Escape::Text)).transpose();
+        let bucket = bucket.map_err(|error| vec![template_problem(["rate_limit", "key"], &error)]);
+        let bucket = self.keep(&path, bucket);
+        let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency));
+        Some(SinkNode {
+            name: name.into(),
+            request: request?,
+            bucket: bucket?,
+            webhook: webhook?,
+            concurrency: delivery.concurrency,
+            retry: retry?,
+            responses: responses?,
+            rate: rate?,
+            queue_capacity: queue_capacity.max(1),
+        })
+    }
+}
+
+fn bounds(source: &SourceConfig) -> Bounds {
+    Bounds {
+        max_in_flight: source.common.max_in_flight,
+        max_in_flight_bytes: source.common.max_in_flight_bytes.0,
+        max_event_size: source.common.max_event_size.0,
+        commit_interval: source.common.commit_interval.map(|period| period.0),
+    }
+}
+
+/// The folder that relative paths of a pipeline file start at.
+pub fn base_dir(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+}

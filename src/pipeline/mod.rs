@@ -1,0 +1,12 @@
+//! Pipelines: from the typed config to a running graph.
+//!
+//! [`compile`](mod@compile) turns the config into a [`Graph`] without touching the network and finds every fault that
+//! can be found so. [`run`](mod@run) brings the graph to life and supervises it. `router` is the way of an event from
+//! its source through the filters into the queues of the sinks.
+
+pub mod compile;
+mod router;
+pub mod run;
+
+pub use compile::{Declared, Environment, Graph, compile};
+pub use run::{RunError, run};

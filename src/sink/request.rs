@@ -1,0 +1,291 @@
+//! The request of a delivery: rendered once per event, sent as it is by every attempt.
+//!
+//! This module turns an event into URL, headers and body. It must not send anything.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use reqwest::Url;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+
+use super::webhook::WebhookConfig;
+use crate::event::Event;
+use crate::problem::{Problem, did_you_mean};
+use crate::template::{
+    Context, Escape, NotJson, RenderFailure, Template, TemplateConfig, TemplateError, is_json, verify_json,
+};
+
+/// What every attempt of a delivery sends.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The URL.
+    pub url: Url,
+    /// All headers but those that belong to the attempt (`webhook-timestamp`, `webhook-signature`).
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A sink's URL, headers and body, compiled.
+#[derive(Debug)]
+pub struct RequestTemplate {
+    url: UrlTemplate,
+    fixed_headers: HeaderMap,
+    headers: Vec<(HeaderName, Template)>,
+    body: BodyTemplate,
+}
+
+#[derive(Debug)]
+enum UrlTemplate {
+    Fixed(Url),
+    Rendered(Box<Template>),
+}
+
+#[derive(Debug)]
+enum BodyTemplate {
+    /// The payload, byte for byte.
+    Payload {
+        content_type: Option<HeaderValue>,
+    },
+    Rendered {
+        template: Box<Template>,
+        content_type: HeaderValue,
+        is_json: bool,
+    },
+}
+
+/// Why an event could not be made into a request. It becomes a dead letter: the same event would fail again.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// A template of the sink could not be rendered.
+    #[error("cannot render {part}: {failure}")]
+    Render {
+        /// `url`, `body` or the header's name.
+        part: String,
+        /// Why.
+        failure: RenderFailure,
+    },
+    /// The rendered URL is not one that can be called.
+    #[error("the rendered URL is not usable: {0}")]
+    Url(String),
+    /// The rendered value may not stand in a header.
+    #[error("the rendered value of header {0} is not a valid header value")]
+    Header(HeaderName),
+    /// The content type is JSON, the rendered body is not.
+    #[error("the rendered body is not JSON: {0}")]
+    NotJson(NotJson),
+}
+
+/// Headers that the bridge or the HTTP client sets itself.
+const RESERVED_HEADERS: [&str; 7] = [
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "content-type",
+];
+
+impl RequestTemplate {
+    /// Compiles a sink's URL, headers and body. `declared_templates` names all templates of the file: one that is
+    /// missing from `templates` but declared is at fault itself, and not named again.
+    ///
+    /// # Errors
+    /// Every value at fault, with its path below the sink.
+    pub fn new(
+        config: &WebhookConfig,
+        templates: &IndexMap<String, TemplateConfig>,
+        declared_templates: &BTreeSet<String>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let url = UrlTemplate::new(&config.url).map_err(|problem| problems.push(problem)).ok();
+        let mut fixed_headers = HeaderMap::new();
+        let mut headers = Vec::new();
+        for (name, value) in &config.headers {
+            match compile_header(name, value) {
+                Ok((name, template)) => match template.literal().map(HeaderValue::from_str) {
+                    Some(Ok(value)) => {
+                        fixed_headers.insert(name, value);
+                    }
+                    Some(Err(error)) => problems.push(Problem::new(["headers", name.as_str()], error)),
+                    None => headers.push((name, template)),
+                },
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let body =
+            BodyTemplate::new(config, templates, declared_templates).map_err(|problem| problems.extend(problem)).ok();
+        match (url, body) {
+            (Some(url), Some(body)) if problems.is_empty() => Ok(Self { url, fixed_headers, headers, body }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The host and port of every request; `None` when they may depend on the event.
+    pub fn fixed_authority(&self) -> Option<(String, u16)> {
+        let UrlTemplate::Fixed(url) = &self.url else { return None };
+        Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+    }
+
+    /// True when rendering needs the envelope; otherwise no payload is ever parsed for this sink.
+    pub fn needs_envelope(&self) -> bool {
+        matches!(self.url, UrlTemplate::Rendered(_))
+            || !self.headers.is_empty()
+            || matches!(&self.body, BodyTemplate::Rendered { template, .. } if template.literal().is_none())
+    }
+
+    /// Renders the request of an event. `context` is its envelope; an empty one will do when
+    /// [`needs_envelope`](Self::needs_envelope) is false.
+    ///
+    /// # Errors
+    /// See [`RequestError`]; the event cannot be sent to this sink.
+    pub fn render(&self, event: &Event, context: &Context) -> Result<Request, RequestError> {
+        let url = self.url.render(context)?;
+        let mut headers = self.fixed_headers.clone();
+        for (name, template) in &self.headers {
+            let value = render(name.as_str(), template, context)?;
+            let value = HeaderValue::from_str(&value).map_err(|_| RequestError::Header(name.clone()))?;
+            headers.insert(name.clone(), value);
+        }
+        let (content_type, body) = self.body.render(event, context)?;
+        headers.insert(CONTENT_TYPE, content_type);
+        Ok(Request { url, headers, body })
+    }
+}
+
+impl UrlTemplate {
+    fn new(text: &str) -> Result<Self, Problem> {
+        let template = Template::compile(text, Escape::Url).map_err(|error| template_problem(["url"], &error))?;
+        let help = "write for example \"https://crm.example.com/hooks/{{data.region}}\"";
+        match template.literal() {
+            Some(url) => match parse_url(url) {
+                Ok(url) => Ok(Self::Fixed(url)),
+                Err(message) => Err(Problem::new(["url"], message).with_help(help)),
+            },
+            // What follows the scheme may depend on the event; the scheme itself may not.
+            None if text.starts_with("http://") || text.starts_with("https://") => {
+                Ok(Self::Rendered(Box::new(template)))
+            }
+            None => Err(Problem::new(["url"], "must begin with http:// or https://").with_help(help)),
+        }
+    }
+
+    fn render(&self, context: &Context) -> Result<Url, RequestError> {
+        match self {
+            Self::Fixed(url) => Ok(url.clone()),
+            Self::Rendered(template) => {
+                let text = render("url", template, context)?;
+                parse_url(&text).map_err(RequestError::Url)
+            }
+        }
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("the scheme is `{}`, not http or https", url.scheme()));
+    }
+    if has_dot_segment(text) {
+        // A URL parser would resolve these, and a value such as `..` would leave the path that the sink was given.
+        return Err("the path has a `.` or `..` segment".to_owned());
+    }
+    Ok(url)
+}
+
+fn has_dot_segment(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let is_dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    path.split(['/', '\\']).skip(3).any(is_dots)
+}
+
+fn compile_header(name: &str, value: &str) -> Result<(HeaderName, Template), Problem> {
+    let path = ["headers", name];
+    let Ok(header) = HeaderName::try_from(name) else {
+        return Err(Problem::new(path, format!("`{name}` is not a header name")));
+    };
+    if RESERVED_HEADERS.contains(&header.as_str()) {
+        let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
+        return Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help));
+    }
+    let template = Template::compile(value, Escape::Header).map_err(|error| template_problem(path, &error))?;
+    Ok((header, template))
+}
+
+impl BodyTemplate {
+    /// The problem is `None` when the template is at fault itself.
+    fn new(
+        config: &WebhookConfig,
+        templates: &IndexMap<String, TemplateConfig>,
+        declared_templates: &BTreeSet<String>,
+    ) -> Result<Self, Option<Problem>> {
+        let content_type = |text: &str, path: &[&str]| {
+            HeaderValue::from_str(text).map_err(|_| {
+                Problem::new(path.iter().copied(), format!("`{text}` is not a content type"))
+                    .with_help("write for example \"application/json\"")
+            })
+        };
+        let own_content_type =
+            config.content_type.as_deref().map(|text| content_type(text, &["content_type"])).transpose()?;
+        let (text, default_type, path) = match (&config.template, &config.body) {
+            (None, None) => return Ok(Self::Payload { content_type: own_content_type }),
+            (None, Some(body)) => (body.as_str(), crate::template::default_content_type(), vec!["body"]),
+            // `body` beside `template` was refused when the file was read.
+            (Some(name), _) => {
+                let unknown =
+                    || (!declared_templates.contains(name)).then(|| unknown_template(name, declared_templates));
+                let template = templates.get(name).ok_or_else(unknown)?;
+                (template.body.as_str(), template.content_type.clone(), vec!["template"])
+            }
+        };
+        let content_type = match own_content_type {
+            Some(content_type) => content_type,
+            None => content_type(&default_type, &path)?,
+        };
+        let is_json = content_type.to_str().is_ok_and(is_json);
+        let escape = if is_json { Escape::Json } else { Escape::Text };
+        let template = Template::compile(text, escape).map_err(|error| template_problem(path, &error))?;
+        Ok(Self::Rendered { template: Box::new(template), content_type, is_json })
+    }
+
+    fn render(&self, event: &Event, context: &Context) -> Result<(HeaderValue, Bytes), RequestError> {
+        match self {
+            Self::Payload { content_type } => {
+                let own = event.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+                let content_type = content_type.clone().or(own);
+                let content_type = content_type.unwrap_or(HeaderValue::from_static(event.format.content_type()));
+                Ok((content_type, event.payload.clone().unwrap_or_default()))
+            }
+            Self::Rendered { template, content_type, is_json } => {
+                let body = render("body", template, context)?;
+                if *is_json {
+                    verify_json(&body).map_err(RequestError::NotJson)?;
+                }
+                Ok((content_type.clone(), body.into()))
+            }
+        }
+    }
+}
+
+fn render(part: &str, template: &Template, context: &Context) -> Result<String, RequestError> {
+    template.render(context).map_err(|failure| RequestError::Render { part: part.to_owned(), failure })
+}
+
+fn unknown_template(name: &str, declared: &BTreeSet<String>) -> Problem {
+    let problem = Problem::new(["template"], format!("there is no template `{name}`"));
+    match did_you_mean(name, declared.iter().map(String::as_str)) {
+        Some(meant) => problem.with_help(format!("did you mean `{meant}`?")),
+        None => problem.with_help(format!("add [templates.{name}] with its `body`")),
+    }
+}
+
+/// A fault in a template as a fault of the value that holds it.
+pub fn template_problem<K: Into<String>>(path: impl IntoIterator<Item = K>, error: &TemplateError) -> Problem {
+    let problem = Problem::new(path, format!("in the template: {error}"));
+    match &error.help {
+        Some(help) => problem.with_help(help),
+        None => problem,
+    }
+}

@@ -1,0 +1,282 @@
+//! The driver with a scripted source: what it reads, commits and releases, and when.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::event::Format;
+
+/// What the scripted source does next, and what was done to it.
+#[derive(Default)]
+struct Script {
+    inputs: VecDeque<Result<Input, SourceError>>,
+    calls: Vec<Call>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Connect,
+    Commit(Progress),
+    Release(Vec<u32>),
+    Close,
+}
+
+#[derive(Clone, Default)]
+struct Scripted {
+    script: Arc<Mutex<Script>>,
+    changed: Arc<Notify>,
+}
+
+impl Scripted {
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+
+    fn push(&self, input: Result<Input, SourceError>) {
+        self.script().inputs.push_back(input);
+        self.changed.notify_waiters();
+    }
+
+    fn record(&self, partition: u32, position: u64, size: usize) {
+        let event = Event {
+            id: format!("{partition}/{position}"),
+            time: Timestamp::UNIX_EPOCH,
+            source: "test".into(),
+            key: None,
+            headers: Vec::new(),
+            meta: Vec::new(),
+            payload: Some(Bytes::from(vec![b'x'; size])),
+            format: Format::Text,
+            content_type: None,
+        };
+        self.push(Ok(Input::Record(Box::new(Record { event, partition, position, defect: None }))));
+    }
+
+    fn commits(&self) -> Vec<(u32, u64)> {
+        let script = self.script();
+        let progress = script.calls.iter().filter_map(|call| match call {
+            Call::Commit(progress) => Some(progress.watermarks.clone()),
+            _ => None,
+        });
+        progress.flatten().collect()
+    }
+}
+
+impl Source for Scripted {
+    const ACKNOWLEDGES_EACH: bool = true;
+
+    async fn connect(&mut self) -> Result<(), SourceError> {
+        self.script().calls.push(Call::Connect);
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Input, SourceError> {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(input) = self.script().inputs.pop_front() {
+                return input;
+            }
+            changed.await;
+        }
+    }
+
+    async fn commit(&mut self, progress: Progress) -> Result<(), SourceError> {
+        self.script().calls.push(Call::Commit(progress));
+        Ok(())
+    }
+
+    async fn release(&mut self, partitions: &[u32]) -> Result<(), SourceError> {
+        self.script().calls.push(Call::Release(partitions.to_vec()));
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        self.script().calls.push(Call::Close);
+    }
+
+    async fn probe(&mut self) -> Result<String, SourceError> {
+        Ok("scripted".into())
+    }
+}
+
+struct Run {
+    source: Scripted,
+    arrivals: mpsc::Receiver<Arrival>,
+    shutdown: Shutdown,
+    task: JoinHandle<Result<(), SourceError>>,
+}
+
+fn start(max_in_flight: usize, max_in_flight_bytes: usize) -> Run {
+    let source = Scripted::default();
+    let bounds = Bounds { max_in_flight, max_in_flight_bytes, max_event_size: 100, commit_interval: None };
+    let (sender, arrivals) = mpsc::channel(max_in_flight);
+    let shutdown = Shutdown::new(Duration::from_secs(25));
+    let task = tokio::spawn(drive(source.clone(), "test".into(), bounds, sender, shutdown.clone()));
+    Run { source, arrivals, shutdown, task }
+}
+
+impl Run {
+    async fn next(&mut self) -> Arrival {
+        self.arrivals.recv().await.unwrap()
+    }
+
+    /// Lets everything that can happen at once happen; the clock is paused.
+    async fn idle(&mut self) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    async fn end(self) -> Scripted {
+        self.task.await.unwrap().unwrap();
+        self.source
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_settled_prefix_is_committed() {
+    let mut run = start(10, 1000);
+    for position in 1..=3 {
+        run.source.record(0, position, 1);
+    }
+    let (first, second, third) = (run.next().await, run.next().await, run.next().await);
+    second.ack.settle();
+    third.ack.settle();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(run.source.commits(), []);
+    first.ack.settle();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(run.source.commits(), [(0, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_settles_above_the_watermark_is_told_to_sources_that_acknowledge_each_record() {
+    let mut run = start(10, 1000);
+    run.source.record(0, 1, 1);
+    run.source.record(0, 2, 1);
+    let (first, second) = (run.next().await, run.next().await);
+    second.ack.settle();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let expected = Call::Commit(Progress { watermarks: Vec::new(), settled: vec![(0, 2)] });
+    assert_eq!(run.source.script().calls, [Call::Connect, expected]);
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_stops_at_the_bounds_and_goes_on_below_them() {
+    for (count, bytes) in [(2, 1000), (10, 20)] {
+        let mut run = start(count, bytes);
+        for position in 1..=3 {
+            run.source.record(0, position, 10);
+        }
+        let first = run.next().await;
+        let _second = run.next().await;
+        run.idle().await;
+        assert!(run.arrivals.try_recv().is_err(), "a third event is open beyond {count} events, {bytes} bytes");
+        first.ack.settle();
+        run.next().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_over_the_limit_comes_with_its_defect() {
+    let mut run = start(10, 1000);
+    run.source.record(0, 1, 101);
+    assert_eq!(run.next().await.defect, Some(Defect::TooLarge { size: 101, limit: 100 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_event_is_read_again_over_a_new_connection() {
+    let mut run = start(10, 1000);
+    run.source.record(0, 1, 1);
+    run.source.record(0, 2, 1);
+    let (first, second) = (run.next().await, run.next().await);
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(run.source.script().calls, [Call::Connect, Call::Connect]);
+    // The settlement of the former connection's event must not move the new connection's watermark.
+    run.source.record(0, 1, 1);
+    let again = run.next().await;
+    second.ack.settle();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(run.source.commits(), []);
+    again.ack.settle();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(run.source.commits(), [(0, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn transient_errors_are_waited_out_and_permanent_ones_end_the_source() {
+    let run = start(10, 1000);
+    run.source.push(Err(SourceError::transient("the broker is away")));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    run.source.push(Err(SourceError::permanent("nothing helps")));
+    assert!(matches!(run.task.await.unwrap(), Err(SourceError::Permanent(_))));
+    assert_eq!(run.source.script().calls, [Call::Connect, Call::Connect, Call::Close]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_closes_is_drained_and_committed_before_its_release() {
+    let mut run = start(10, 1000);
+    run.source.record(7, 1, 1);
+    let open = run.next().await;
+    run.source.push(Ok(Input::Closing { partitions: vec![7], within: Some(Duration::from_secs(10)) }));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(run.source.script().calls, [Call::Connect]);
+    open.ack.settle();
+    run.idle().await;
+    let committed = Call::Commit(Progress { watermarks: vec![(7, 1)], settled: vec![(7, 1)] });
+    assert_eq!(run.source.script().calls, [Call::Connect, committed, Call::Release(vec![7])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_committed_for_a_partition_after_its_release_or_loss() {
+    let mut run = start(10, 1000);
+    run.source.record(7, 1, 1);
+    run.source.record(8, 1, 1);
+    let (slow, lost) = (run.next().await, run.next().await);
+    run.source.push(Ok(Input::Closing { partitions: vec![7], within: Some(Duration::from_secs(10)) }));
+    run.source.push(Ok(Input::Lost { partitions: vec![8] }));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(run.source.script().calls, [Call::Connect, Call::Release(vec![7])]);
+    slow.ack.settle();
+    lost.ack.settle();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(run.source.commits(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_source_waits_for_what_is_open() {
+    let mut run = start(10, 1000);
+    run.source.record(0, 1, 1);
+    run.source.push(Ok(Input::End));
+    let open = run.next().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!run.task.is_finished());
+    open.ack.settle();
+    let source = run.end().await;
+    assert_eq!(source.commits(), [(0, 1)]);
+    assert_eq!(source.script().calls.last(), Some(&Call::Close));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_commits_what_ends_in_time() {
+    let mut run = start(10, 1000);
+    run.source.record(0, 1, 1);
+    run.source.record(0, 2, 1);
+    let (first, second) = (run.next().await, run.next().await);
+    run.shutdown.begin();
+    run.idle().await;
+    run.source.record(0, 3, 1);
+    first.ack.settle();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(!run.task.is_finished(), "there is still time for the second event");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(run.arrivals.try_recv().is_err(), "nothing is read any more");
+    let source = run.end().await;
+    assert_eq!(source.commits(), [(0, 1)]);
+    drop(second);
+}

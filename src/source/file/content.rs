@@ -1,0 +1,191 @@
+//! One open content, read in chunks: a plain file or what a `.gz` holds.
+//!
+//! It does blocking I/O and runs on a blocking thread; a chunk is large enough to make the hop there worth its price. It
+//! decides nothing but whether what it has read is what it was asked for.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use flate2::read::MultiGzDecoder;
+
+use super::identity::{HEAD_LENGTH, Identity};
+
+/// Bytes per chunk.
+pub(super) const CHUNK_SIZE: usize = 256 * 1024;
+
+/// Where a content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) compressed: bool,
+}
+
+/// An open content. A file that is open stays readable when it is renamed or deleted.
+#[derive(Debug)]
+pub(super) struct Content {
+    identity: Identity,
+    reader: Reader,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Plain(File),
+    Compressed { decoder: Box<MultiGzDecoder<BufReader<File>>>, position: u64 },
+}
+
+/// What a read has brought.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    Bytes {
+        bytes: Vec<u8>,
+        /// True when there was nothing behind these bytes.
+        end_of_file: bool,
+        /// The content's size as far as it is known.
+        size: u64,
+        /// When the file was last written to.
+        modified: SystemTime,
+    },
+    /// The file was truncated: the content asked for is not in it any more.
+    Displaced,
+}
+
+impl Content {
+    /// Opens the file at `place`.
+    ///
+    /// # Errors
+    /// `NotFound` also when another file is there by now.
+    pub(super) fn open(place: &Place) -> io::Result<Self> {
+        let file = File::open(&place.path)?;
+        if Identity::of(&file.metadata()?) != place.identity {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let reader = if place.compressed {
+            Reader::Compressed { decoder: Box::new(MultiGzDecoder::new(BufReader::new(file))), position: 0 }
+        } else {
+            Reader::Plain(file)
+        };
+        Ok(Self { identity: place.identity, reader })
+    }
+
+    /// The file that is open.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        matches!(self.reader, Reader::Compressed { .. })
+    }
+
+    /// Reads a chunk from `position` into `buffer`. `head` is what the content is known to begin with. A compressed
+    /// content can only be read onwards.
+    pub(super) fn read_chunk(&mut self, position: u64, head: &[u8], buffer: Vec<u8>) -> io::Result<Chunk> {
+        match &mut self.reader {
+            Reader::Plain(file) => read_plain(file, position, head, buffer),
+            Reader::Compressed { decoder, position: at } => {
+                let behind = position.saturating_sub(*at);
+                *at += io::copy(&mut decoder.by_ref().take(behind), &mut io::sink())?;
+                let mut bytes = buffer;
+                bytes.clear();
+                let length = decoder.by_ref().take(CHUNK_SIZE as u64).read_to_end(&mut bytes)?;
+                *at += length as u64;
+                let modified = decoder.get_ref().get_ref().metadata()?.modified()?;
+                Ok(Chunk::Bytes { bytes, end_of_file: length < CHUNK_SIZE, size: *at, modified })
+            }
+        }
+    }
+}
+
+fn read_plain(file: &File, position: u64, head: &[u8], mut buffer: Vec<u8>) -> io::Result<Chunk> {
+    let available = file.metadata()?.len().saturating_sub(position);
+    buffer.resize(usize::try_from(available).unwrap_or(CHUNK_SIZE).min(CHUNK_SIZE), 0);
+    let length = read_up_to(file, position, &mut buffer)?;
+    buffer.truncate(length);
+
+    // Looked at after the bytes were read: a truncation before that would show here.
+    let metadata = file.metadata()?;
+    let mut current_head = [0; HEAD_LENGTH];
+    let current_head = &mut current_head[..head.len().min(HEAD_LENGTH)];
+    let read = read_up_to(file, 0, current_head)?;
+    if metadata.len() < position + length as u64 || read < head.len() || current_head != head {
+        return Ok(Chunk::Displaced);
+    }
+    let size = metadata.len();
+    let end_of_file = position + length as u64 >= size;
+    Ok(Chunk::Bytes { bytes: buffer, end_of_file, size, modified: metadata.modified()? })
+}
+
+fn read_up_to(file: &File, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read_at(&mut buffer[length..], position + length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write as _;
+
+    fn place(path: PathBuf, compressed: bool) -> Place {
+        let identity = Identity::of(&fs::metadata(&path).unwrap());
+        Place { path, identity, compressed }
+    }
+
+    fn bytes(chunk: Chunk) -> (Vec<u8>, bool, u64) {
+        match chunk {
+            Chunk::Bytes { bytes, end_of_file, size, .. } => (bytes, end_of_file, size),
+            Chunk::Displaced => panic!("displaced"),
+        }
+    }
+
+    #[test]
+    fn a_truncated_file_is_noticed_even_when_it_has_grown_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        fs::write(&path, "one\ntwo\n").unwrap();
+        let mut content = Content::open(&place(path.clone(), false)).unwrap();
+        let read = content.read_chunk(4, b"one\n", Vec::new()).unwrap();
+        assert_eq!(bytes(read), (b"two\n".to_vec(), true, 8));
+        for text in ["", "one", "another one\n"] {
+            fs::write(&path, text).unwrap();
+            assert!(matches!(content.read_chunk(8, b"one\ntwo\n", Vec::new()).unwrap(), Chunk::Displaced), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_content_is_read_from_any_position() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log.gz");
+        let mut encoder = flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::default());
+        let text = "0123456789".repeat(CHUNK_SIZE / 10 + 100);
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+        let mut content = Content::open(&place(path, true)).unwrap();
+        let (first, end, _) = bytes(content.read_chunk(10, b"", Vec::new()).unwrap());
+        assert!(first == text.as_bytes()[10..10 + CHUNK_SIZE] && !end);
+        let (rest, end, size) = bytes(content.read_chunk(10 + CHUNK_SIZE as u64, b"", first).unwrap());
+        assert!(rest == text.as_bytes()[10 + CHUNK_SIZE..] && end && size == text.len() as u64);
+    }
+
+    #[test]
+    fn only_the_file_that_was_meant_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        fs::write(&path, "one\n").unwrap();
+        let meant = place(path.clone(), false);
+        fs::rename(&path, folder.path().join("a.log.1")).unwrap();
+        fs::write(&path, "two\n").unwrap();
+        assert_eq!(Content::open(&meant).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,277 @@
+//! Following: what a look at the paths changes in a session. New contents are taken up, moved ones followed, and what
+//! has vanished is given up in the end.
+//!
+//! Which file holds what is decided in `rotation`; this module only acts on it. It does no I/O but log.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::FileStart;
+use super::content::Place;
+use super::discovery::{Observed, Role, Scan};
+use super::identity::{Fingerprint, Identity, first_line};
+use super::registry::{Key, TrackedFile};
+use super::rotation::{self, Known, Plan};
+use super::session::Session;
+use super::tail::Tail;
+
+/// With `once`: read to the end of the file, which cannot grow or may be read as far as it goes.
+const TO_ITS_END: u64 = u64::MAX;
+
+impl Session {
+    /// Acts on what a look at the paths has shown.
+    pub(super) fn apply_scan(&mut self, scan: &Scan) {
+        let plan = self.plan(scan);
+        let first_look = !self.registry.has_looked();
+        self.drop_truncated(scan, &plan);
+        for (key, index) in &plan.found {
+            self.follow(*key, &scan.files[*index], scan);
+        }
+        // Before new contents are taken up, as those have to wait for older ones.
+        for key in &plan.missing {
+            self.miss(*key, scan);
+        }
+        // Looks after the first one of a run with `once` only serve to find again what that run has to read.
+        if first_look || !self.context.once {
+            for index in &plan.bygone {
+                self.remember(&scan.files[*index]);
+            }
+            for fresh in &plan.fresh {
+                self.take_up(&scan.files[fresh.index], fresh.before);
+            }
+        }
+        self.look_after_rotated(&plan.missing);
+        self.unsaved |= self.registry.is_first_run();
+        if first_look && self.tails.is_empty() {
+            tracing::info!(source = %self.context.name, "no file matches yet; waiting for one");
+        }
+        self.registry.set_looked_at(scan.started);
+        self.places = self.tails.iter().filter_map(|(key, tail)| Some((tail.place.clone()?.path, *key))).collect();
+        self.watch.set_folders(&scan.folders);
+    }
+
+    fn plan(&self, scan: &Scan) -> Plan {
+        let known: Vec<Known<'_>> = self.registry.iter().map(|(key, file)| self.known(key, file)).collect();
+        rotation::plan(&known, scan, |born| self.registry.was_there(born))
+    }
+
+    fn known<'a>(&self, key: Key, file: &'a TrackedFile) -> Known<'a> {
+        let tail = self.tails.get(&key);
+        Known {
+            key,
+            file,
+            position: tail.map_or(file.offset, Tail::position),
+            displaced: tail.and_then(|tail| tail.displaced),
+        }
+    }
+
+    /// Closes files that are still there but do not hold the content any more. Files that are gone stay open: there is
+    /// no other way to them.
+    fn drop_truncated(&mut self, scan: &Scan, plan: &Plan) {
+        let seen: HashSet<Identity> = scan.files.iter().map(|file| file.identity).collect();
+        let located: HashMap<Key, Identity> =
+            plan.found.iter().map(|(key, index)| (*key, scan.files[*index].identity)).collect();
+        for (key, tail) in &mut self.tails {
+            let Some(open) = tail.content.as_ref().map(super::content::Content::identity) else { continue };
+            if !tail.has_ended() && seen.contains(&open) && located.get(key) != Some(&open) {
+                tail.displace();
+            }
+        }
+    }
+
+    /// A known content was found.
+    fn follow(&mut self, key: Key, seen: &Observed, scan: &Scan) {
+        self.adopt_path(key, seen, scan);
+        let first_look = !self.registry.has_looked();
+        let Some(file) = self.registry.get_mut(key) else { return };
+        let live = seen.role == Role::Root && seen.root == file.path;
+        let grown = has_grown(file, seen, live);
+        file.missing_since = None;
+        file.identity = seen.identity;
+        if let Some(head) = seen.head.as_ref().filter(|head| head.len() > file.fingerprint.length()) {
+            file.fingerprint = Fingerprint::of(head);
+        }
+        if live {
+            file.real_path = Arc::clone(&seen.real_root);
+        }
+        if !seen.compressed {
+            file.size = file.size.max(seen.size.unwrap_or(0));
+        }
+        if file.finished {
+            if !grown || (self.context.once && !first_look) {
+                return;
+            }
+            file.finished = false;
+        }
+        if self.context.once && first_look {
+            file.once_end = Some(if live { seen.size.unwrap_or(TO_ITS_END) } else { TO_ITS_END });
+        }
+        self.attach(key, seen, live);
+    }
+
+    /// A content found under another path has been moved there, unless something new has taken its place.
+    fn adopt_path(&mut self, key: Key, seen: &Observed, scan: &Scan) {
+        let Some(file) = self.registry.get_mut(key).filter(|file| file.path != seen.root) else { return };
+        if !scan.files.iter().any(|other| other.role == Role::Root && other.root == file.path) {
+            tracing::info!(from = %file.path, to = %seen.root, "a file was moved; reading on where it was left");
+            file.path = Arc::clone(&seen.root);
+            file.real_path = Arc::clone(&seen.real_root);
+        }
+    }
+
+    /// Connects a content's tail with the file it was found in.
+    fn attach(&mut self, key: Key, seen: &Observed, live: bool) {
+        let Some(tail) = self.tail(key) else { return };
+        if tail.has_ended() {
+            return;
+        }
+        if tail.live && !live {
+            tracing::info!(path = %seen.root, now = %seen.path.display(), "rotated; its rest is read first");
+        }
+        tail.live = live;
+        tail.displaced = None;
+        tail.set_head(seen.head.as_deref().unwrap_or_default());
+        tail.place = Some(Place { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed });
+        if tail.content.is_none() {
+            self.to_open.push(key);
+        } else if seen.size != Some(tail.size) {
+            self.enqueue(key);
+        }
+    }
+
+    /// The content's tail, made if it has none yet.
+    fn tail(&mut self, key: Key) -> Option<&mut Tail> {
+        let file = self.registry.get(key)?;
+        if !self.tails.contains_key(&key) {
+            // A run with `once` leaves to others what came after its start.
+            if self.context.once && file.once_end.is_none() {
+                return None;
+            }
+            let mut tail = Tail::new(self.next_partition, file, self.context.max_event_size);
+            let same_path = |other: &Key| self.registry.get(*other).is_some_and(|other| other.path == file.path);
+            tail.older = self.tails.range(..key).map(|(other, _)| *other).filter(same_path).collect();
+            self.next_partition += 1;
+            self.tails.insert(key, tail);
+        }
+        self.tails.get_mut(&key)
+    }
+
+    /// A file from before its path was first seen: not read, and never to be mistaken for a new one.
+    fn remember(&mut self, seen: &Observed) {
+        let size = seen.size.or(seen.size_modulo.map(u64::from)).unwrap_or(0);
+        let file = TrackedFile { offset: size, size, finished: true, ..self.new_file(seen) };
+        self.registry.add(file);
+    }
+
+    /// A content never seen before, written before the one with the key `before`, otherwise after all others.
+    fn take_up(&mut self, seen: &Observed, before: Option<Key>) {
+        let at_end = self.registry.is_first_run() && self.start == FileStart::End;
+        if at_end && seen.compressed {
+            return self.remember(seen);
+        }
+        let live = seen.role == Role::Root;
+        let mut file = self.new_file(seen);
+        if at_end {
+            file.offset = seen.line_end.unwrap_or(0);
+        }
+        if self.context.once {
+            file.once_end = Some(if live { seen.size.unwrap_or(TO_ITS_END) } else { TO_ITS_END });
+        }
+        let key = match before {
+            Some(newer) => self.registry.add_before(newer, file),
+            None => self.registry.add(file),
+        };
+        let registry = &self.registry;
+        let same_path = |key: &Key| registry.get(*key).is_some_and(|other| other.path == seen.root);
+        for (_, newer) in self.tails.range_mut(key..).filter(|(key, _)| same_path(key)) {
+            newer.older.push(key);
+        }
+        if let Some(line) = seen.head.as_deref().and_then(first_line) {
+            self.registry.name(key, line);
+        }
+        self.unsaved = true;
+        self.attach(key, seen, live);
+    }
+
+    fn new_file(&self, seen: &Observed) -> TrackedFile {
+        TrackedFile {
+            id: None,
+            path: Arc::clone(&seen.root),
+            real_path: Arc::clone(&seen.real_root),
+            identity: seen.identity,
+            origin: seen.identity,
+            generation: self.registry.next_generation(seen.identity),
+            fingerprint: Fingerprint::of(seen.head.as_deref().unwrap_or_default()),
+            offset: 0,
+            size: seen.size.unwrap_or(0),
+            finished: false,
+            once_end: None,
+            missing_since: None,
+        }
+    }
+
+    /// A known content was not found. It may be on its way from one name to another, so it is given time.
+    fn miss(&mut self, key: Key, scan: &Scan) {
+        let first_look = !self.registry.has_looked();
+        let Some(file) = self.registry.get_mut(key) else { return };
+        if first_look && self.context.once && !file.finished {
+            file.once_end = Some(TO_ITS_END);
+        }
+        let missing_since = *file.missing_since.get_or_insert_with(Instant::now);
+        if file.finished {
+            if missing_since.elapsed() >= self.timing.forget {
+                self.registry.remove(key);
+            }
+            return;
+        }
+        let replaced = scan.files.iter().any(|other| other.role == Role::Root && other.root == file.path);
+        let seen_empty = file.size == 0;
+        let Some(tail) = self.tail(key) else { return };
+        tail.live = false;
+        if tail.has_ended() || tail.content.is_some() {
+            return;
+        }
+        // What was open until now was read as it was written. What vanished while nobody looked may have grown; but
+        // when nothing has taken its place it was more likely a file that was done with, and when it was empty, whatever
+        // rotated file has what it became is read as a new one.
+        let unseen = replaced && !tail.was_open && !seen_empty;
+        if missing_since.elapsed() >= self.timing.settle {
+            self.lose(key, "its file was truncated, removed or replaced, and no rotated file has it", unseen);
+        }
+    }
+
+    /// Reads on in files that were rotated away and decides when they are done with.
+    fn look_after_rotated(&mut self, missing: &[Key]) {
+        let mut newest: HashMap<Arc<str>, Key> = HashMap::new();
+        for (key, file) in self.registry.iter() {
+            newest.insert(Arc::clone(&file.path), key);
+        }
+        let mut rotated = Vec::new();
+        for (key, tail) in &mut self.tails {
+            let Some(file) = self.registry.get(*key) else { continue };
+            if newest.get(&file.path).is_some_and(|newest| newest > key) {
+                tail.supersede();
+            }
+            if tail.live || tail.content.is_none() {
+                continue;
+            }
+            let gone = missing.contains(key);
+            tail.is_final |= (tail.superseded || gone) && tail.is_quiet(self.timing.settle);
+            rotated.push(*key);
+        }
+        for key in rotated {
+            self.enqueue(key);
+        }
+    }
+}
+
+/// True when there is more in a file than was confirmed when it was done with, or when it is back at its path.
+fn has_grown(file: &TrackedFile, seen: &Observed, live: bool) -> bool {
+    if !seen.compressed {
+        return live || seen.size.is_some_and(|size| size > file.offset);
+    }
+    // A program may have gone on writing until the file was compressed. The sizes are those of RFC 1952, modulo 2³².
+    seen.identity != file.identity && seen.size_modulo.is_some_and(|size| u64::from(size) != file.offset % (1 << 32))
+}

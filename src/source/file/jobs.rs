@@ -1,0 +1,216 @@
+//! Jobs: the blocking work of a session, one at a time on a blocking thread, and what is done with what they bring.
+//!
+//! A job in progress belongs to the session and not to whoever waits for it, so that waiting can be broken off at any
+//! time without losing what the job brings.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use super::content::{Chunk, Content, Place};
+use super::discovery::{Scan, Scanner};
+use super::identity::{Fingerprint, first_line};
+use super::registry::Key;
+use super::session::Session;
+use super::tail::Tail;
+use super::{FileStart, checkpoint_error};
+use crate::source::SourceError;
+use crate::store::checkpoints::CheckpointError;
+
+/// Reported changes lead to a look at the paths this soon, so that a burst of them leads to one.
+const CHANGE_DELAY: Duration = Duration::from_millis(50);
+
+/// Looking at the paths takes no more than one part in so many of the time, however many files there are.
+const SCAN_SHARE: u32 = 20;
+
+/// What a job brings back.
+pub(super) enum Done {
+    Scanned(Scanner, Scan, Duration),
+    Opened(Vec<(Key, io::Result<Content>)>),
+    Read(Key, Content, io::Result<Chunk>),
+    Saved(Result<(), CheckpointError>),
+}
+
+impl Session {
+    /// Does one step of work, or waits until there is some. Cancel safe: a job that is not waited for to its end is
+    /// waited for in the next call.
+    pub(super) async fn work(&mut self, reading: bool) -> Result<(), SourceError> {
+        if self.job.is_none() {
+            self.note_changes();
+            self.start_job(reading);
+        }
+        if self.job.is_some() {
+            return self.finish_job().await;
+        }
+        tokio::select! {
+            () = self.watch.changed() => {}
+            () = sleep_until(self.next_scan) => {}
+        }
+        Ok(())
+    }
+
+    /// Waits for the running job, if there is one. Cancel safe.
+    pub(super) async fn finish_job(&mut self) -> Result<(), SourceError> {
+        let Some(job) = &mut self.job else { return Ok(()) };
+        let done = job.await;
+        self.job = None;
+        match done.map_err(SourceError::transient)? {
+            Done::Scanned(scanner, scan, took) => {
+                self.scanner = Some(scanner);
+                self.next_scan = Instant::now() + self.timing.rescan.max(took * SCAN_SHARE);
+                self.apply_scan(&scan);
+            }
+            Done::Opened(opened) => opened.into_iter().for_each(|(key, content)| self.opened(key, content)),
+            Done::Read(key, content, chunk) => self.chunk_read(key, content, chunk),
+            Done::Saved(result) => {
+                self.saving = false;
+                self.unsaved |= result.is_err();
+                result.map_err(checkpoint_error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_job(&mut self, reading: bool) {
+        if self.unsaved {
+            return self.start_save();
+        }
+        if Instant::now() >= self.next_scan {
+            return self.start_scan();
+        }
+        if !self.to_open.is_empty() {
+            return self.start_opening();
+        }
+        if reading && self.current.is_none() {
+            self.start_reading();
+        }
+    }
+
+    pub(super) fn start_scan(&mut self) {
+        let Some(mut scanner) = self.scanner.take() else { return };
+        let known = self.registry.known_paths();
+        let line_ends = self.registry.is_first_run() && self.start == FileStart::End;
+        self.job = Some(spawn_blocking(move || {
+            let started = Instant::now();
+            let scan = scanner.scan(&known, line_ends);
+            Done::Scanned(scanner, scan, started.elapsed())
+        }));
+    }
+
+    pub(super) fn start_save(&mut self) {
+        let (checkpoint, state) = (Arc::clone(&self.checkpoint), self.registry.checkpoint());
+        self.unsaved = false;
+        self.saving = true;
+        self.job = Some(spawn_blocking(move || Done::Saved(checkpoint.save(&state))));
+    }
+
+    fn start_opening(&mut self) {
+        let tails = &self.tails;
+        let place = |key: Key| tails.get(&key).and_then(|tail| tail.place.clone());
+        let places: Vec<(Key, Place)> =
+            self.to_open.drain(..).filter_map(|key| place(key).map(|place| (key, place))).collect();
+        self.job = Some(spawn_blocking(move || {
+            Done::Opened(places.into_iter().map(|(key, place)| (key, Content::open(&place))).collect())
+        }));
+    }
+
+    fn opened(&mut self, key: Key, content: io::Result<Content>) {
+        let Some(tail) = self.tails.get_mut(&key) else { return };
+        match content {
+            Ok(content) => {
+                tail.content = Some(content);
+                tail.was_open = true;
+                self.enqueue(key);
+            }
+            // Moved on since it was seen: the next look finds it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tail.place = None;
+                self.scan_soon();
+            }
+            Err(error) => self.read_failed(key, &error),
+        }
+    }
+
+    fn start_reading(&mut self) {
+        while let Some(key) = self.queue.pop_front() {
+            let newer_may_pass = |key: &Key| self.tails.get(key).is_none_or(Tail::lets_newer_pass);
+            let allowed = self.tails.get(&key).is_some_and(|tail| tail.older.iter().all(newer_may_pass));
+            let Some(tail) = self.tails.get_mut(&key) else { continue };
+            tail.queued = false;
+            // Whatever keeps it from being read now puts it into the queue again when it is over.
+            if !allowed || tail.has_ended() {
+                continue;
+            }
+            let Some(mut content) = tail.content.take() else { continue };
+            let (position, head, buffer) = (tail.position(), tail.head().to_vec(), std::mem::take(&mut self.buffer));
+            self.job = Some(spawn_blocking(move || {
+                let chunk = content.read_chunk(position, &head, buffer);
+                Done::Read(key, content, chunk)
+            }));
+            return;
+        }
+    }
+
+    fn chunk_read(&mut self, key: Key, content: Content, chunk: io::Result<Chunk>) {
+        let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get_mut(key)) else { return };
+        tail.content = Some(content);
+        match chunk {
+            Ok(Chunk::Bytes { bytes, end_of_file, size, modified }) => {
+                file.size = file.size.max(size);
+                if tail.feed(bytes, end_of_file, size, modified) {
+                    file.fingerprint = Fingerprint::of(tail.head());
+                }
+                if let Some(line) = first_line(tail.head()) {
+                    self.unsaved |= self.registry.name(key, line);
+                }
+                self.current = Some(key);
+            }
+            Ok(Chunk::Displaced) => {
+                tracing::info!(path = %file.path, offset = tail.unread_from(), "truncated; looking for what was in it");
+                tail.displace();
+                self.next_scan = Instant::now();
+            }
+            Err(error) => self.read_failed(key, &error),
+        }
+    }
+
+    /// Tries again at the next look. Only a compressed file that stays unreadable is given up: it is damaged.
+    fn read_failed(&mut self, key: Key, error: &io::Error) {
+        let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get(key)) else { return };
+        let compressed = tail.place.as_ref().is_some_and(|place| place.compressed);
+        let since = tail.failing_since;
+        if since.is_none() {
+            tracing::warn!(path = %file.path, %error, "cannot be read; trying again at every look");
+        }
+        let since = *tail.failing_since.get_or_insert_with(Instant::now);
+        tail.close();
+        if since.elapsed() < self.timing.settle {
+            return;
+        }
+        if compressed {
+            self.lose(key, &format!("it is compressed and damaged ({error})"), true);
+        } else if self.context.once {
+            tracing::error!(path = %file.path, %error, "given up for this run; the next one reads on");
+            tail.end();
+        }
+    }
+
+    fn note_changes(&mut self) {
+        let changes = self.watch.take_changes();
+        for path in changes.written {
+            if let Some(key) = self.places.get(&path).copied() {
+                self.enqueue(key);
+            }
+        }
+        if changes.names {
+            self.scan_soon();
+        }
+    }
+
+    fn scan_soon(&mut self) {
+        self.next_scan = self.next_scan.min(Instant::now() + CHANGE_DELAY);
+    }
+}

@@ -1,0 +1,291 @@
+//! A session: everything between one `connect` and the next. It hands out what the `jobs` bring, and keeps track of what
+//! is confirmed.
+//!
+//! Fairness: contents with something to read wait in a queue and are read a chunk at a time. Memory: one chunk in all,
+//! plus the beginning of an over-long line for each file that ends within one. Descriptors: one per file that may still
+//! grow, so that a file that is renamed or deleted can be read to its end; their number is not bounded here.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::FileStart;
+use super::content::Content;
+use super::discovery::Scanner;
+use super::jobs::Done;
+use super::records::{line_record, lost_record};
+use super::registry::{Checkpoint, Key, Registry};
+use super::tail::{Next, Tail};
+use super::watch::Watch;
+use crate::source::lines::Line;
+use crate::source::{Input, Progress, SourceContext, SourceError};
+use crate::store::checkpoints::CheckpointFile;
+
+/// How often things are done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    /// Time between looks at the paths when no change is reported: some file systems report none.
+    pub(super) rescan: Duration,
+    /// How long a rotated file must not have been written to before its last line is taken as it is, and how long a
+    /// content is looked for before it is taken for lost.
+    pub(super) settle: Duration,
+    /// How long a finished content that has vanished is still remembered.
+    pub(super) forget: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { rescan: Duration::from_secs(1), settle: Duration::from_secs(5), forget: Duration::from_secs(60) }
+    }
+}
+
+/// One connection's state.
+pub(super) struct Session {
+    pub(super) context: SourceContext,
+    pub(super) start: FileStart,
+    pub(super) timing: Timing,
+    pub(super) registry: Registry,
+    pub(super) tails: BTreeMap<Key, Tail>,
+    /// Which content is in which file, as far as known, for reported changes.
+    pub(super) places: HashMap<PathBuf, Key>,
+    pub(super) watch: Watch,
+    /// True while there is something in the registry that must be on disk before the next record is handed out.
+    pub(super) unsaved: bool,
+    pub(super) next_partition: u32,
+    /// Contents that are found but not open.
+    pub(super) to_open: Vec<Key>,
+    pub(super) checkpoint: Arc<CheckpointFile<Checkpoint>>,
+    /// `None` while it is lent to a job.
+    pub(super) scanner: Option<Scanner>,
+    pub(super) queue: VecDeque<Key>,
+    /// The content whose chunk is being split into lines.
+    pub(super) current: Option<Key>,
+    ready: VecDeque<Input>,
+    pub(super) job: Option<JoinHandle<Done>>,
+    pub(super) saving: bool,
+    pub(super) next_scan: Instant,
+    /// The buffer for the next chunk.
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Session {
+    pub(super) fn new(
+        context: SourceContext,
+        start: FileStart,
+        timing: Timing,
+        checkpoint: Arc<CheckpointFile<Checkpoint>>,
+        scanner: Scanner,
+        registry: Registry,
+    ) -> Self {
+        Self {
+            context,
+            start,
+            timing,
+            registry,
+            tails: BTreeMap::new(),
+            places: HashMap::new(),
+            watch: Watch::new(),
+            unsaved: false,
+            next_partition: 0,
+            to_open: Vec::new(),
+            checkpoint,
+            scanner: Some(scanner),
+            queue: VecDeque::new(),
+            current: None,
+            ready: VecDeque::new(),
+            job: None,
+            saving: false,
+            next_scan: Instant::now(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Looks at the paths for the first time and saves what is new.
+    pub(super) async fn connect(&mut self) -> Result<(), SourceError> {
+        self.start_scan();
+        self.finish_job().await?;
+        self.save().await
+    }
+
+    /// Ends the session; what is known lives on in the next one.
+    pub(super) async fn end(mut self) -> Registry {
+        // A save that is still running could replace a later one of the next session.
+        self.finish_job().await.ok();
+        self.registry
+    }
+
+    pub(super) async fn read(&mut self) -> Result<Input, SourceError> {
+        loop {
+            if let Some(input) = self.next_input() {
+                return Ok(input);
+            }
+            if self.is_at_end() {
+                return Ok(Input::End);
+            }
+            self.work(true).await?;
+        }
+    }
+
+    /// Follows rotation without reading, so that files stay open that would vanish otherwise.
+    pub(super) async fn read_paused(&mut self) -> Result<Input, SourceError> {
+        loop {
+            self.work(false).await?;
+        }
+    }
+
+    pub(super) async fn commit(&mut self, progress: Progress) -> Result<(), SourceError> {
+        let keys: HashMap<u32, Key> = self.tails.iter().map(|(key, tail)| (tail.partition, *key)).collect();
+        for (partition, position) in progress.watermarks {
+            let Some(key) = keys.get(&partition) else { continue };
+            let (Some(tail), Some(file)) = (self.tails.get(key), self.registry.get_mut(*key)) else { continue };
+            // Empty lines behind the last record are passed with it.
+            file.offset = if position == tail.last_position { tail.unread_from() } else { position };
+            let confirmed = tail.has_ended() && file.offset >= tail.last_position;
+            file.finished |= confirmed && Self::is_over(tail);
+        }
+        self.save().await
+    }
+
+    /// Forgets contents that have ended and are confirmed.
+    pub(super) async fn release(&mut self, partitions: &[u32]) -> Result<(), SourceError> {
+        let released = self.tails.iter().filter(|(_, tail)| partitions.contains(&tail.partition));
+        for key in released.map(|(key, _)| *key).collect::<Vec<Key>>() {
+            let (Some(tail), Some(file)) = (self.tails.remove(&key), self.registry.get_mut(key)) else { continue };
+            // Lost contents too: a damaged file is still there, and must not be taken for a new one.
+            file.offset = tail.unread_from();
+            file.finished = true;
+        }
+        self.save().await
+    }
+
+    /// Saves the registry as it is now.
+    pub(super) async fn save(&mut self) -> Result<(), SourceError> {
+        self.finish_job().await?;
+        self.start_save();
+        self.finish_job().await
+    }
+
+    /// True for a content that ends because its file does, not because this run does.
+    fn is_over(tail: &Tail) -> bool {
+        !tail.live || tail.content.as_ref().is_some_and(Content::is_compressed)
+    }
+
+    fn next_input(&mut self) -> Option<Input> {
+        loop {
+            // An id must be on disk before it is used: after a crash the same bytes get the same id again.
+            if self.unsaved || self.saving {
+                return None;
+            }
+            if let Some(input) = self.ready.pop_front() {
+                return Some(input);
+            }
+            let key = self.current?;
+            let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get(key)) else {
+                self.current = None;
+                continue;
+            };
+            if let Some(line) = tail.next_line() {
+                let record = line_record(&self.context, file, tail.partition, tail.time, line);
+                return Some(Input::Record(Box::new(record)));
+            }
+            self.finish_chunk(key);
+        }
+    }
+
+    fn finish_chunk(&mut self, key: Key) {
+        self.current = None;
+        let Some(tail) = self.tails.get_mut(&key) else { return };
+        let (next, buffer) = tail.finish_chunk();
+        self.buffer = buffer;
+        match next {
+            Next::More { stay: true } => {
+                tail.queued = true;
+                self.queue.push_front(key);
+            }
+            Next::More { stay: false } => self.enqueue(key),
+            Next::Wait => self.wake_newer(key),
+            Next::End(last) => self.end_tail(key, last),
+        }
+    }
+
+    /// Hands out a content's last line, which may have no end, and closes its partition.
+    fn end_tail(&mut self, key: Key, last: Option<Line>) {
+        let Some(tail) = self.tails.get_mut(&key) else { return };
+        if last.is_some() {
+            // When it is the first line too, it is all there is to name the content by.
+            self.unsaved |= self.registry.name(key, tail.head());
+        }
+        if let (Some(line), Some(file)) = (last, self.registry.get(key)) {
+            let record = line_record(&self.context, file, tail.partition, tail.time, line);
+            self.ready.push_back(Input::Record(Box::new(record)));
+        }
+        self.close_partition(key);
+    }
+
+    /// What is left of a content cannot be read any more, and that is said where it is seen: in the log, and as a dead
+    /// letter. `unseen` is true when it may have grown since anybody looked.
+    pub(super) fn lose(&mut self, key: Key, why: &str, unseen: bool) {
+        let Some(tail) = self.tails.get_mut(&key) else { return };
+        tail.live = false;
+        tail.end();
+        self.unsaved |= self.registry.name(key, tail.head());
+        let Some(file) = self.registry.get(key) else { return };
+        let (source, path) = (&self.context.name, &file.path);
+        let start = tail.unread_from();
+        let end = (file.size > start).then_some(file.size);
+        if end.is_some() || unseen {
+            let reason = match end {
+                Some(end) => format!("bytes {start} to {end} of {path} were not read: {why}"),
+                None => format!("what was written to {path} after byte {start}, if anything, was not read: {why}"),
+            };
+            tracing::error!(%source, %path, start, end, "lost a part of a file, which becomes a dead letter: {reason}");
+            tail.last_position = end.unwrap_or(start);
+            let record = lost_record(&self.context, file, tail.partition, start, end, reason);
+            self.ready.push_back(Input::Record(Box::new(record)));
+        } else {
+            tracing::warn!(%source, %path, offset = start, "a file is gone, and all that was seen of it was read: {why}");
+        }
+        self.close_partition(key);
+    }
+
+    fn close_partition(&mut self, key: Key) {
+        let Some(tail) = self.tails.get(&key) else { return };
+        if Self::is_over(tail) {
+            self.ready.push_back(Input::Closing { partitions: vec![tail.partition], within: None });
+        }
+        self.wake_newer(key);
+    }
+
+    /// With `once`, true when everything up to the end seen at the start was handed out.
+    fn is_at_end(&self) -> bool {
+        let all_out = self.current.is_none() && self.ready.is_empty() && !self.unsaved && !self.saving;
+        self.context.once && all_out && self.tails.values().all(Tail::has_ended)
+    }
+
+    pub(super) fn enqueue(&mut self, key: Key) {
+        let Some(tail) = self.tails.get_mut(&key) else { return };
+        if !tail.queued && !tail.has_ended() {
+            tail.queued = true;
+            self.queue.push_back(key);
+        }
+    }
+
+    /// Newer contents of the same path may be read once this one has been.
+    fn wake_newer(&mut self, key: Key) {
+        if !self.tails.get(&key).is_some_and(Tail::lets_newer_pass) {
+            return;
+        }
+        let waiting = self.tails.range(key..).filter(|(_, tail)| tail.older.contains(&key));
+        for (key, begun) in waiting.map(|(key, tail)| (*key, tail.has_begun())).collect::<Vec<_>>() {
+            if !begun {
+                // While it waited there may have been another rotation, and what is in its file now be newer still.
+                self.next_scan = Instant::now();
+            }
+            self.enqueue(key);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! A tail: one content being read in this connection, from its last confirmed byte to its end.
+//!
+//! It decides what follows a chunk and when a rotated file is done with. It does no I/O: chunks are read by jobs of the
+//! session and fed in here.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::content::{Content, Place};
+use super::identity::{HEAD_LENGTH, Identity};
+use super::registry::{Key, TrackedFile};
+use crate::source::lines::{Line, LineSplitter};
+
+/// A content being read.
+#[derive(Debug)]
+pub(super) struct Tail {
+    /// The number the driver knows it by.
+    pub(super) partition: u32,
+    /// Where it is; `None` while it is being looked for.
+    pub(super) place: Option<Place>,
+    /// `None` while it is not open, or lent to a job.
+    pub(super) content: Option<Content>,
+    /// Contents of the same path that are read before this one.
+    pub(super) older: Vec<Key>,
+    /// True while it is in the file at its path: it may grow for ever.
+    pub(super) live: bool,
+    /// True once its path has a newer content.
+    pub(super) superseded: bool,
+    /// The file that was found truncated, until the content is found again elsewhere.
+    pub(super) displaced: Option<Identity>,
+    /// True when it was open in this connection, so that little can have happened unseen.
+    pub(super) was_open: bool,
+    /// True when it waits in the session's queue.
+    pub(super) queued: bool,
+    /// Set when no more can come: its last line is then complete as it is.
+    pub(super) is_final: bool,
+    /// With `once`: where this run ends.
+    pub(super) once_end: Option<u64>,
+    /// Since when reading it fails.
+    pub(super) failing_since: Option<Instant>,
+    /// The position of its last record.
+    pub(super) last_position: u64,
+    /// Its file's size when it was last read.
+    pub(super) size: u64,
+    /// When its chunk was read: the time of its events.
+    pub(super) time: Timestamp,
+    state: State,
+    splitter: LineSplitter,
+    head: Vec<u8>,
+    chunk: ChunkState,
+    modified: SystemTime,
+    grown_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There may be more to read.
+    Reading,
+    /// Everything there was has been read; `partial` when the last line has no end yet.
+    CaughtUp { partial: bool },
+    /// Everything has been read and nothing more will be.
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct ChunkState {
+    end_of_file: bool,
+    had_line: bool,
+}
+
+/// What follows a chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// There is more. `stay` when the unfinished line is held in memory, which only one content at a time should do.
+    More { stay: bool },
+    /// There is no more for now.
+    Wait,
+    /// That was all; the last line may come without an end.
+    End(Option<Line>),
+}
+
+impl Tail {
+    /// A tail that starts at the last confirmed byte.
+    pub(super) fn new(partition: u32, file: &TrackedFile, max_line: usize) -> Self {
+        Self {
+            partition,
+            place: None,
+            content: None,
+            older: Vec::new(),
+            live: false,
+            superseded: false,
+            displaced: None,
+            was_open: false,
+            queued: false,
+            is_final: false,
+            once_end: file.once_end,
+            failing_since: None,
+            last_position: file.offset,
+            size: 0,
+            time: Timestamp::UNIX_EPOCH,
+            state: State::Reading,
+            splitter: LineSplitter::new(max_line, file.offset),
+            head: Vec::new(),
+            chunk: ChunkState::default(),
+            modified: SystemTime::now(),
+            grown_at: Instant::now(),
+        }
+    }
+
+    /// The offset of the next byte to read.
+    pub(super) fn position(&self) -> u64 {
+        self.splitter.position()
+    }
+
+    /// The offset of the first byte of which no record was made.
+    pub(super) fn unread_from(&self) -> u64 {
+        self.splitter.line_start().max(self.last_position)
+    }
+
+    /// What the content is known to begin with.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Sets what the content begins with, when that is not known from reading it.
+    pub(super) fn set_head(&mut self, head: &[u8]) {
+        if self.head.is_empty() {
+            self.head = head.to_vec();
+        }
+    }
+
+    /// Takes a chunk read at [`position`](Self::position). Returns true when more of the content's head became known.
+    pub(super) fn feed(&mut self, bytes: Vec<u8>, end_of_file: bool, size: u64, modified: SystemTime) -> bool {
+        if size != self.size {
+            self.grown_at = Instant::now();
+        }
+        self.size = size;
+        self.modified = modified;
+        self.failing_since = None;
+        self.time = Timestamp::now();
+        self.chunk = ChunkState { end_of_file, had_line: false };
+        let head_grew = self.extend_head(&bytes);
+        self.splitter.feed(bytes);
+        head_grew
+    }
+
+    /// The next line of the chunk.
+    pub(super) fn next_line(&mut self) -> Option<Line> {
+        if self.once_end.is_some_and(|end| self.splitter.line_start() >= end) {
+            return None;
+        }
+        let line = self.splitter.next_line()?;
+        self.chunk.had_line = true;
+        self.last_position = line.end;
+        Some(line)
+    }
+
+    /// Says what follows the chunk whose lines are used up, and gives its buffer back.
+    pub(super) fn finish_chunk(&mut self) -> (Next, Vec<u8>) {
+        let past_once_end = self.once_end.is_some_and(|end| self.splitter.line_start() >= end);
+        let buffer = self.splitter.take_buffer();
+        let compressed = self.content.as_ref().is_some_and(Content::is_compressed);
+        if past_once_end {
+            self.end();
+            return (Next::End(None), buffer);
+        }
+        if !self.chunk.end_of_file {
+            let stay = !self.chunk.had_line;
+            // A plain file can be read again from the line's start, so that nothing of it is held while others are
+            // read. That would never end for a line longer than a chunk.
+            if !stay && !compressed {
+                self.splitter.rewind();
+            }
+            return (Next::More { stay }, buffer);
+        }
+        if compressed || self.is_final || self.once_end.is_some() {
+            let last = self.splitter.finish();
+            self.last_position = last.as_ref().map_or(self.last_position, |line| line.end);
+            self.end();
+            return (Next::End(last), buffer);
+        }
+        self.state = State::CaughtUp { partial: self.splitter.has_partial_line() };
+        // The beginning of an over-long line is kept: it may have gigabytes behind it.
+        if !self.splitter.is_skipping() {
+            self.splitter.rewind();
+        }
+        (Next::Wait, buffer)
+    }
+
+    /// Nothing more will be read.
+    pub(super) fn end(&mut self) {
+        self.state = State::Ended;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// True once anything of it was read in this connection.
+    pub(super) fn has_begun(&self) -> bool {
+        self.time != Timestamp::UNIX_EPOCH
+    }
+
+    /// True when newer contents of the same path may be read.
+    pub(super) fn lets_newer_pass(&self) -> bool {
+        matches!(self.state, State::CaughtUp { partial: false } | State::Ended)
+    }
+
+    /// Its path has a newer content: whether there is more in the old one must be looked at once more, because all of
+    /// it was written before.
+    pub(super) fn supersede(&mut self) {
+        if !self.superseded {
+            self.superseded = true;
+            self.look_again();
+        }
+    }
+
+    /// The content is not in the file that is open any more.
+    pub(super) fn displace(&mut self) {
+        self.displaced = self.content.as_ref().map(Content::identity);
+        self.close();
+    }
+
+    /// Closes the content until a look at the paths finds it again. It is read on from the last line's start.
+    pub(super) fn close(&mut self) {
+        self.content = None;
+        self.place = None;
+        self.splitter.rewind();
+        self.look_again();
+    }
+
+    /// True when everything was read and nothing was written for `settle`, going by the file's time or, where clocks
+    /// differ, by what was seen.
+    pub(super) fn is_quiet(&self, settle: Duration) -> bool {
+        let by_its_time = self.modified.elapsed().is_ok_and(|age| age >= settle);
+        matches!(self.state, State::CaughtUp { .. }) && (by_its_time || self.grown_at.elapsed() >= settle)
+    }
+
+    fn look_again(&mut self) {
+        if matches!(self.state, State::CaughtUp { .. }) {
+            self.state = State::Reading;
+        }
+    }
+
+    fn extend_head(&mut self, bytes: &[u8]) -> bool {
+        let known = self.head.len();
+        let Some(new) = (known as u64).checked_sub(self.position()).and_then(|skip| usize::try_from(skip).ok()) else {
+            return false;
+        };
+        if known < HEAD_LENGTH && new < bytes.len() {
+            self.head.extend(bytes[new..].iter().take(HEAD_LENGTH - known));
+        }
+        self.head.len() > known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::file::identity::Fingerprint;
+
+    fn tail() -> Tail {
+        let identity = Identity { device: 1, inode: 1, born: None };
+        let file = TrackedFile {
+            id: None,
+            path: "app.log".into(),
+            real_path: "app.log".into(),
+            identity,
+            origin: identity,
+            generation: 0,
+            fingerprint: Fingerprint::of(b""),
+            offset: 0,
+            size: 0,
+            finished: false,
+            once_end: None,
+            missing_since: None,
+        };
+        Tail::new(0, &file, 16)
+    }
+
+    /// Feeds a chunk, takes its lines, and says what follows.
+    fn read(tail: &mut Tail, bytes: &[u8], end_of_file: bool) -> (Vec<String>, Next) {
+        let size = tail.position() + bytes.len() as u64;
+        tail.feed(bytes.to_vec(), end_of_file, size, SystemTime::now());
+        let lines = std::iter::from_fn(|| tail.next_line());
+        let lines = lines.map(|line| String::from_utf8_lossy(&line.payload).into_owned()).collect();
+        (lines, tail.finish_chunk().0)
+    }
+
+    #[test]
+    fn a_line_waits_for_its_end_and_is_read_again() {
+        let mut tail = tail();
+        assert_eq!(read(&mut tail, b"one\ntw", true), (vec!["one".into()], Next::Wait));
+        assert_eq!(tail.position(), 4, "nothing is held while waiting");
+        assert!(!tail.lets_newer_pass(), "the rest of a line comes before newer contents");
+        assert_eq!(read(&mut tail, b"two\n", true), (vec!["two".into()], Next::Wait));
+        assert!(tail.lets_newer_pass());
+        assert_eq!(tail.head(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn the_last_line_of_what_is_final_needs_no_end() {
+        let mut tail = tail();
+        tail.is_final = true;
+        let (lines, next) = read(&mut tail, b"one\ntwo", true);
+        assert_eq!(lines, ["one"]);
+        assert!(matches!(next, Next::End(Some(line)) if line.end == 7));
+        assert!(tail.has_ended() && tail.last_position == 7);
+    }
+
+    #[test]
+    fn a_line_longer_than_a_chunk_is_read_on() {
+        let mut tail = tail();
+        assert_eq!(read(&mut tail, b"one\ntwo", false).1, Next::More { stay: false });
+        assert_eq!(tail.position(), 4);
+        assert_eq!(read(&mut tail, b"twotwotwo", false).1, Next::More { stay: true });
+        assert_eq!(tail.position(), 13);
+        assert_eq!(read(&mut tail, b"twotwotwo", true).1, Next::Wait);
+        assert_eq!(tail.position(), 22, "an over-long line is not read again from its start");
+        assert_eq!(read(&mut tail, b"\n", true).0, ["twotwotwotwotwot"]);
+    }
+
+    #[test]
+    fn once_ends_with_the_line_that_reaches_the_end_seen_at_the_start() {
+        let mut tail = tail();
+        tail.once_end = Some(5);
+        let (lines, next) = read(&mut tail, b"one\ntwo\nthree\n", false);
+        assert_eq!((lines, next), (vec!["one".into(), "two".into()], Next::End(None)));
+    }
+
+    #[test]
+    fn what_is_superseded_is_looked_at_once_more() {
+        let mut tail = tail();
+        read(&mut tail, b"one\n", true);
+        assert!(tail.lets_newer_pass());
+        tail.supersede();
+        assert!(!tail.lets_newer_pass());
+        read(&mut tail, b"", true);
+        tail.supersede();
+        assert!(tail.lets_newer_pass());
+    }
+
+    #[test]
+    fn a_file_is_quiet_when_nothing_was_written_for_a_while() {
+        let mut tail = tail();
+        let settle = Duration::from_secs(5);
+        tail.feed(b"one\n".to_vec(), true, 4, SystemTime::now());
+        while tail.next_line().is_some() {}
+        tail.finish_chunk();
+        assert!(!tail.is_quiet(settle));
+        tail.feed(Vec::new(), true, 4, SystemTime::now() - settle);
+        tail.finish_chunk();
+        assert!(tail.is_quiet(settle));
+    }
+}

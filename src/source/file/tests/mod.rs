@@ -1,0 +1,206 @@
+//! The file source on real files: reading, rotation while it runs, restarts.
+
+mod random;
+mod reading;
+mod restarting;
+mod rotating;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::session::Timing;
+use super::{FileConfig, FileSource, FileStart};
+use crate::event::Format;
+use crate::source::{Input, Progress, Record, Source, SourceContext};
+
+/// The longest a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A folder of logs, a folder of state, and what the source is told of them.
+struct Setup {
+    logs: TempDir,
+    state: TempDir,
+    paths: Vec<String>,
+    start: FileStart,
+    once: bool,
+    max_event_size: usize,
+}
+
+/// A source being driven by hand.
+struct Reader {
+    source: FileSource,
+    /// The last position handed out per partition.
+    read: BTreeMap<u32, u64>,
+}
+
+impl Setup {
+    /// `paths` are relative to the folder of logs.
+    fn new(paths: &[&str]) -> Self {
+        let logs = tempfile::tempdir().unwrap();
+        let paths = paths.iter().map(|path| logs.path().join(path).to_str().unwrap().to_owned()).collect();
+        let state = tempfile::tempdir().unwrap();
+        Self { logs, state, paths, start: FileStart::Beginning, once: false, max_event_size: 1024 }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.logs.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        let mut file = OpenOptions::new().append(true).create(true).open(self.path(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    /// What logrotate's `copytruncate` does.
+    fn copytruncate(&self, from: &str, to: &str) {
+        fs::copy(self.path(from), self.path(to)).unwrap();
+        self.truncate(from);
+    }
+
+    fn truncate(&self, name: &str) {
+        OpenOptions::new().write(true).open(self.path(name)).unwrap().set_len(0).unwrap();
+    }
+
+    /// What gzip does: the copy is complete before the original goes.
+    fn compress(&self, name: &str) {
+        let path = self.path(name);
+        let file = File::create(self.path(&format!("{name}.gz"))).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+        encoder.write_all(&fs::read(&path).unwrap()).unwrap();
+        encoder.finish().unwrap();
+        fs::remove_file(path).unwrap();
+    }
+
+    fn source(&self) -> FileSource {
+        let context = SourceContext {
+            pipeline: "p".into(),
+            name: "logs".into(),
+            format: Format::Text,
+            max_event_size: self.max_event_size,
+            once: self.once,
+            state_dir: self.state.path().to_owned(),
+            base_dir: std::path::PathBuf::new(),
+        };
+        let mut source = FileSource::new(context, FileConfig { paths: self.paths.clone(), start: self.start }).unwrap();
+        source.timing = Timing {
+            rescan: Duration::from_millis(20),
+            settle: Duration::from_millis(250),
+            forget: Duration::from_millis(500),
+        };
+        source
+    }
+
+    async fn reader(&self) -> Reader {
+        let mut source = self.source();
+        source.connect().await.unwrap();
+        Reader { source, read: BTreeMap::new() }
+    }
+
+    fn checkpoint(&self) -> serde_json::Value {
+        let text = fs::read(self.state.path().join("checkpoints/logs.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+}
+
+impl Reader {
+    async fn next(&mut self) -> Input {
+        timeout(PATIENCE, self.source.read()).await.expect("nothing was read").unwrap()
+    }
+
+    /// The next record. Whatever closes meanwhile is settled, committed and released.
+    async fn record(&mut self) -> Record {
+        loop {
+            match self.next().await {
+                Input::Record(record) => {
+                    self.read.insert(record.partition, record.position);
+                    return *record;
+                }
+                Input::Closing { partitions, .. } => self.close(&partitions).await,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn records(&mut self, count: usize) -> Vec<Record> {
+        let mut records = Vec::with_capacity(count);
+        for _ in 0..count {
+            records.push(self.record().await);
+        }
+        records
+    }
+
+    /// The payloads of the next records.
+    async fn lines(&mut self, count: usize) -> Vec<String> {
+        self.records(count).await.iter().map(text).collect()
+    }
+
+    /// Reads on until a partition closes; everything read by then is settled.
+    async fn closing(&mut self) {
+        match self.next().await {
+            Input::Closing { partitions, .. } => self.close(&partitions).await,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn close(&mut self, partitions: &[u32]) {
+        self.commit_of(|partition| partitions.contains(&partition)).await;
+        self.source.release(partitions).await.unwrap();
+    }
+
+    /// Commits everything read.
+    async fn commit(&mut self) {
+        self.commit_of(|_| true).await;
+    }
+
+    async fn commit_of(&mut self, chosen: impl Fn(u32) -> bool) {
+        let watermarks = self.read.extract_if(.., |partition, _| chosen(*partition)).collect();
+        self.source.commit(Progress { watermarks, settled: Vec::new() }).await.unwrap();
+    }
+
+    /// Reads to the end of a run with `once`.
+    async fn rest(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            match self.next().await {
+                Input::Record(record) => lines.push(text(&record)),
+                Input::Closing { .. } => {}
+                Input::End => return lines,
+                Input::Lost { .. } => panic!("files are never taken away"),
+            }
+        }
+    }
+}
+
+fn text(record: &Record) -> String {
+    match &record.defect {
+        None => String::from_utf8_lossy(record.event.payload.as_deref().unwrap_or_default()).into_owned(),
+        Some(defect) => format!("{defect}"),
+    }
+}
+
+fn ids(records: &[Record]) -> Vec<&str> {
+    records.iter().map(|record| record.event.id.as_str()).collect()
+}
+
+/// The part of an id that names the content.
+fn content_of(record: &Record) -> &str {
+    record.event.id.rsplit_once('/').unwrap().0
+}
+
+fn touch(path: &Path, time: std::time::SystemTime) {
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}

@@ -1,0 +1,266 @@
+use super::*;
+use crate::source::Defect;
+use std::time::SystemTime;
+
+#[tokio::test]
+async fn reading_goes_on_behind_the_last_commit_with_the_same_ids() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\ntwo\nthree\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    reader.commit().await;
+    let uncommitted = reader.records(2).await;
+    drop(reader);
+    let mut reader = setup.reader().await;
+    let again = reader.records(2).await;
+    assert_eq!(ids(&again), ids(&uncommitted));
+    // A failed event makes the driver connect again.
+    reader.source.connect().await.unwrap();
+    assert_eq!(ids(&reader.records(2).await), ids(&uncommitted));
+}
+
+#[tokio::test]
+async fn an_id_survives_a_crash_before_the_first_commit_and_a_rotation() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\n");
+    let mut reader = setup.reader().await;
+    let first = reader.record().await;
+    drop(reader);
+    setup.copytruncate("a.log", "a.log.1");
+    setup.compress("a.log.1");
+    let mut reader = setup.reader().await;
+    assert_eq!(reader.record().await.event.id, first.event.id);
+}
+
+#[tokio::test]
+async fn a_rename_while_down_loses_and_repeats_nothing() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    reader.commit().await;
+    drop(reader);
+    setup.append("a.log", "two\n");
+    setup.rename("a.log", "a.log.1");
+    setup.write("a.log", "three\n");
+    let mut reader = setup.reader().await;
+    assert_eq!(reader.lines(2).await, ["two", "three"]);
+    reader.closing().await;
+    reader.commit().await;
+    drop(reader);
+    setup.append("a.log", "four\n");
+    assert_eq!(setup.reader().await.lines(1).await, ["four"]);
+}
+
+#[tokio::test]
+async fn chains_of_rotations_while_down_are_read_oldest_first() {
+    for compressed in [false, true] {
+        let setup = Setup::new(&["a.log"]);
+        setup.write("a.log", "one\n");
+        let mut reader = setup.reader().await;
+        reader.lines(1).await;
+        reader.commit().await;
+        drop(reader);
+        setup.append("a.log", "two\n");
+        for number in (1..=3).rev() {
+            let shift = |from: usize, ending: &str| {
+                let (from, to) = (format!("a.log.{from}{ending}"), format!("a.log.{}{ending}", from + 1));
+                if setup.path(&from).exists() {
+                    setup.rename(&from, &to);
+                }
+            };
+            for older in (1..=3).rev() {
+                shift(older, "");
+                shift(older, ".gz");
+            }
+            setup.rename("a.log", "a.log.1");
+            if compressed {
+                setup.compress("a.log.1");
+            }
+            setup.write("a.log", format!("after {number} more\n"));
+        }
+        let mut reader = setup.reader().await;
+        let lines = reader.lines(4).await;
+        assert_eq!(lines, ["two", "after 3 more", "after 2 more", "after 1 more"], "compressed: {compressed}");
+    }
+}
+
+#[tokio::test]
+async fn copytruncate_while_down_loses_and_repeats_nothing() {
+    for (compressed, regrown) in [(false, "three\n"), (true, "three\n"), (false, "three, longer than all before\n")] {
+        let setup = Setup::new(&["a.log"]);
+        setup.write("a.log", "one\n");
+        let mut reader = setup.reader().await;
+        reader.lines(1).await;
+        reader.commit().await;
+        drop(reader);
+        setup.append("a.log", "two\n");
+        setup.copytruncate("a.log", "a.log-20240131");
+        if compressed {
+            setup.compress("a.log-20240131");
+        }
+        setup.append("a.log", regrown);
+        let mut reader = setup.reader().await;
+        assert_eq!(reader.lines(2).await, ["two", regrown.trim_end()]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_between_being_done_with_and_being_compressed_is_read() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    setup.rename("a.log", "a.log.1");
+    setup.write("a.log", "two\n");
+    reader.lines(1).await;
+    reader.closing().await;
+    reader.commit().await;
+    drop(reader);
+    setup.append("a.log.1", "late\n");
+    setup.compress("a.log.1");
+    let mut reader = setup.reader().await;
+    assert_eq!(reader.lines(1).await, ["late"]);
+    reader.closing().await;
+    setup.append("a.log", "three\n");
+    assert_eq!(reader.lines(1).await, ["three"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_found_after_a_restart_is_reported() {
+    // (how much was committed, what the report says): two lines were seen before the restart.
+    for (committed, expected) in [(1, "bytes 4 to 8 of"), (2, "after byte 8, if anything")] {
+        let setup = Setup::new(&["a.log"]);
+        setup.write("a.log", "one\ntwo\n");
+        let mut reader = setup.reader().await;
+        reader.lines(committed).await;
+        reader.commit().await;
+        drop(reader);
+        fs::remove_file(setup.path("a.log")).unwrap();
+        setup.write("a.log", "three\n");
+        let mut reader = setup.reader().await;
+        let records = reader.records(2).await;
+        assert!(matches!(&records[0].defect, Some(Defect::Lost(reason)) if reason.contains(expected)), "{records:?}");
+        assert_eq!(text(&records[1]), "three");
+        reader.commit().await;
+        drop(reader);
+        setup.append("a.log", "four\n");
+        assert_eq!(setup.reader().await.lines(1).await, ["four"], "a loss is reported once");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_compressed_rest_is_reported() {
+    let setup = Setup::new(&["a.log"]);
+    let text: String = (0..20_000).map(|number| format!("line {number} {}\n", number * 7919 % 10_007)).collect();
+    setup.write("a.log", &text);
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    reader.commit().await;
+    drop(reader);
+    setup.copytruncate("a.log", "a.log.1");
+    setup.compress("a.log.1");
+    let compressed = fs::read(setup.path("a.log.1.gz")).unwrap();
+    fs::write(setup.path("a.log.1.gz"), &compressed[..compressed.len() / 2]).unwrap();
+    setup.append("a.log", "new\n");
+    let mut reader = setup.reader().await;
+    let record = loop {
+        let record = reader.record().await;
+        if record.defect.is_some() {
+            break record;
+        }
+    };
+    let Some(Defect::Lost(reason)) = record.defect else { panic!("{record:?}") };
+    assert!(reason.contains("damaged") && reason.contains(&format!("to {} of", text.len())), "{reason}");
+    assert_eq!(reader.lines(1).await, ["new"]);
+    // The damaged file is still there: it must neither be reported nor read again.
+    let again = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
+    assert!(again.is_err(), "{again:?}");
+}
+
+#[tokio::test]
+async fn starting_at_the_end_is_for_what_is_there_at_the_first_start() {
+    let mut setup = Setup::new(&["*.log"]);
+    setup.start = FileStart::End;
+    setup.write("a.log", "old\nunfini");
+    let mut reader = setup.reader().await;
+    setup.append("a.log", "shed\n");
+    assert_eq!(reader.lines(1).await, ["unfinished"], "reading starts at the start of a line");
+    drop(reader);
+    setup.write("b.log", "later\n");
+    let mut reader = setup.reader().await;
+    let mut lines = reader.lines(2).await;
+    lines.sort();
+    assert_eq!(lines, ["later", "unfinished"]);
+}
+
+#[tokio::test]
+async fn a_file_born_and_rotated_while_down_is_read() {
+    let setup = Setup::new(&["*.log"]);
+    setup.write("a.log", "one\n");
+    drop(setup.reader().await);
+    setup.write("b.log", "two\n");
+    setup.rename("b.log", "b.log.1");
+    setup.write("b.log", "three\n");
+    let mut reader = setup.reader().await;
+    let lines = reader.lines(3).await;
+    let place = |line: &str| lines.iter().position(|other| other == line);
+    assert!(place("one").is_some() && place("two") < place("three") && place("two").is_some(), "{lines:?}");
+}
+
+#[tokio::test]
+async fn the_file_times_decide_where_names_do_not() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    reader.commit().await;
+    drop(reader);
+    setup.rename("a.log", "a.log.old");
+    setup.write("a.log-20240102", "two\n");
+    setup.write("a.log.1", "three\n");
+    setup.write("a.log", "four\n");
+    let at = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+    touch(&setup.path("a.log-20240102"), at(30));
+    touch(&setup.path("a.log.1"), at(20));
+    assert_eq!(setup.reader().await.lines(3).await, ["two", "three", "four"]);
+}
+
+#[tokio::test]
+async fn empty_lines_at_the_end_are_confirmed_with_the_last_line() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\n\n\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    assert!(timeout(Duration::from_millis(60), reader.source.read()).await.is_err());
+    reader.commit().await;
+    assert_eq!(setup.checkpoint()["state"]["files"][0]["offset"], 6);
+}
+
+#[tokio::test]
+async fn once_after_once_reads_what_is_new() {
+    let mut setup = Setup::new(&["*.log"]);
+    setup.once = true;
+    setup.write("a.log", "one\ntwo");
+    let mut reader = setup.reader().await;
+    reader.lines(2).await;
+    reader.commit().await;
+    drop(reader);
+    setup.append("a.log", "\nthree\n");
+    setup.rename("a.log", "a.log.1");
+    setup.write("a.log", "four");
+    assert_eq!(setup.reader().await.rest().await, ["three", "four"]);
+}
+
+#[tokio::test]
+async fn a_reconnect_with_once_keeps_the_end_of_the_first() {
+    let mut setup = Setup::new(&["*.log"]);
+    setup.once = true;
+    setup.write("a.log", "one\ntwo\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    setup.append("a.log", "later\n");
+    setup.write("b.log", "later\n");
+    reader.source.connect().await.unwrap();
+    assert_eq!(reader.rest().await, ["one", "two"]);
+}

@@ -1,0 +1,323 @@
+//! Templates: Handlebars, compiled and checked at load, with the escaping that the place of use asks for.
+//!
+//! **Escaping** is by the place of use, see [`Escape`]. It applies to what a helper gives as it does to a plain value.
+//! `{{json …}}` in a JSON body and `{{url_encode …}}` in a URL are right already and are not escaped twice;
+//! `{{{…}}}` switches escaping off, but for the characters that a header cannot carry.
+//!
+//! **Strict is what would silently leave a hole.** A value that is inserted, or handed to a helper, and that the event
+//! lacks fails the rendering: `{{data.x}}`, `{{upper data.x}}`, `{{lookup data.map "x"}}`. A URL or header also refuses
+//! null. Asking is not inserting, so a missing value counts as null or nothing in
+//! - `{{#if}}`, `{{#unless}}`, `{{#with}}` and `{{#each}}`,
+//! - `default`, which gives the first of its values that is neither missing nor null,
+//! - `eq ne gt gte lt lte and or not len`, which are Handlebars' own.
+//!
+//! A named member of an array, as `name` in `{{#if data.items.name}}`, is a failure everywhere: that is no question.
+//!
+//! **Checked at load:** syntax, the names of helpers and how many values they take, literal time formats, time zones
+//! and JSONPath queries, and that a path outside `{{#each}}` and `{{#with}}` starts with a member of the envelope.
+//! Partials, decorators and `log` are refused.
+//!
+//! Rendering does no I/O. A failure names paths and helpers, as they stand in the template, and never a value.
+
+mod compile;
+mod helpers;
+mod insert;
+mod nesting;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use handlebars::{Handlebars, Output, RenderContext, RenderError, RenderErrorReason, Renderable as _};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::event::Envelope;
+
+/// A body that sinks refer to by name.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateConfig {
+    /// The content type of the rendered body. In JSON types values are JSON-escaped, and the rendered body is checked
+    /// to be JSON; in others they are inserted as they are.
+    #[serde(default = "default_content_type")]
+    pub content_type: String,
+    /// The Handlebars template. It sees the envelope: `id, time, source, key, headers, meta, data`.
+    pub body: String,
+}
+
+/// The content type of a template that names none.
+pub fn default_content_type() -> String {
+    "application/json".into()
+}
+
+/// How values are written into the text around them. An object or array is always written as its JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Escape {
+    /// For a JSON body: text as the inside of a JSON string (the template writes the quotes), null as `null`, the rest
+    /// as it is.
+    Json,
+    /// For a URL: every byte but the unreserved ones of RFC 3986 (2.3) is percent-encoded. Null is refused, as is a
+    /// value that makes a path segment `.` or `..`, because those would lead to another path.
+    Url,
+    /// For an HTTP header: null and anything but visible ASCII and blanks (RFC 9110, 5.5) is refused.
+    Header,
+    /// As it is; null is nothing.
+    Text,
+}
+
+/// What a template may use besides the event, and how much it may write.
+#[derive(Clone)]
+pub struct Options {
+    /// The time that `now` gives.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// The ids that `uuid` gives.
+    pub ids: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    /// The largest output, in bytes. Default 16 MiB.
+    pub max_output: usize,
+}
+
+/// A template that is ready to render.
+///
+/// Each has a registry of its own: templates live on different threads, and would otherwise contend for the helpers'
+/// reference counts at every call.
+pub struct Template {
+    compiled: handlebars::Template,
+    registry: Handlebars<'static>,
+    escape: Escape,
+    literal: Option<String>,
+    max_output: usize,
+}
+
+/// An envelope as templates see it. It is made once for an event and serves all its templates.
+#[derive(Debug, Clone)]
+pub struct Context(handlebars::Context);
+
+/// Why a template was refused at load.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TemplateError {
+    /// What is wrong, in one sentence without a final stop.
+    pub message: String,
+    /// The line within the template, from 1.
+    pub line: usize,
+    /// The character within the line, from 1.
+    pub column: usize,
+    /// The bytes of the template that are at fault.
+    pub part: Range<usize>,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+/// Why an event could not be rendered. Rendering it again would fail again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct RenderFailure {
+    /// What failed.
+    pub fault: RenderFault,
+    /// The line and column of the expression in the template, from 1, when it was one expression that failed.
+    pub place: Option<(usize, usize)>,
+}
+
+/// What failed when an event was rendered. Names are those in the template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderFault {
+    /// A value that the template inserts is not in the event.
+    #[error("`{0}` is missing from the event")]
+    Missing(String),
+    /// A value is null where that cannot be written.
+    #[error("`{0}` is null")]
+    Null(String),
+    /// A value is not what a helper takes.
+    #[error("`{helper}` takes {expected}, and `{name}` is something else")]
+    WrongValue {
+        /// The helper.
+        helper: String,
+        /// The value's name.
+        name: String,
+        /// What the helper takes.
+        expected: &'static str,
+    },
+    /// A value holds a line break or another character that no HTTP header can carry.
+    #[error("`{0}` holds a character that an HTTP header cannot carry")]
+    NotHeaderText(String),
+    /// A path segment of a rendered URL is `.` or `..`.
+    #[error("a value makes a segment of the URL's path `.` or `..`, which would lead to another path")]
+    DotSegment,
+    /// The output is larger than the limit, in bytes.
+    #[error("the output is larger than {0} bytes")]
+    TooLarge(usize),
+    /// Anything else that Handlebars objects to, in its words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A rendered body is not the JSON that its content type promises.
+#[derive(Debug, thiserror::Error)]
+#[error("the rendered body is not JSON: {0}")]
+pub struct NotJson(#[from] serde_json::Error);
+
+impl Escape {
+    /// The escape of a body of this content type.
+    pub fn for_content_type(content_type: &str) -> Self {
+        if is_json(content_type) { Self::Json } else { Self::Text }
+    }
+}
+
+impl Template {
+    /// Compiles a template that uses the system's clock and random ids.
+    ///
+    /// # Errors
+    /// When the text is not a template, or one that could not render any event.
+    pub fn compile(text: &str, escape: Escape) -> Result<Self, TemplateError> {
+        Self::compile_with(text, escape, &Options::default())
+    }
+
+    /// Compiles a template with a clock, ids and a limit of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn compile_with(text: &str, escape: Escape, options: &Options) -> Result<Self, TemplateError> {
+        let compiled = compile::compile(text, escape)?;
+        Ok(Self {
+            compiled: compiled.template,
+            registry: helpers::registry(escape, options, compiled.queries),
+            escape,
+            literal: compiled.literal,
+            max_output: options.max_output,
+        })
+    }
+
+    /// The output, if it is the same for every event, so that no envelope is needed.
+    pub fn literal(&self) -> Option<&str> {
+        self.literal.as_deref()
+    }
+
+    /// Renders one event.
+    ///
+    /// # Errors
+    /// When the event lacks what the template needs, or has what cannot be written there. It is permanent.
+    pub fn render(&self, context: &Context) -> Result<String, RenderFailure> {
+        if let Some(literal) = &self.literal {
+            return Ok(literal.clone());
+        }
+        let mut output = BoundedOutput { text: String::with_capacity(256), limit: self.max_output };
+        self.compiled
+            .render(&self.registry, &context.0, &mut RenderContext::new(None), &mut output)
+            .map_err(|error| RenderFailure::from_handlebars(error, self.max_output))?;
+        if self.escape == Escape::Url && has_dot_segment(&output.text) {
+            return Err(RenderFailure { fault: RenderFault::DotSegment, place: None });
+        }
+        Ok(output.text)
+    }
+}
+
+impl Context {
+    /// Wraps an envelope as [`Event::envelope`](crate::event::Event::envelope) makes it.
+    pub fn new(envelope: Value) -> Self {
+        Self(handlebars::Context::from(envelope))
+    }
+
+    /// The envelope.
+    pub fn as_value(&self) -> &Value {
+        self.0.data()
+    }
+}
+
+impl From<Envelope> for Context {
+    fn from(envelope: Envelope) -> Self {
+        Self::new(envelope.into_value())
+    }
+}
+
+/// Whether a content type promises JSON: `application/json`, `text/json` and `…+json` (RFC 6839), with any parameters.
+pub fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some((kind, subtype)) = essence.split_once('/') else { return false };
+    subtype.ends_with("+json") || (subtype == "json" && matches!(kind, "application" | "text"))
+}
+
+/// Checks that a body is JSON, without building its value.
+///
+/// # Errors
+/// When it is not. The error tells the place, and nothing of the body.
+pub fn verify_json(body: &str) -> Result<(), NotJson> {
+    serde_json::from_str::<serde::de::IgnoredAny>(body)?;
+    Ok(())
+}
+
+/// Whether a segment of the path, as URLs are resolved (RFC 3986, 5.2.4), leads elsewhere.
+fn has_dot_segment(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+/// Collects the output and stops at the limit, so that no event can make it grow without bound.
+struct BoundedOutput {
+    text: String,
+    limit: usize,
+}
+
+impl Output for BoundedOutput {
+    fn write(&mut self, part: &str) -> std::io::Result<()> {
+        if self.text.len() + part.len() > self.limit {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.push_str(part);
+        Ok(())
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Arc::new(Timestamp::now), ids: Arc::new(Uuid::new_v4), max_output: 16 << 20 }
+    }
+}
+
+impl RenderFailure {
+    fn from_handlebars(error: RenderError, limit: usize) -> Self {
+        let place = error.line_no.zip(error.column_no);
+        let fault = match RenderErrorReason::from(error) {
+            RenderErrorReason::NestedError(error) => match error.downcast::<RenderFault>() {
+                Ok(fault) => *fault,
+                Err(other) => RenderFault::Other(other.to_string()),
+            },
+            // The output is the only thing that is written to.
+            RenderErrorReason::IOError(_) => RenderFault::TooLarge(limit),
+            other => RenderFault::Other(other.to_string()),
+        };
+        Self { fault, place }
+    }
+}
+
+impl fmt::Display for RenderFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Some((line, column)) => write!(f, "{} (line {line}, column {column} of the template)", self.fault),
+            None => self.fault.fmt(f),
+        }
+    }
+}
+
+impl From<RenderFault> for RenderError {
+    fn from(fault: RenderFault) -> Self {
+        RenderErrorReason::NestedError(Box::new(fault)).into()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("max_output", &self.max_output).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template").field("escape", &self.escape).field("literal", &self.literal).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The command line as a user meets it: exit codes, what is printed where, help.
+
+use std::process::{Output, Stdio};
+
+use clap::CommandFactory as _;
+use serde_json::Value;
+use webhook_bridge::cli::Cli;
+use webhook_bridge::receiver::{Behaviour, Receiver};
+
+use crate::support::command;
+
+/// Runs `bridge` to its end. Its output must be no terminal's.
+fn bridge(args: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command().args(args).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    for shown in [&stdout, &stderr] {
+        assert!(!shown.contains('\x1b'), "colour without a terminal: {shown:?}");
+        assert!(!shown.contains("panicked"), "{shown}");
+    }
+    (status.code().unwrap(), stdout, stderr)
+}
+
+#[test]
+fn check_accepts_sound_files() {
+    let (code, stdout, stderr) =
+        bridge(&["check", "tests/config/valid/minimal.toml", "tests/config/valid/dotted.toml"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout.lines().count(), 2);
+    assert!(stdout.lines().all(|line| line.contains(".toml: ok")), "{stdout}");
+}
+
+#[test]
+fn check_shows_every_fault_of_every_file() {
+    let files = ["unknown_keys", "ranges", "unknown_names"].map(|name| format!("tests/config/invalid/{name}.toml"));
+    let [first, second, third] = &files;
+    let (code, stdout, stderr) = bridge(&["check", first, "tests/config/valid/minimal.toml", second, third]);
+    assert_eq!(code, 3);
+    assert_eq!(stdout, "tests/config/valid/minimal.toml: ok (1 sources, 0 filters, 1 sinks)\n");
+    for file in &files {
+        assert!(stderr.matches(file.as_str()).count() > 1, "{file} has several faults: {stderr}");
+    }
+}
+
+#[test]
+fn check_says_which_file_it_cannot_read() {
+    let (code, _, stderr) = bridge(&["check", "no-such-file.toml"]);
+    assert_eq!(code, 3);
+    assert!(stderr.contains("no-such-file.toml"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_connect_reaches_for_receivers() {
+    let receiver = Receiver::bind("127.0.0.1:0", Behaviour::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.toml");
+    let path = path.to_str().unwrap();
+    let config = |url: &str| {
+        format!(
+            "name = 'x'\n[sources.a]\ntype = 'stdin'\n[sinks.there]\ntype = 'webhook'\nfrom = ['a']\nurl = '{}'\n\
+             [sinks.asked]\ntype = 'webhook'\nfrom = ['a']\nurl = '{url}'\n",
+            receiver.url()
+        )
+    };
+    std::fs::write(path, config("https://{{data.host}}/")).unwrap();
+    let (code, stdout, stderr) = bridge(&["check", "--connect", path]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("sinks.there: 127.0.0.1:") && stdout.contains("accepts connections"), "{stdout}");
+    assert!(stdout.contains("sinks.asked: not probed"), "{stdout}");
+    assert_eq!(receiver.requests(), 0, "no request is made");
+
+    std::fs::write(path, config("http://127.0.0.1:1/")).unwrap();
+    let (code, stdout, stderr) = bridge(&["check", "--connect", path]);
+    assert_eq!(code, 4);
+    assert!(stdout.contains("sinks.asked: UNREACHABLE"), "{stdout}");
+    assert!(stderr.contains("could not be reached"), "{stderr}");
+    let (code, ..) = bridge(&["check", path]);
+    assert_eq!(code, 0, "without --connect nobody is asked");
+}
+
+#[test]
+fn schema_is_the_one_checked_in() {
+    let (code, stdout, _) = bridge(&["schema"]);
+    assert_eq!(code, 0);
+    assert!(stdout == std::fs::read_to_string("schemas/pipeline.schema.json").unwrap(), "run `make schemas`");
+}
+
+#[test]
+fn completions_know_the_subcommands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, stdout, stderr) = bridge(&["completions", shell]);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        assert!(stdout.contains("check") && stdout.contains("state-dir"), "{shell}");
+    }
+}
+
+#[test]
+fn help_is_helpful() {
+    let mut cli = Cli::command();
+    cli.build();
+    let subcommands: Vec<String> = cli.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    assert!(subcommands.contains(&"run".to_owned()));
+    for name in subcommands.iter().filter(|name| *name != "help") {
+        let help = cli.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help().to_string();
+        assert!(help.contains("Example"), "{name} has no example:\n{help}");
+        insta::assert_snapshot!(format!("help_{name}"), help);
+    }
+    insta::assert_snapshot!("help", cli.term_width(100).render_long_help().to_string());
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2() {
+    for args in [&["run"][..], &["fly"], &["run", "--fast", "x.toml"], &["check"], &["completions", "cobol"], &[]] {
+        let (code, stdout, stderr) = bridge(args);
+        assert_eq!(code, 2, "{args:?}");
+        assert!(stdout.is_empty() && stderr.contains("Usage"), "{args:?}: {stderr}");
+    }
+    let (code, stdout, _) = bridge(&["--version"]);
+    assert_eq!((code, stdout), (0, format!("bridge {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn json_logs_are_json_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.toml");
+    let config = "name = 'x'\n[sources.a]\ntype = 'file'\npaths = ['events']\n[sinks.b]\ntype = 'webhook'\n\
+                  from = ['a']\nurl = 'http://127.0.0.1:1/'\nretry = { schedule = [] }\n";
+    std::fs::write(&path, config).unwrap();
+    std::fs::write(folder.path().join("events"), "{}\n").unwrap();
+    let state = folder.path().join("state");
+    let (path, state) = (path.to_str().unwrap(), state.to_str().unwrap());
+    let (code, stdout, stderr) = bridge(&["run", "--once", "-v", "--log-format", "json", "--state-dir", state, path]);
+    assert_eq!((code, stdout.as_str()), (0, ""));
+    let lines: Vec<Value> = stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(lines.iter().any(|line| line["level"] == "WARN" && line["sink"] == "b"), "{stderr}");
+
+    for args in [["run", "tests/config/invalid/ranges.toml"], ["run", "no-such-file.toml"]] {
+        let (code, _, stderr) = bridge(&["--log-format", "json", args[0], args[1]]);
+        assert_eq!(code, 3);
+        for line in stderr.lines() {
+            let line: Value = serde_json::from_str(line).expect(line);
+            assert_eq!(line["level"], "ERROR");
+        }
+        assert!(!stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_closed_standard_output_is_no_panic() {
+    for args in [&["schema"][..], &["check", "tests/config/valid/minimal.toml"], &["completions", "bash"], &["--help"]]
+    {
+        let mut child = command().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let Output { stderr, .. } = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+    }
+}

@@ -1,0 +1,91 @@
+//! A disk without room for dead letters: nothing is lost, and it goes on when there is room again.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use axum::http::StatusCode;
+use webhook_bridge::receiver::{Behaviour, Reply};
+
+use super::{Site, number, numbered};
+use crate::support::{Bridge, wait_until};
+
+/// A small file system in memory, unmounted when it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(at).output().unwrap();
+        let said = String::from_utf8_lossy(&mount.stderr);
+        assert!(mount.status.success(), "this test mounts a tmpfs, which needs root and CAP_SYS_ADMIN: {said}");
+        Self(at.to_owned())
+    }
+
+    /// Writes until nothing more fits.
+    fn fill(&self) -> PathBuf {
+        use std::io::Write as _;
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[b'x'; 512]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root to mount a tmpfs"]
+async fn a_full_disk_holds_events_until_there_is_room_for_their_dead_letters() {
+    let site = Site::choosing(|request| match number(request) {
+        1..=20 => Reply::status(StatusCode::BAD_REQUEST),
+        _ => Reply::status(StatusCode::OK),
+    })
+    .await;
+    let disk = SmallDisk::mount(&site.folder.path().join("state"));
+    std::fs::create_dir(site.folder.path().join("state/it")).unwrap();
+    let bridge = Bridge::run(site.folder.path(), &site.file_pipeline(""));
+    wait_until("the state folder is in use", || site.folder.path().join("state/it/dead-letters.jsonl").exists()).await;
+    let filler = disk.fill();
+
+    site.append(&numbered(40));
+    wait_until("the bridge says that it cannot keep dead letters", || {
+        bridge.log().contains("cannot keep dead letters")
+    })
+    .await;
+    wait_until("other events are delivered meanwhile", || site.receiver.requests() == 40).await;
+    let whole = site.dead_letters();
+    assert!(whole.len() < 20, "the disk was to be full");
+
+    std::fs::remove_file(filler).unwrap();
+    wait_until("all dead letters are kept once there is room", || site.dead_letters().len() == 20).await;
+    assert!(bridge.stop().success());
+    assert_eq!(site.receiver.requests(), 40, "nothing was sent twice for that");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root to mount a tmpfs"]
+async fn a_stop_on_a_full_disk_leaves_the_events_to_the_next_start() {
+    let site = Site::start(Behaviour { status: StatusCode::BAD_REQUEST, ..Behaviour::default() }).await;
+    let disk = SmallDisk::mount(&site.folder.path().join("state"));
+    let config = site.file_pipeline("") + "[runtime]\nshutdown_timeout = \"1s\"\n";
+    let bridge = Bridge::run(site.folder.path(), &config);
+    wait_until("the state folder is in use", || site.folder.path().join("state/it/dead-letters.jsonl").exists()).await;
+    let filler = disk.fill();
+    site.append(&numbered(20));
+    wait_until("the bridge has met the full disk", || bridge.log().contains("cannot keep dead letters")).await;
+    bridge.stop();
+
+    std::fs::remove_file(filler).unwrap();
+    let bridge = Bridge::run(site.folder.path(), &config);
+    let numbers = || {
+        let letters = site.dead_letters();
+        let payloads = letters.iter().map(|letter| letter["event"]["payload"].as_str().unwrap().to_owned());
+        payloads.collect::<std::collections::BTreeSet<_>>()
+    };
+    wait_until("every event is a dead letter in the end", || numbers().len() == 20).await;
+    assert!(bridge.stop().success());
+}

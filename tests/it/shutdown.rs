@@ -1,0 +1,154 @@
+//! The end of a run: by a signal, by a second one, by the end of the input, and what happens to what is open.
+
+use std::io::Write as _;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderValue, StatusCode};
+use nix::sys::signal::Signal;
+use webhook_bridge::receiver::{Behaviour, Reply};
+
+use crate::delivery::{Site, number, numbered, numbers};
+use crate::support::{Bridge, command, wait_until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_deliveries_under_way_end() {
+    let delay = Duration::from_secs(1);
+    let mut site = Site::start(Behaviour { delay, ..Behaviour::default() }).await;
+    site.append(&numbered(3));
+    let config = site.file_pipeline("");
+    let bridge = Bridge::run(site.folder.path(), &config);
+    wait_until("all requests are under way", || site.receiver.requests() == 3).await;
+    assert!(bridge.stop().success());
+    assert_eq!(site.received().len(), 3);
+
+    site.append(&["{\"n\":4}"]);
+    let status = Bridge::run_with(site.folder.path(), &config, &["--once"], Stdio::null()).wait();
+    assert!(status.success());
+    assert_eq!(numbers(&site.received()), [4], "the position was saved at the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigint_ends_a_bridge_with_nothing_to_do() {
+    let site = Site::start(Behaviour::default()).await;
+    let bridge = Bridge::run(site.folder.path(), &site.file_pipeline(""));
+    wait_until("the bridge runs", || bridge.log().contains("running")).await;
+    bridge.signal(Signal::SIGINT);
+    assert!(bridge.wait().success());
+}
+
+/// Runs until the first of three events waits for its retry in an hour; the bridge must then end at once, and deliver
+/// what is open at the next start.
+async fn a_wait_of_an_hour_does_not_hold_up_the_end(behaviour: Behaviour, sink: &str, expected: &[u64]) {
+    let mut site = Site::start(behaviour).await;
+    site.append(&numbered(3));
+    let config = site.file_pipeline(sink);
+    let bridge = Bridge::run(site.folder.path(), &config);
+    wait_until("an attempt has failed", || bridge.log().contains("the attempt failed")).await;
+    wait_until("all is sent that can be", || site.receiver.requests() as usize >= 4 - expected.len().min(3)).await;
+    let told = Instant::now();
+    assert!(bridge.stop().success());
+    assert!(told.elapsed() < Duration::from_secs(5), "the end took {:?}", told.elapsed());
+    site.received();
+
+    let status = Bridge::run_with(site.folder.path(), &config, &["--once"], Stdio::null()).wait();
+    assert!(status.success());
+    let mut again = numbers(&site.received());
+    again.sort_unstable();
+    assert_eq!(again, expected);
+    assert_eq!(site.dead_letters().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_due_after_the_end_is_left_to_the_next_start() {
+    let behaviour = Behaviour { fail_first: 1, ..Behaviour::default() };
+    // The first event is open, so that those behind it are read again too.
+    let sink = "concurrency = 1\nretry = { schedule = [\"1h\"] }";
+    a_wait_of_an_hour_does_not_hold_up_the_end(behaviour, sink, &[1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_outlasts_the_end_is_left_to_the_next_start() {
+    let retry_after = Some(HeaderValue::from_static("3600"));
+    let behaviour = Behaviour { fail_first: 1, retry_after, ..Behaviour::default() };
+    let sink = "concurrency = 1\nretry = { schedule = [\"10ms\"] }";
+    a_wait_of_an_hour_does_not_hold_up_the_end(behaviour, sink, &[1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_its_time_the_shutdown_waits_no_longer() {
+    let mut site = Site::choosing(|request| match number(request) {
+        2 if request.number <= 2 => Reply::Hang,
+        _ => Reply::status(StatusCode::OK),
+    })
+    .await;
+    site.append(&numbered(2));
+    let config = site.file_pipeline("") + "[runtime]\nshutdown_timeout = \"500ms\"\n";
+    let bridge = Bridge::run(site.folder.path(), &config);
+    wait_until("both requests are under way", || site.receiver.requests() == 2).await;
+    let told = Instant::now();
+    assert!(bridge.stop().success());
+    assert!(told.elapsed() >= Duration::from_millis(500) && told.elapsed() < Duration::from_secs(5));
+    site.received();
+    let status = Bridge::run_with(site.folder.path(), &config, &["--once"], Stdio::null()).wait();
+    assert!(status.success());
+    assert!(numbers(&site.received()).contains(&2), "what was under way is delivered at the next start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once() {
+    let site = Site::choosing(|_| Reply::Hang).await;
+    site.append(&numbered(1));
+    let bridge = Bridge::run(site.folder.path(), &site.file_pipeline(""));
+    wait_until("the request is under way", || site.receiver.requests() == 1).await;
+    bridge.signal(Signal::SIGTERM);
+    wait_until("the first signal is heard", || bridge.log().contains("SIGTERM")).await;
+    bridge.signal(Signal::SIGTERM);
+    assert_eq!(bridge.wait().code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_ends_by_itself_when_the_file_is_delivered() {
+    let mut site = Site::start(Behaviour { fail_first: 2, ..Behaviour::default() }).await;
+    site.append(&numbered(100));
+    let config = site.file_pipeline("retry = { schedule = [\"100ms\"] }");
+    let status = Bridge::run_with(site.folder.path(), &config, &["--once"], Stdio::null()).wait();
+    assert!(status.success());
+    assert_eq!(site.received().len(), 102);
+    let status = Bridge::run_with(site.folder.path(), &config, &["--once"], Stdio::null()).wait();
+    assert!(status.success());
+    assert_eq!(site.received().len(), 0, "a second run has nothing to do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_input_ends_the_run_with_everything_delivered() {
+    let mut site = Site::start(Behaviour::default()).await;
+    let mut bridge = Bridge::run_with(site.folder.path(), &site.pipeline(""), &[], Stdio::piped());
+    let mut stdin = bridge.take_stdin();
+    stdin.write_all(b"{\"n\":1}\n").unwrap();
+    wait_until("a line is delivered while the input is open", || site.receiver.requests() == 1).await;
+    stdin.write_all(b"{\"n\":2}\r\n\n{\"n\":3}").unwrap();
+    drop(stdin);
+    assert!(bridge.wait().success());
+    let mut numbers = numbers(&site.received());
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_belongs_to_one_bridge() {
+    let site = Site::start(Behaviour::default()).await;
+    let config = site.file_pipeline("");
+    let bridge = Bridge::run(site.folder.path(), &config);
+    wait_until("the first runs", || bridge.log().contains("running")).await;
+    let Output { status, stderr, .. } = command()
+        .args(["run", "--state-dir"])
+        .arg(site.folder.path().join("state"))
+        .arg(site.folder.path().join("pipeline.toml"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("another bridge is running") && stderr.contains("--state-dir"), "{stderr}");
+    assert!(bridge.stop().success());
+}

@@ -1,0 +1,121 @@
+//! What the end-to-end tests share: a `bridge` process of their own, and waiting for conditions instead of for time.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// How long a test waits for something that should happen soon. Generous: the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `bridge run`, killed when it is dropped. Its logs are in a file, shown when a wait for it fails.
+pub(crate) struct Bridge {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Bridge {
+    /// Writes `config` to `folder/pipeline.toml` and runs it, with state below `folder/state` and debug logs.
+    pub(crate) fn run(folder: &Path, config: &str) -> Self {
+        Self::run_with(folder, config, &[], Stdio::null())
+    }
+
+    /// As [`run`](Self::run), with further arguments and a standard input.
+    pub(crate) fn run_with(folder: &Path, config: &str, args: &[&str], stdin: Stdio) -> Self {
+        let pipeline = folder.join("pipeline.toml");
+        std::fs::write(&pipeline, config).unwrap();
+        let log = folder.join("bridge.log");
+        let stderr = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command()
+            .args(["-v", "run", "--state-dir"])
+            .arg(folder.join("state"))
+            .args(args)
+            .arg(&pipeline)
+            .stdin(stdin)
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        Self { child, log }
+    }
+
+    /// Everything logged so far, also by earlier processes in the same folder.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Ends the process as a crash would (SIGKILL) and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The process's standard input, when it was started with a pipe.
+    pub(crate) fn take_stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the bridge did not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub(crate) fn stop(self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The `bridge` command, free of what the environment of the test run may say to it.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bridge"));
+    for variable in ["RUST_LOG", "BRIDGE_STATE_DIR", "BRIDGE_LOG_FORMAT", "HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Waits until `condition` holds; fails with `what` when it does not within [`PATIENCE`].
+pub(crate) async fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_until_within(PATIENCE, what, condition).await;
+}
+
+/// As [`wait_until`], with a patience of its own.
+pub(crate) async fn wait_until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The dead letters of the pipeline `name` whose bridge runs in `folder`.
+pub(crate) fn dead_letters(folder: &Path, name: &str) -> Vec<Value> {
+    let path = folder.join("state").join(name).join("dead-letters.jsonl");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
