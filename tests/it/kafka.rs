@@ -1,7 +1,5 @@
 //! The Kafka connector against a real broker, without the driver: the tests call the trait's methods as it would.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -298,18 +296,12 @@ async fn hand_over(options: Value) {
         read.iter().map(|record| (record.partition, kafka_partition(record))).collect();
 
     let mut second = scene.connected(json!({"options": options})).await;
-    let closing = loop {
-        tokio::select! {
-            input = first.read() => match input.unwrap() {
-                Input::Closing { partitions, within } => {
-                    assert_eq!(within, Some(Duration::from_secs(10)));
-                    break partitions;
-                }
-                other => panic!("{other:?}"),
-            },
-            input = second.read() => panic!("the second member reads what the first has not given back: {input:?}"),
-        }
+    let closing = tokio::select! {
+        input = first.read() => input.unwrap(),
+        input = second.read() => panic!("the second member reads what the first has not given back: {input:?}"),
     };
+    let Input::Closing { partitions: closing, within } = closing else { panic!("{closing:?}") };
+    assert_eq!(within, Some(Duration::from_secs(10)));
     // The partitions have not moved yet: what settles now is still committed.
     let settled: Vec<(u32, u64)> = closing.iter().map(|number| (*number, 2)).collect();
     first.commit(progress(&settled)).await.unwrap();
