@@ -1,9 +1,8 @@
 //! The Kafka connector against a real broker, without the driver: the tests call the trait's methods as it would.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -16,7 +15,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use webhook_bridge::event::{Format, MetaValue};
 use webhook_bridge::source::kafka::{KafkaConfig, KafkaSource};
-use webhook_bridge::source::{Defect, Input, Progress, Record, Source, SourceContext};
+use webhook_bridge::source::{Defect, Input, Progress, Record, Source, SourceContext, SourceError};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -295,18 +296,12 @@ async fn hand_over(options: Value) {
         read.iter().map(|record| (record.partition, kafka_partition(record))).collect();
 
     let mut second = scene.connected(json!({"options": options})).await;
-    let closing = loop {
-        tokio::select! {
-            input = first.read() => match input.unwrap() {
-                Input::Closing { partitions, within } => {
-                    assert_eq!(within, Some(Duration::from_secs(10)));
-                    break partitions;
-                }
-                other => panic!("{other:?}"),
-            },
-            input = second.read() => panic!("the second member reads what the first has not given back: {input:?}"),
-        }
+    let closing = tokio::select! {
+        input = first.read() => input.unwrap(),
+        input = second.read() => panic!("the second member reads what the first has not given back: {input:?}"),
     };
+    let Input::Closing { partitions: closing, within } = closing else { panic!("{closing:?}") };
+    assert_eq!(within, Some(Duration::from_secs(10)));
     // The partitions have not moved yet: what settles now is still committed.
     let settled: Vec<(u32, u64)> = closing.iter().map(|number| (*number, 2)).collect();
     first.commit(progress(&settled)).await.unwrap();
@@ -525,6 +520,81 @@ async fn without_a_broker_a_look_and_a_connection_say_why() {
     assert!(look.contains("Connection refused"), "{look}");
     let connection = scene.source(json!({})).connect().await.unwrap_err().to_string();
     assert!(connection.contains("Connection refused"), "{connection}");
+}
+
+/// A log that a test reads.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Takes the log lines of this thread, where the tests' sources run.
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Kafka: make brokers-up"]
+async fn records_that_the_broker_has_deleted_unread_are_said_to_be_lost() {
+    let scene = Scene::new(1).await;
+    scene.produce(0, 10).await;
+    let mut source = scene.connected(json!({})).await;
+    let first = record(&mut source).await;
+    source.commit(progress(&[(first.partition, 1)])).await.unwrap();
+    source.close().await;
+    let admin: AdminClient<DefaultClientContext> = scene.client().create().unwrap();
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&scene.topic, 0, Offset::Offset(6)).unwrap();
+    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+
+    let log = Log::default();
+    let guard = log.listen();
+    source.connect().await.unwrap();
+    assert_eq!(record(&mut source).await.position, 7);
+    source.close().await;
+    drop(guard);
+    let said = log.text();
+    let loss = said.lines().find(|line| line.contains("ERROR") && line.contains("lost"));
+    assert!(loss.is_some_and(|line| line.contains(&scene.topic)), "{said}");
+}
+
+#[tokio::test]
+async fn an_oidc_token_is_fetched_from_its_endpoint() {
+    let service = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/token"))
+        .respond_with(ResponseTemplate::new(500))
+        .expect(1..)
+        .mount(&service)
+        .await;
+    let scene = Scene { bootstrap: "127.0.0.1:9".into(), topic: unique("topic"), group: unique("group") };
+    let options = json!({
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanisms": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.client.id": "bridge",
+        "sasl.oauthbearer.client.secret": "a-secret",
+        "sasl.oauthbearer.token.endpoint.url": format!("{}/token", service.uri()),
+    });
+    let error = scene.source(json!({"options": options})).connect().await.unwrap_err();
+    assert!(matches!(error, SourceError::Transient(_)), "{error}");
+    service.verify().await;
 }
 
 /// A broker of this test's own, which is stopped when the test ends, however it ends.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::{Problem, did_you_mean};
+use crate::secret::{self, mask};
 use crate::source::SourceContext;
 use crate::units::Period;
 
@@ -56,6 +58,7 @@ pub struct KafkaConfig {
     /// | `fetch.max.bytes` | `1048576` | 1 MiB at most per request over all partitions; raised by librdkafka to `message.max.bytes` |
     /// | `fetch.queue.backoff.ms` | `10` | how soon fetching goes on once prefetch is below its bounds; librdkafka's 1000 would stall so short a queue |
     /// | `topic.metadata.refresh.interval.ms` | `10000` | how soon a new topic, or one that a regular expression matches, is found |
+    /// | `reconnect.backoff.max.ms` | `3000` | how soon a broker that is back is found; librdkafka would wait up to 10 s |
     /// | `ssl.ca.location`, `https.ca.location` | `probe` | OpenSSL is built in and knows no system paths of its own: look where distributions keep their certificates |
     ///
     /// `group.id`, `bootstrap.servers`, `auto.offset.reset` and the options of automatic commits are the bridge's own
@@ -113,7 +116,7 @@ impl KafkaConfig {
         const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
         for (key, value) in &self.options {
             if SMELLS.iter().any(|smell| key.contains(smell)) {
-                crate::secret::register(value);
+                secret::register(value);
             }
         }
     }
@@ -183,6 +186,9 @@ impl KafkaConfig {
             KafkaStart::Earliest => "earliest",
             KafkaStart::Latest => "latest",
         };
+        // Lines below this level are not even made. Info has few of them, and the one that says records are lost.
+        let debugging = self.options.contains_key("debug");
+        config.set_log_level(if debugging { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config.set("bootstrap.servers", self.brokers.join(","));
         config.set("group.id", group);
         config.set("auto.offset.reset", start);
@@ -202,6 +208,7 @@ impl KafkaConfig {
             ("fetch.max.bytes", "1048576"),
             ("fetch.queue.backoff.ms", "10"),
             ("topic.metadata.refresh.interval.ms", "10000"),
+            ("reconnect.backoff.max.ms", "3000"),
         ];
         // An alias of this option given by the user would otherwise fight with our default.
         if !self.options.contains_key("max.partition.fetch.bytes") {
@@ -277,7 +284,7 @@ fn option_problem(key: &str, value: &str) -> Option<Problem> {
     let KafkaError::ClientConfig(kind, message, ..) = error else {
         return Some(Problem::new(["options", key], error));
     };
-    let problem = Problem::new(["options", key], message);
+    let problem = Problem::new(["options", key], mask(&message));
     let similar = match kind {
         RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => did_you_mean(key, COMMON_OPTIONS),
         _ => None,

@@ -36,7 +36,14 @@ pub(super) enum Notice {
 pub(super) struct Health {
     away_since: Option<Instant>,
     last_failure: Option<String>,
-    last_said: Vec<(RDKafkaErrorCode, Instant)>,
+    /// What was said lately, and when. Connections fail for one reason in many words: these count as one.
+    last_said: Vec<(Trouble, Instant)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Trouble {
+    code: RDKafkaErrorCode,
+    detail: Option<String>,
 }
 
 impl Health {
@@ -46,10 +53,11 @@ impl Health {
             self.last_failure = Some(reason.to_owned());
         }
         self.last_said.retain(|(_, said)| now.duration_since(*said) < REPEAT_AFTER);
-        if self.away_since.is_some() || self.last_said.iter().any(|(known, _)| *known == code) {
+        let trouble = Trouble { code, detail: (!is_of_connection(code)).then(|| reason.to_owned()) };
+        if self.away_since.is_some() || self.last_said.iter().any(|(known, _)| *known == trouble) {
             return Notice::Nothing;
         }
-        self.last_said.push((code, now));
+        self.last_said.push((trouble, now));
         Notice::Trouble { reason: reason.to_owned() }
     }
 
@@ -125,6 +133,6 @@ mod tests {
             said += usize::from(notice != Notice::Nothing);
         }
         assert_eq!(said, 3);
-        assert_ne!(health.failed(RDKafkaErrorCode::UnknownTopicOrPartition, "no", start), Notice::Nothing);
+        assert_ne!(health.failed(RDKafkaErrorCode::TopicAuthorizationFailed, "nor there", start), Notice::Nothing);
     }
 }

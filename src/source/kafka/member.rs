@@ -12,7 +12,7 @@ use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::assignment::TopicPartition;
 use super::group::{GroupContext, GroupEvent, Revocation, give_back, offset_list};
@@ -226,7 +226,10 @@ impl Drop for Member {
 /// end of the runtime. When the result is not awaited, it is dropped on that thread.
 pub(super) fn off_runtime<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
-    thread::spawn(move || sender.send(call()).ok());
+    let spawned = thread::Builder::new().name("kafka-call".to_owned()).spawn(move || sender.send(call()).ok());
+    if let Err(error) = spawned {
+        error!("no thread can be started for a call of librdkafka, which is given up: {error}");
+    }
     receiver
 }
 

@@ -238,10 +238,12 @@ impl Session {
     async fn poll(&mut self) -> Polled {
         let Self { member, events, assignment, maker, end_if_empty, .. } = self;
         let consumer = member.consumer();
+        // Once it has passed, `is_at_end` knows.
+        let end_if_empty = end_if_empty.filter(|time| assignment.is_empty() && Instant::now() < *time);
         tokio::select! {
             biased;
             Some(event) = events.recv() => Polled::Event(event),
-            () = until(end_if_empty.filter(|_| assignment.is_empty())) => Polled::Nothing,
+            () = until(end_if_empty) => Polled::Nothing,
             message = consumer.recv() => match message {
                 Ok(message) => accept(assignment, maker, &message).map_or(Polled::Nothing, Polled::Record),
                 Err(KafkaError::PartitionEOF(partition)) => Polled::EndOfPartition(partition),
