@@ -1,0 +1,81 @@
+//! The pipelines that are measured, and the events that go through them.
+
+use std::fmt::Write as _;
+
+/// What happens to an event on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Filter, template, signature.
+    Full,
+    /// Nothing: the payload goes out as it came in, unsigned.
+    PassThrough,
+}
+
+/// Attempts under way at the same time, of the bridge and of the bare loop.
+pub(crate) const CONCURRENCY: usize = 64;
+
+/// The pipeline's name, and so that of its state folder.
+pub(crate) const NAME: &str = "bench";
+
+impl Shape {
+    /// The name in the report.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Full => "full-feature",
+            Self::PassThrough => "pass-through",
+        }
+    }
+
+    /// A pipeline file: from `source`, the keys of a source, to the receiver at `url`.
+    pub(crate) fn pipeline(self, source: &str, url: &str) -> String {
+        let head = format!("name = \"{NAME}\"\n\n[sources.orders]\n{source}\n");
+        let sink = |from: &str| {
+            format!(
+                "\n[sinks.crm]\ntype = \"webhook\"\nfrom = [\"{from}\"]\nurl = \"{url}\"\nconcurrency = {CONCURRENCY}\n"
+            )
+        };
+        match self {
+            Self::PassThrough => head + &sink("orders"),
+            Self::Full => head + FILTER_AND_TEMPLATE + &sink("paid") + TEMPLATE_AND_SIGNATURE,
+        }
+    }
+}
+
+/// Every generated event passes the filter, so that events and webhooks are the same number.
+const FILTER_AND_TEMPLATE: &str = r#"
+[filters.paid]
+from = ["orders"]
+when = "$.data.type == 'order.paid' && $.data.total >= 100"
+
+[templates.order]
+body = '''{"event": "{{data.type}}", "order": "{{data.id}}", "total": {{data.total}}, "currency": "{{data.currency}}",
+ "customer": {"id": "{{data.customer.id}}", "name": "{{data.customer.name}}", "email": "{{data.customer.email}}"},
+ "items": {{json data.items}}, "tenant": "{{data.tenant}}"}'''
+"#;
+
+const TEMPLATE_AND_SIGNATURE: &str = r#"template = "order"
+
+  [sinks.crm.signing]
+  secrets = ["whsec_YmVuY2htYXJrLXNlY3JldC1vZi0zMi1ieXRlcyEhISE="]
+"#;
+
+/// One event, of about 300 bytes of JSON. Its size does not depend on its number.
+pub(crate) fn event(number: usize) -> String {
+    format!(
+        "{{\"id\":\"o-{number:08}\",\"type\":\"order.paid\",\"total\":{}.5,\"currency\":\"EUR\",\"region\":\"eu\",\
+         \"tenant\":\"acme\",\"customer\":{{\"id\":\"c-{:05}\",\"name\":\"Barbara \\\"B\\\" Liskov\",\
+         \"email\":\"barbara@example.com\"}},\"items\":[{{\"sku\":\"A-1001\",\"quantity\":2,\"price\":40.25}},\
+         {{\"sku\":\"B-2002\",\"quantity\":1,\"price\":40}}]}}",
+        100 + number % 900,
+        number % 100_000,
+    )
+}
+
+/// A file's text of so many events.
+pub(crate) fn events(count: usize) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        writeln!(text, "{}", event(number)).expect("writing to a string cannot fail");
+    }
+    text
+}
