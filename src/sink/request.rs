@@ -12,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use super::webhook::WebhookConfig;
 use crate::event::Event;
 use crate::problem::{Problem, did_you_mean};
+use crate::secret;
 use crate::template::{
     Context, Escape, NotJson, RenderFailure, Template, TemplateConfig, TemplateError, is_json, verify_json,
 };
@@ -39,7 +40,7 @@ pub struct RequestTemplate {
 #[derive(Debug)]
 enum UrlTemplate {
     Fixed(Url),
-    Rendered(Template),
+    Rendered(Box<Template>),
 }
 
 #[derive(Debug)]
@@ -49,7 +50,7 @@ enum BodyTemplate {
         content_type: Option<HeaderValue>,
     },
     Rendered {
-        template: Template,
+        template: Box<Template>,
         content_type: HeaderValue,
         is_json: bool,
     },
@@ -108,7 +109,7 @@ impl RequestTemplate {
                 Ok(Header::Fixed(name, value)) => {
                     fixed_headers.insert(name, value);
                 }
-                Ok(Header::Rendered(name, template)) => headers.push((name, template)),
+                Ok(Header::Rendered(name, template)) => headers.push((name, *template)),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -166,7 +167,9 @@ impl UrlTemplate {
                 Err(message) => Err(Problem::new(["url"], message).with_help(help)),
             },
             // What follows the scheme may depend on the event; the scheme itself may not.
-            None if text.starts_with("http://") || text.starts_with("https://") => Ok(Self::Rendered(template)),
+            None if text.starts_with("http://") || text.starts_with("https://") => {
+                Ok(Self::Rendered(Box::new(template)))
+            }
             None => Err(Problem::new(["url"], "must begin with http:// or https://").with_help(help)),
         }
     }
@@ -206,7 +209,7 @@ fn has_dot_segment(url: &str) -> bool {
 /// A header of a sink, compiled.
 enum Header {
     Fixed(HeaderName, HeaderValue),
-    Rendered(HeaderName, Template),
+    Rendered(HeaderName, Box<Template>),
 }
 
 impl Header {
@@ -222,7 +225,7 @@ impl Header {
         }
         let template = Template::compile(value, Escape::Header).map_err(|error| template_problem(path, &error))?;
         let Some(literal) = template.literal() else {
-            return Ok(Self::Rendered(header, template));
+            return Ok(Self::Rendered(header, Box::new(template)));
         };
         let value = HeaderValue::from_str(literal).map_err(|_| {
             Problem::new(path, format!("the value of `{name}` has a character that no header can carry"))
@@ -270,7 +273,7 @@ impl BodyTemplate {
         let is_json = content_type.to_str().is_ok_and(is_json);
         let escape = if is_json { Escape::Json } else { Escape::Text };
         let template = Template::compile(text, escape).map_err(|error| template_problem(path, &error))?;
-        Ok(Self::Rendered { template, content_type, is_json })
+        Ok(Self::Rendered { template: Box::new(template), content_type, is_json })
     }
 
     fn render(&self, event: &Event, context: &Context) -> Result<(HeaderValue, Bytes), RequestError> {
