@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::RwLock;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -16,6 +17,9 @@ pub const MASK: &str = "***";
 
 /// Shorter values are not searched for in text: they would blot out half of every log line and hide nothing.
 const SHORTEST_MASKED: usize = 4;
+
+/// What templates leave alone in a URL (RFC 3986 section 2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 static REGISTER: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
@@ -64,12 +68,15 @@ impl Serialize for Secret {
 
 /// Remembers a value that [`mask`] must hide, in the forms in which it may turn up in text.
 pub fn register(value: &str) {
-    let json = serde_json::to_string(value).unwrap_or_default();
     let forms = [
         value.to_owned(),
-        json.trim_matches('"').to_owned(),
-        percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string(),
-        percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned(),
+        in_json(value),
+        // JSON within JSON: a quoted value in a log line of JSON.
+        in_json(&in_json(value)),
+        utf8_percent_encode(value, UNRESERVED).to_string(),
+        in_url("http://x/", value),
+        in_url("http://x/?", value),
+        percent_decode_str(value).decode_utf8_lossy().into_owned(),
     ];
     let mut register = REGISTER.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     for form in forms {
@@ -79,6 +86,18 @@ pub fn register(value: &str) {
     }
     // Longest first, so that a secret which contains another is hidden whole.
     register.sort_by_key(|form| std::cmp::Reverse(form.len()));
+}
+
+/// The inside of the value's JSON string.
+fn in_json(value: &str) -> String {
+    let json = serde_json::to_string(value).unwrap_or_default();
+    json.get(1..json.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
+
+/// The value as a URL shows it behind `before`. A URL encodes less than templates do, and in a query less than in a path.
+fn in_url(before: &str, value: &str) -> String {
+    let url = url::Url::parse(&format!("{before}{value}"));
+    url.ok().and_then(|url| url.as_str().strip_prefix(before).map(str::to_owned)).unwrap_or_default()
 }
 
 /// The text with every registered secret replaced by `***`.
@@ -111,6 +130,11 @@ mod tests {
         assert_eq!(mask("https://x/?k=s3cr3t/÷+value&a=1"), "https://x/?k=***&a=1");
         assert_eq!(mask("https://x/?k=s3cr3t%2F%C3%B7%2Bvalue"), "https://x/?k=***");
         assert_eq!(mask("nothing here"), "nothing here");
+        register("s3cr3t-2 \"wörd\"?x");
+        assert_eq!(mask("https://x/s3cr3t-2%20%22w%C3%B6rd%22?x"), "https://x/***");
+        assert_eq!(mask("https://x/?k=s3cr3t-2%20%22w%C3%B6rd%22?x"), "https://x/?k=***");
+        assert_eq!(mask(r#"{"a":"s3cr3t-2 \"wörd\"?x"}"#), r#"{"a":"***"}"#);
+        assert_eq!(mask("s3cr3t-2%20%22w%C3%B6rd%22%3Fx"), "***");
     }
 
     #[test]

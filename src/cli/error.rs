@@ -3,6 +3,9 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use tracing::error;
+
+use super::logging::LogFormat;
 use crate::config::{ConfigErrors, Look};
 use crate::pipeline::RunError;
 use crate::secret::mask;
@@ -42,8 +45,16 @@ impl CliError {
         move |error| Self::Io { what, error }
     }
 
-    /// Prints the error to standard error and gives the exit code.
-    pub fn report(&self) -> ExitCode {
+    /// Reports the error on standard error, in the form of the logs, and gives the exit code.
+    pub fn report(&self, form: LogFormat) -> ExitCode {
+        match form {
+            LogFormat::Text => self.print(),
+            LogFormat::Json => self.log(),
+        }
+        ExitCode::from(self.exit_code())
+    }
+
+    fn print(&self) {
         let text = match self {
             Self::Config(files) => {
                 let look = Look::for_stderr();
@@ -53,7 +64,13 @@ impl CliError {
         };
         // Nobody is left to tell when standard error is closed.
         io::stderr().write_all(text.as_bytes()).ok();
-        ExitCode::from(self.exit_code())
+    }
+
+    fn log(&self) {
+        match self {
+            Self::Config(files) => files.iter().for_each(|errors| error!("{errors}")),
+            other => error!("{other}"),
+        }
     }
 
     fn exit_code(&self) -> u8 {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::CliError;
-use crate::config::{self, ConfigErrors, PipelineConfig};
+use crate::config::{self, ConfigErrors, Parsed, PipelineConfig};
 use crate::pipeline::compile::base_dir;
 use crate::pipeline::{Declared, Environment, Graph, compile};
 
@@ -53,9 +53,21 @@ pub fn load(
 ) -> Result<Compiled, ConfigErrors> {
     let mut parsed = config::load_lenient(path)?;
     change(&mut parsed.pipeline);
+    compile_parsed(parsed, path, state_root, once)
+}
+
+/// Compiles what was read of a pipeline file.
+///
+/// # Errors
+/// All faults of the file, those of its text and those of its meaning.
+pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool) -> Result<Compiled, ConfigErrors> {
     let state_dir = state_root.join(&parsed.pipeline.name);
     let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
-    let declared = Declared { nodes: &parsed.declared, templates: &parsed.declared_templates };
+    let declared = Declared {
+        nodes: &parsed.declared,
+        sinks: &parsed.declared_sinks,
+        templates: &parsed.declared_templates,
+    };
     match compile(&parsed.pipeline, declared, &environment) {
         Ok(graph) if parsed.faults.is_empty() => Ok(Compiled { graph, state_dir }),
         Ok(_) => Err(parsed.report(Vec::new())),

@@ -5,7 +5,6 @@
 
 pub mod check;
 pub mod completions;
-
 pub mod dev;
 pub mod error;
 mod json_text;
@@ -42,10 +41,10 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Try a pipeline: run it for real, with a local receiver in the place of every sink
     Dev(dev::DevArgs),
-
     /// Listen for webhooks and show them, to try a sink
     Listen(listen::ListenArgs),
     /// Print the JSON Schema of pipeline files
+    #[command(after_help = schema::EXAMPLES)]
     Schema,
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
@@ -53,7 +52,7 @@ pub enum Command {
 
 const AFTER_HELP: &str = "\
 Examples:
-  bridge dev --once examples/quickstart/pipeline.toml   see events become webhooks, nothing else needed
+  bridge dev --once examples/quickstart/pipeline.toml   see events become webhooks
   bridge check pipeline.toml                            find every fault before anything runs
   bridge run pipeline.toml                              run until SIGTERM or Ctrl-C
   journalctl -fo json | bridge run pipeline.toml        feed a pipeline that has a stdin source

@@ -4,6 +4,10 @@ use std::io::Write as _;
 
 use super::CliError;
 
+pub(super) const EXAMPLES: &str = "\
+Example:
+  bridge schema > pipeline.schema.json         for editors: put `#:schema ./pipeline.schema.json` on a file's first line";
+
 /// Runs the subcommand.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{ConfigErrors, Fault};
 use crate::problem::Problem;
+use crate::secret;
 
 /// A pipeline file's text and the places in it.
 #[derive(Clone)]
@@ -51,16 +52,28 @@ impl Document {
     /// were reported and left out, are dropped.
     pub(super) fn faults(&self, problems: Vec<Problem>, broken: &HashSet<Range<usize>>) -> Vec<Fault> {
         let news = problems.into_iter().filter(|problem| !self.follows_from(broken, &problem.path));
-        let faults = news.map(|problem| Fault {
-            span: Some(self.locate(&problem.path, problem.part)),
-            message: problem.message,
-            help: problem.help,
+        let faults = news.map(|problem| {
+            let place = self.locate(&problem.path, problem.part);
+            Fault { message: self.quote_no_secret(problem.message, &place), span: Some(place), help: problem.help }
         });
         faults.collect()
     }
 
-    /// Whether the value at a path, or one beside it in a table within a node, is broken: the rules of such a table,
-    /// for example `retry`, are about all of its keys.
+    /// A message about a value with a reference such as `${env:NAME}` may quote a part of what the reference stands for,
+    /// which no mask knows. Only what stands in the file is quoted.
+    fn quote_no_secret(&self, message: String, place: &Range<usize>) -> String {
+        if !self.text.get(place.clone()).is_some_and(|source| source.contains("${")) {
+            return message;
+        }
+        let pieces = message.split('`').enumerate().map(|(index, piece)| {
+            let is_quoted = index % 2 == 1;
+            if is_quoted && !self.text.contains(piece) { secret::MASK } else { piece }
+        });
+        pieces.collect::<Vec<_>>().join("`")
+    }
+
+    /// Whether the value at a path is broken, or an element of it, or one beside it in a table within a node: the rules
+    /// of such a table, for example `retry`, are about all of its keys.
     fn follows_from(&self, broken: &HashSet<Range<usize>>, path: &[String]) -> bool {
         let mut node = &self.root;
         for (depth, key) in path.iter().enumerate() {
@@ -72,7 +85,8 @@ impl Document {
                 Some(child) => node = child,
                 None => return false,
             }
-            if broken.contains(&node.value) {
+            let is_broken_array = !node.is_table && node.children.values().any(|child| broken.contains(&child.value));
+            if is_broken_array || broken.contains(&node.value) {
                 return true;
             }
         }

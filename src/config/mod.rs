@@ -119,6 +119,8 @@ pub struct Parsed {
     pub pipeline: PipelineConfig,
     /// The names of all sources and filters in the file, those left out of `pipeline` included: `from` may name them.
     pub declared: BTreeSet<String>,
+    /// The names of all sinks in the file, those left out of `pipeline` included.
+    pub declared_sinks: BTreeSet<String>,
     /// The names of all templates in the file, those left out of `pipeline` included.
     pub declared_templates: BTreeSet<String>,
     /// What is wrong, in the order of discovery.

@@ -32,6 +32,7 @@ pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
         return Parsed {
             pipeline: PipelineConfig::default(),
             declared: BTreeSet::new(),
+            declared_sinks: BTreeSet::new(),
             declared_templates: BTreeSet::new(),
             faults: syntax_faults(text, &errors),
             broken: HashSet::new(),
@@ -48,6 +49,7 @@ pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
     Parsed {
         pipeline,
         declared: node_names(&root, "sources").chain(node_names(&root, "filters")).collect(),
+        declared_sinks: node_names(&root, "sinks").collect(),
         declared_templates: node_names(&root, "templates").collect(),
         faults: reader.findings.faults,
         broken: reader.findings.broken,

@@ -125,20 +125,16 @@ impl<T> Schedule<T> {
         free.into_iter().chain(due).min().map_or(Next::Idle, Next::WaitUntil)
     }
 
-    /// Takes out everything, in no order.
+    /// Takes out everything, in no order. Rate limits and pauses stay in force for what comes later.
     pub fn drain(&mut self) -> Vec<T> {
         self.ready.clear();
         self.blocked.clear();
-        let queued = self.lines.drain().flat_map(|(_, line)| line.queue);
-        queued.chain(self.waiting.drain().map(|waiting| waiting.delivery)).collect()
-    }
-
-    /// Takes out the deliveries whose next attempt is due after `deadline`.
-    pub fn take_due_after(&mut self, deadline: Instant) -> Vec<T> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let (late, soon): (BinaryHeap<_>, BinaryHeap<_>) = waiting.into_iter().partition(|one| one.due > deadline);
-        self.waiting = soon;
-        late.into_iter().map(|waiting| waiting.delivery).collect()
+        let mut drained: Vec<T> = self.waiting.drain().map(|waiting| waiting.delivery).collect();
+        for line in self.lines.values_mut() {
+            line.listed = false;
+            drained.extend(line.queue.drain(..));
+        }
+        drained
     }
 
     /// The number of deliveries held.
@@ -313,15 +309,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_too_late_can_be_taken_out() {
+    fn draining_takes_everything_and_leaves_limits_and_pauses() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(None);
-        schedule.push_at(now + SECOND, bucket(""), "soon");
-        schedule.push_at(now + 60 * SECOND, bucket(""), "late");
-        assert_eq!(schedule.take_due_after(now + 10 * SECOND), ["late"]);
-        assert_eq!(schedule.len(), 1);
-        assert_eq!(schedule.drain(), ["soon"]);
-        assert!(schedule.is_empty());
+        let mut schedule = Schedule::new(per_second(1));
+        schedule.push_at(now + SECOND, bucket("a"), "a retry");
+        schedule.push(bucket("b"), "b1", now);
+        schedule.pause(&bucket("b"), now + 60 * SECOND, now);
+        schedule.push(bucket("c"), "c1", now);
+        assert_eq!(schedule.next(now), Next::Start("c1"));
+        let mut drained = schedule.drain();
+        drained.sort_unstable();
+        assert_eq!(drained, ["a retry", "b1"]);
+        assert!(schedule.is_empty() && schedule.len() == 0);
+
+        schedule.push(bucket("b"), "b2", now);
+        schedule.push(bucket("c"), "c2", now);
+        assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND));
+        assert_eq!(schedule.next(now + SECOND), Next::Start("c2"));
+        assert_eq!(schedule.next(now + SECOND), Next::WaitUntil(now + 60 * SECOND));
     }
 
     proptest! {

@@ -74,6 +74,10 @@ impl SinkWorker {
                 return;
             }
             let deadline = sink.worker.shutdown.deadline();
+            if wake_at.zip(deadline).is_some_and(|(wake_at, deadline)| wake_at > deadline) {
+                sink.let_go_of_what_waits();
+                continue;
+            }
             tokio::select! {
                 biased;
                 Some((delivery, result)) = attempts.next() => sink.finish_attempt(delivery, result),
@@ -82,7 +86,7 @@ impl SinkWorker {
                     taken.drain(..).for_each(|delivery| sink.accept(delivery));
                 }
                 () = sleep_until(wake_at) => {}
-                () = sink.worker.shutdown.begun(), if deadline.is_none() => sink.let_go_of_late_retries(),
+                () = sink.worker.shutdown.begun(), if deadline.is_none() => {}
                 () = sleep_until(deadline) => {
                     info!(sink = %sink.worker.name, under_way = attempts.len(), waiting = sink.worker.schedule.len(),
                         "time is up: open deliveries are dropped and their events stay uncommitted");
@@ -181,22 +185,14 @@ impl Running {
         if self.disabled {
             return self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
         }
-        if self.worker.shutdown.deadline().is_some_and(|deadline| due > deadline) {
-            // There is no time for that retry: the event stays uncommitted and is read again at the next start.
-            return;
-        }
         self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
     }
 
-    /// Once the shutdown has begun, a retry that is due after its deadline would only hold it up.
-    fn let_go_of_late_retries(&mut self) {
-        if let Some(deadline) = self.worker.shutdown.deadline() {
-            let late = self.worker.schedule.take_due_after(deadline);
-            if !late.is_empty() {
-                info!(sink = %self.worker.name, deliveries = late.len(),
-                    "retries due after the shutdown are left to the next start");
-            }
-        }
+    /// Drops what cannot start before the shutdown's deadline, be it for its retry, for a pause or for the rate limit:
+    /// it would only hold up the shutdown. Its events stay uncommitted and are read again at the next start.
+    fn let_go_of_what_waits(&mut self) {
+        let deliveries = self.worker.schedule.drain().len();
+        info!(sink = %self.worker.name, deliveries, "what is due after the shutdown is left to the next start");
     }
 
     fn disable(&mut self, delivery: Box<Delivery>, message: String) {

@@ -14,7 +14,7 @@ use crate::delivery::retry::RetryPolicy;
 use crate::filter::Predicate;
 use crate::problem::{Problem, did_you_mean};
 use crate::sink;
-use crate::sink::request::{RequestTemplate, template_problem};
+use crate::sink::request::{RequestTemplate, check_template, template_problem};
 use crate::sink::webhook::Webhook;
 use crate::source::drive::Bounds;
 use crate::source::{Connector, SourceConfig, SourceContext};
@@ -109,6 +109,8 @@ pub struct Environment {
 pub struct Declared<'a> {
     /// Sources and filters.
     pub nodes: &'a BTreeSet<String>,
+    /// Sinks.
+    pub sinks: &'a BTreeSet<String>,
     /// Templates.
     pub templates: &'a BTreeSet<String>,
 }
@@ -124,6 +126,7 @@ pub fn compile(
 ) -> Result<Graph, Vec<Problem>> {
     let mut compiler = Compiler { config, environment, declared, problems: Vec::new() };
     let wiring = compiler.wire();
+    compiler.check_templates();
     let sources = compiler.sources(&wiring);
     let filters = compiler.filters(&wiring);
     let capacities = compiler.queue_capacities(&wiring);
@@ -174,12 +177,41 @@ impl Compiler<'_> {
             self.connect(&["sinks", name], &sink.delivery.from, Target::Sink(index), &mut wiring);
         }
         self.refuse_cycles(&wiring);
+        self.refuse_dead_ends(&wiring);
+        wiring
+    }
+
+    /// Refuses sources and filters whose events nobody takes. Where a node was left out for its own faults, it may have
+    /// been the one that takes them.
+    fn refuse_dead_ends(&mut self, wiring: &Wiring) {
+        let config = self.config;
+        let is_there = |name: &String| config.sources.contains_key(name) || config.filters.contains_key(name);
+        let all_there =
+            self.declared.nodes.iter().all(is_there) && self.declared.sinks.iter().all(|s| config.sinks.contains_key(s));
+        if !all_there {
+            return;
+        }
         for name in config.sources.keys().filter(|name| !wiring.contains_key(*name)) {
             let help = format!("add \"{name}\" to the `from` of a filter or sink, or remove the source");
             let message = format!("nothing takes the events of source `{name}`");
             self.problems.push(Problem::new(["sources", name], message).with_help(help));
         }
-        wiring
+        let is_used = |name: &str| wiring.contains_key(name) || wiring.contains_key(&format!("{name}{UNMATCHED}"));
+        for name in config.filters.keys().filter(|name| !is_used(name)) {
+            let help = format!(
+                "add \"{name}\" or \"{name}{UNMATCHED}\" to the `from` of a filter or sink, or remove the filter"
+            );
+            let message = format!("nothing takes the events of filter `{name}`");
+            self.problems.push(Problem::new(["filters", name], message).with_help(help));
+        }
+    }
+
+    fn check_templates(&mut self) {
+        let config = self.config;
+        for (name, template) in &config.templates {
+            let problems = check_template(template).into_iter();
+            self.problems.extend(problems.map(|problem| problem.under(["templates", name])));
+        }
     }
 
     fn connect(&mut self, path: &[&str], from: &[String], target: Target, wiring: &mut Wiring) {
@@ -188,6 +220,10 @@ impl Compiler<'_> {
             let at = path.iter().copied().chain(["from", position.as_str()]);
             if let Some(problem) = self.refuse_output(output, at.clone()) {
                 self.problems.push(problem);
+                // Whatever was meant is not also reported as a dead end.
+                if let Some(meant) = did_you_mean(node_of(output), self.declared.nodes.iter().map(String::as_str)) {
+                    wiring.entry(meant.to_owned()).or_default();
+                }
                 continue;
             }
             let targets = wiring.entry(output.clone()).or_default();
@@ -204,7 +240,7 @@ impl Compiler<'_> {
     fn refuse_output<'p>(&self, output: &str, at: impl Iterator<Item = &'p str>) -> Option<Problem> {
         let config = self.config;
         let declared = self.declared.nodes;
-        let node = output.strip_suffix(UNMATCHED).unwrap_or(output);
+        let node = node_of(output);
         if declared.contains(node) {
             let is_unmatched = node.len() < output.len();
             return (is_unmatched && config.sources.contains_key(node)).then(|| {
@@ -212,7 +248,7 @@ impl Compiler<'_> {
                     .with_help(format!("only filters turn events away; write \"{node}\""))
             });
         }
-        if config.sinks.contains_key(node) {
+        if self.declared.sinks.contains(node) {
             let help = "name a source or a filter: events end at sinks";
             return Some(Problem::new(at, format!("`{node}` is a sink")).with_help(help));
         }
@@ -228,23 +264,44 @@ impl Compiler<'_> {
     }
 
     fn refuse_cycles(&mut self, wiring: &Wiring) {
-        for start in 0..self.config.filters.len() {
-            let Some((name, _)) = self.config.filters.get_index(start) else { continue };
-            let mut seen = BTreeSet::new();
-            let mut next = self.outputs_of_filter(wiring, start);
-            while let Some(target) = next.pop() {
-                let Target::Filter(index) = target else { continue };
-                if index == start {
-                    let message = format!("filter `{name}` feeds itself");
-                    let help = "events would go round for ever; take one `from` out of the circle";
-                    self.problems.push(Problem::new(["filters", name, "from"], message).with_help(help));
-                    break;
+        let config = self.config;
+        let mut reported = BTreeSet::new();
+        for (start, name) in config.filters.keys().enumerate() {
+            let Some(cycle) = self.cycle_from(wiring, start).filter(|cycle| cycle.is_disjoint(&reported)) else {
+                continue;
+            };
+            let others = cycle.iter().filter(|index| **index != start);
+            let others: Vec<_> = others.filter_map(|index| config.filters.get_index(*index)).collect();
+            let message = match others.as_slice() {
+                [] => format!("filter `{name}` feeds itself"),
+                others => {
+                    let others: Vec<_> = others.iter().map(|(name, _)| format!("`{name}`")).collect();
+                    format!("filter `{name}` feeds itself by way of {}", others.join(" and "))
                 }
-                if seen.insert(index) {
-                    next.extend(self.outputs_of_filter(wiring, index));
+            };
+            let help = "events would go round for ever; take one `from` out of the circle";
+            self.problems.push(Problem::new(["filters", name, "from"], message).with_help(help));
+            reported.extend(cycle);
+        }
+    }
+
+    /// The filters of a way from a filter back to itself.
+    fn cycle_from(&self, wiring: &Wiring, start: usize) -> Option<BTreeSet<usize>> {
+        let mut fed_by = HashMap::new();
+        let mut next = vec![start];
+        while let Some(index) = next.pop() {
+            for target in self.outputs_of_filter(wiring, index) {
+                let Target::Filter(fed) = target else { continue };
+                if fed == start {
+                    return Some(std::iter::successors(Some(index), |index| fed_by.get(index).copied()).collect());
                 }
+                fed_by.entry(fed).or_insert_with(|| {
+                    next.push(fed);
+                    index
+                });
             }
         }
+        None
     }
 
     fn outputs_of_filter(&self, wiring: &Wiring, index: usize) -> Vec<Target> {
@@ -261,7 +318,8 @@ impl Compiler<'_> {
             if matches!(source.kind, crate::source::TypeConfig::Stdin(_)) {
                 if let Some(first) = standard_input.replace(name) {
                     let message = format!("source `{first}` reads standard input already");
-                    self.problems.push(Problem::new(["sources", name, "type"], message));
+                    let help = "keep one of the two: what one reads, the other would not get";
+                    self.problems.push(Problem::new(["sources", name, "type"], message).with_help(help));
                 }
             }
             let connector = Connector::new(self.source_context(name, source), &source.kind);
@@ -363,6 +421,11 @@ impl Compiler<'_> {
             queue_capacity: queue_capacity.max(1),
         })
     }
+}
+
+/// The node that an output belongs to.
+fn node_of(output: &str) -> &str {
+    output.strip_suffix(UNMATCHED).unwrap_or(output)
 }
 
 fn bounds(source: &SourceConfig) -> Bounds {

@@ -104,14 +104,11 @@ impl RequestTemplate {
         let mut fixed_headers = HeaderMap::new();
         let mut headers = Vec::new();
         for (name, value) in &config.headers {
-            match compile_header(name, value) {
-                Ok((name, template)) => match template.literal().map(HeaderValue::from_str) {
-                    Some(Ok(value)) => {
-                        fixed_headers.insert(name, value);
-                    }
-                    Some(Err(error)) => problems.push(Problem::new(["headers", name.as_str()], error)),
-                    None => headers.push((name, template)),
-                },
+            match Header::new(name, value) {
+                Ok(Header::Fixed(name, value)) => {
+                    fixed_headers.insert(name, value);
+                }
+                Ok(Header::Rendered(name, template)) => headers.push((name, template)),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -160,6 +157,10 @@ impl UrlTemplate {
         let template = Template::compile(text, Escape::Url).map_err(|error| template_problem(["url"], &error))?;
         let help = "write for example \"https://crm.example.com/hooks/{{data.region}}\"";
         match template.literal() {
+            // A URL parser would call this a relative URL.
+            Some(url) if !url.contains("://") => {
+                Err(Problem::new(["url"], "must begin with http:// or https://").with_help(help))
+            }
             Some(url) => match parse_url(url) {
                 Ok(url) => Ok(Self::Fixed(url)),
                 Err(message) => Err(Problem::new(["url"], message).with_help(help)),
@@ -199,17 +200,33 @@ fn has_dot_segment(url: &str) -> bool {
     path.split(['/', '\\']).skip(3).any(is_dots)
 }
 
-fn compile_header(name: &str, value: &str) -> Result<(HeaderName, Template), Problem> {
-    let path = ["headers", name];
-    let Ok(header) = HeaderName::try_from(name) else {
-        return Err(Problem::new(path, format!("`{name}` is not a header name")));
-    };
-    if RESERVED_HEADERS.contains(&header.as_str()) {
-        let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
-        return Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help));
+/// A header of a sink, compiled.
+enum Header {
+    Fixed(HeaderName, HeaderValue),
+    Rendered(HeaderName, Template),
+}
+
+impl Header {
+    fn new(name: &str, value: &str) -> Result<Self, Problem> {
+        let path = ["headers", name];
+        let Ok(header) = HeaderName::try_from(name) else {
+            let help = "letters, digits and any of !#$%&'*+-.^_`|~ make a header name";
+            return Err(Problem::new(path, format!("`{name}` is not a header name")).with_help(help));
+        };
+        if RESERVED_HEADERS.contains(&header.as_str()) {
+            let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
+            return Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help));
+        }
+        let template = Template::compile(value, Escape::Header).map_err(|error| template_problem(path, &error))?;
+        let Some(literal) = template.literal() else {
+            return Ok(Self::Rendered(header, template));
+        };
+        let value = HeaderValue::from_str(literal).map_err(|_| {
+            Problem::new(path, format!("the value of `{name}` has a character that no header can carry"))
+                .with_help("leave out line breaks and other control characters")
+        })?;
+        Ok(Self::Fixed(header, value))
     }
-    let template = Template::compile(value, Escape::Header).map_err(|error| template_problem(path, &error))?;
-    Ok((header, template))
 }
 
 impl BodyTemplate {
@@ -219,14 +236,8 @@ impl BodyTemplate {
         templates: &IndexMap<String, TemplateConfig>,
         declared_templates: &BTreeSet<String>,
     ) -> Result<Self, Option<Problem>> {
-        let content_type = |text: &str, path: &[&str]| {
-            HeaderValue::from_str(text).map_err(|_| {
-                Problem::new(path.iter().copied(), format!("`{text}` is not a content type"))
-                    .with_help("write for example \"application/json\"")
-            })
-        };
         let own_content_type =
-            config.content_type.as_deref().map(|text| content_type(text, &["content_type"])).transpose()?;
+            config.content_type.as_deref().map(content_type).transpose()?;
         let (text, default_type, path) = match (&config.template, &config.body) {
             (None, None) => return Ok(Self::Payload { content_type: own_content_type }),
             (None, Some(body)) => (body.as_str(), crate::template::default_content_type(), vec!["body"]),
@@ -235,12 +246,14 @@ impl BodyTemplate {
                 let unknown =
                     || (!declared_templates.contains(name)).then(|| unknown_template(name, declared_templates));
                 let template = templates.get(name).ok_or_else(unknown)?;
+                // Its own faults were found by `check_template`.
+                check_template(template).is_empty().then_some(()).ok_or(None)?;
                 (template.body.as_str(), template.content_type.clone(), vec!["template"])
             }
         };
         let content_type = match own_content_type {
             Some(content_type) => content_type,
-            None => content_type(&default_type, &path)?,
+            None => content_type(&default_type)?,
         };
         let is_json = content_type.to_str().is_ok_and(is_json);
         let escape = if is_json { Escape::Json } else { Escape::Text };
@@ -279,9 +292,23 @@ fn unknown_template(name: &str, declared: &BTreeSet<String>) -> Problem {
     }
 }
 
+/// Every fault of a template that sinks refer to by name, with its path below the template.
+pub fn check_template(config: &TemplateConfig) -> Vec<Problem> {
+    let escape = if is_json(&config.content_type) { Escape::Json } else { Escape::Text };
+    let body = Template::compile(&config.body, escape).map_err(|error| template_problem(["body"], &error)).err();
+    body.into_iter().chain(content_type(&config.content_type).err()).collect()
+}
+
+fn content_type(text: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(text).map_err(|_| {
+        Problem::new(["content_type"], format!("`{text}` is not a content type"))
+            .with_help("write for example \"application/json\"")
+    })
+}
+
 /// A fault in a template as a fault of the value that holds it.
 pub fn template_problem<K: Into<String>>(path: impl IntoIterator<Item = K>, error: &TemplateError) -> Problem {
-    let problem = Problem::new(path, format!("in the template: {error}"));
+    let problem = Problem::new(path, format!("in the template: {error}")).with_part(error.part.clone());
     match &error.help {
         Some(help) => problem.with_help(help),
         None => problem,

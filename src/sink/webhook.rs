@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::request::Request;
 use super::signing::{Signer, SigningConfig};
 use crate::problem::Problem;
+use crate::secret::mask;
 use crate::units::{ByteSize, Period};
 
 /// Sends each event as one HTTP request.
@@ -87,7 +88,7 @@ pub struct Answer {
     pub status: u16,
     /// The `Retry-After` header, as it came.
     pub retry_after: Option<String>,
-    /// The beginning of the body, for people; empty for 2xx.
+    /// The beginning of the body, for people, secrets masked; empty for 2xx.
     pub excerpt: String,
 }
 
@@ -105,8 +106,11 @@ pub enum AttemptError {
     Broken(String),
 }
 
-/// As much of an answer's body is kept for people to read.
+/// As much of an answer's body is kept for people to read, in bytes.
 const EXCERPT_SIZE: usize = 1024;
+
+/// As much of it is looked at, so that a secret across the end of the excerpt is masked whole and not cut in two.
+const MASKED_SIZE: usize = 4 * EXCERPT_SIZE;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -186,14 +190,18 @@ impl Webhook {
         while let Ok(Some(chunk)) = response.chunk().await {
             read += chunk.len();
             if !status.is_success() {
-                let room = EXCERPT_SIZE - excerpt.len();
+                let room = MASKED_SIZE - excerpt.len();
                 excerpt.extend_from_slice(&chunk[..chunk.len().min(room)]);
             }
             if read > self.max_response_size {
                 break;
             }
         }
-        Answer { status: status.as_u16(), retry_after, excerpt: String::from_utf8_lossy(&excerpt).into_owned() }
+        drop(response);
+        // The client's own task takes a connection back into the pool, and has to run before the next attempt asks for
+        // one: otherwise that attempt opens another connection, of which most would never be used.
+        tokio::task::yield_now().await;
+        Answer { status: status.as_u16(), retry_after, excerpt: to_excerpt(&excerpt) }
     }
 
     fn classify(&self, error: reqwest::Error) -> AttemptError {
@@ -219,6 +227,15 @@ impl From<Method> for reqwest::Method {
     }
 }
 
+/// The beginning of a body as text, with its secrets masked before it is cut.
+fn to_excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let mut text = mask(&text).into_owned();
+    let end = (0..=EXCERPT_SIZE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or_default());
+    text
+}
+
 /// An error with its causes: reqwest's own message names none of them.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -227,5 +244,5 @@ fn chain(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    crate::secret::mask(&text).into_owned()
+    mask(&text).into_owned()
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::Value;
+use webhook_bridge::cli::load::compile_parsed;
 use webhook_bridge::config;
 use webhook_bridge::delivery::responses::Action;
 use webhook_bridge::problem::Problem;
@@ -41,15 +42,26 @@ fn valid(name: &str) -> config::Loaded {
     load(&Path::new("tests/config/valid").join(name)).unwrap()
 }
 
-/// Everything that is wrong with a pipeline file, as the user sees it.
+/// Everything that is wrong with a pipeline file, as the user sees it: in its text and in what it means.
 fn diagnose(path: &Path) -> String {
-    load(path).map(|_| String::new()).unwrap_or_else(|errors| errors.to_string())
+    let text = std::fs::read_to_string(path).unwrap();
+    let parsed = config::parse_lenient(&path.display().to_string(), &text, &environment);
+    let compiled = compile_parsed(parsed, path, Path::new("/state"), false);
+    compiled.map(|_| String::new()).unwrap_or_else(|errors| errors.to_string())
+}
+
+/// The pipeline files of `examples`, one a folder.
+fn examples() -> Vec<PathBuf> {
+    let folders = std::fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = folders.filter(|path| path.is_dir()).map(|folder| folder.join("pipeline.toml")).collect();
+    assert!(!files.is_empty() && files.iter().all(|file| file.exists()), "each example has its pipeline: {files:?}");
+    files
 }
 
 #[test]
-fn valid_files_load_and_match_the_schema() {
+fn valid_files_and_examples_compile_and_match_the_schema() {
     let validator = jsonschema::validator_for(&config::schema()).unwrap();
-    for path in files("valid") {
+    for path in files("valid").into_iter().chain(examples()) {
         assert_eq!(diagnose(&path), "", "{}", path.display());
         let text = std::fs::read_to_string(&path).unwrap();
         let file: Value = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
