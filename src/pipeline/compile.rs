@@ -221,8 +221,8 @@ impl Compiler<'_> {
             if let Some(problem) = self.refuse_output(output, at.clone()) {
                 self.problems.push(problem);
                 // Whatever was meant is not also reported as a dead end.
-                if let Some(meant) = did_you_mean(node_of(output), self.declared.nodes.iter().map(String::as_str)) {
-                    wiring.entry(meant.to_owned()).or_default();
+                if let Some(meant) = self.meant_output(output) {
+                    wiring.entry(meant).or_default();
                 }
                 continue;
             }
@@ -253,7 +253,7 @@ impl Compiler<'_> {
             return Some(Problem::new(at, format!("`{node}` is a sink")).with_help(help));
         }
         let problem = Problem::new(at, format!("there is no source or filter `{node}`"));
-        Some(match did_you_mean(node, declared.iter().map(String::as_str)) {
+        Some(match self.meant_output(output) {
             Some(meant) => problem.with_help(format!("did you mean `{meant}`?")),
             None if declared.is_empty() => problem,
             None => {
@@ -261,6 +261,15 @@ impl Compiler<'_> {
                 problem.with_help(format!("there are {}", names.join(", ")))
             }
         })
+    }
+
+    /// The output that a name in `from` which is none was probably meant to be.
+    fn meant_output(&self, output: &str) -> Option<String> {
+        let unmatched = self.config.filters.keys().map(|filter| format!("{filter}{UNMATCHED}"));
+        let known: Vec<String> = self.declared.nodes.iter().cloned().chain(unmatched).collect();
+        let meant = did_you_mean(output, known.iter().map(String::as_str));
+        let meant = meant.or_else(|| did_you_mean(node_of(output), known.iter().map(String::as_str)));
+        meant.map(str::to_owned)
     }
 
     fn refuse_cycles(&mut self, wiring: &Wiring) {

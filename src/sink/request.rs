@@ -301,7 +301,7 @@ pub fn check_template(config: &TemplateConfig) -> Vec<Problem> {
 
 fn content_type(text: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(text).map_err(|_| {
-        Problem::new(["content_type"], format!("`{text}` is not a content type"))
+        Problem::new(["content_type"], format!("`{}` is not a content type", text.escape_debug()))
             .with_help("write for example \"application/json\"")
     })
 }
