@@ -63,11 +63,8 @@ pub fn load(
 pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool) -> Result<Compiled, ConfigErrors> {
     let state_dir = state_root.join(&parsed.pipeline.name);
     let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
-    let declared = Declared {
-        nodes: &parsed.declared,
-        sinks: &parsed.declared_sinks,
-        templates: &parsed.declared_templates,
-    };
+    let declared =
+        Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
     match compile(&parsed.pipeline, declared, &environment) {
         Ok(graph) if parsed.faults.is_empty() => Ok(Compiled { graph, state_dir }),
         Ok(_) => Err(parsed.report(Vec::new())),

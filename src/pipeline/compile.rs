@@ -186,8 +186,8 @@ impl Compiler<'_> {
     fn refuse_dead_ends(&mut self, wiring: &Wiring) {
         let config = self.config;
         let is_there = |name: &String| config.sources.contains_key(name) || config.filters.contains_key(name);
-        let all_there =
-            self.declared.nodes.iter().all(is_there) && self.declared.sinks.iter().all(|s| config.sinks.contains_key(s));
+        let all_there = self.declared.nodes.iter().all(is_there)
+            && self.declared.sinks.iter().all(|s| config.sinks.contains_key(s));
         if !all_there {
             return;
         }

@@ -236,8 +236,7 @@ impl BodyTemplate {
         templates: &IndexMap<String, TemplateConfig>,
         declared_templates: &BTreeSet<String>,
     ) -> Result<Self, Option<Problem>> {
-        let own_content_type =
-            config.content_type.as_deref().map(content_type).transpose()?;
+        let own_content_type = config.content_type.as_deref().map(content_type).transpose()?;
         let (text, default_type, path) = match (&config.template, &config.body) {
             (None, None) => return Ok(Self::Payload { content_type: own_content_type }),
             (None, Some(body)) => (body.as_str(), crate::template::default_content_type(), vec!["body"]),

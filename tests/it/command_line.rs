@@ -23,7 +23,8 @@ fn bridge(args: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn check_accepts_sound_files() {
-    let (code, stdout, stderr) = bridge(&["check", "tests/config/valid/minimal.toml", "tests/config/valid/dotted.toml"]);
+    let (code, stdout, stderr) =
+        bridge(&["check", "tests/config/valid/minimal.toml", "tests/config/valid/dotted.toml"]);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_eq!(stdout.lines().count(), 2);
     assert!(stdout.lines().all(|line| line.contains(".toml: ok")), "{stdout}");
@@ -146,7 +147,8 @@ fn json_logs_are_json_and_nothing_else() {
 
 #[test]
 fn a_closed_standard_output_is_no_panic() {
-    for args in [&["schema"][..], &["check", "tests/config/valid/minimal.toml"], &["completions", "bash"], &["--help"]] {
+    for args in [&["schema"][..], &["check", "tests/config/valid/minimal.toml"], &["completions", "bash"], &["--help"]]
+    {
         let mut child = command().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let Output { stderr, .. } = child.wait_with_output().unwrap();
