@@ -320,7 +320,7 @@ mod tests {
         let mut drained = schedule.drain();
         drained.sort_unstable();
         assert_eq!(drained, ["a retry", "b1"]);
-        assert!(schedule.is_empty() && schedule.len() == 0);
+        assert!(schedule.is_empty());
 
         schedule.push(bucket("b"), "b2", now);
         schedule.push(bucket("c"), "c2", now);

@@ -324,12 +324,12 @@ impl Compiler<'_> {
         let mut standard_input = None;
         let mut nodes = Vec::new();
         for (name, source) in &config.sources {
-            if matches!(source.kind, crate::source::TypeConfig::Stdin(_)) {
-                if let Some(first) = standard_input.replace(name) {
-                    let message = format!("source `{first}` reads standard input already");
-                    let help = "keep one of the two: what one reads, the other would not get";
-                    self.problems.push(Problem::new(["sources", name, "type"], message).with_help(help));
-                }
+            if matches!(source.kind, crate::source::TypeConfig::Stdin(_))
+                && let Some(first) = standard_input.replace(name)
+            {
+                let message = format!("source `{first}` reads standard input already");
+                let help = "keep one of the two: what one reads, the other would not get";
+                self.problems.push(Problem::new(["sources", name, "type"], message).with_help(help));
             }
             let connector = Connector::new(self.source_context(name, source), &source.kind);
             if let Some(connector) = self.keep(&["sources", name], connector) {

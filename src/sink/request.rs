@@ -108,7 +108,7 @@ impl RequestTemplate {
                 Ok(Header::Fixed(name, value)) => {
                     fixed_headers.insert(name, value);
                 }
-                Ok(Header::Rendered(name, template)) => headers.push((name, template)),
+                Ok(Header::Rendered(name, template)) => headers.push((name, *template)),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -203,7 +203,7 @@ fn has_dot_segment(url: &str) -> bool {
 /// A header of a sink, compiled.
 enum Header {
     Fixed(HeaderName, HeaderValue),
-    Rendered(HeaderName, Template),
+    Rendered(HeaderName, Box<Template>),
 }
 
 impl Header {
@@ -219,7 +219,7 @@ impl Header {
         }
         let template = Template::compile(value, Escape::Header).map_err(|error| template_problem(path, &error))?;
         let Some(literal) = template.literal() else {
-            return Ok(Self::Rendered(header, template));
+            return Ok(Self::Rendered(header, Box::new(template)));
         };
         let value = HeaderValue::from_str(literal).map_err(|_| {
             Problem::new(path, format!("the value of `{name}` has a character that no header can carry"))
