@@ -324,13 +324,13 @@ impl Compiler<'_> {
         let mut standard_input = None;
         let mut nodes = Vec::new();
         for (name, source) in &config.sources {
-            let is_stdin = matches!(source.kind, crate::source::TypeConfig::Stdin(_));
-            if let Some(first) = standard_input.filter(|_| is_stdin) {
+            if matches!(source.kind, crate::source::TypeConfig::Stdin(_))
+                && let Some(first) = standard_input.replace(name)
+            {
                 let message = format!("source `{first}` reads standard input already");
                 let help = "keep one of the two: what one reads, the other would not get";
                 self.problems.push(Problem::new(["sources", name, "type"], message).with_help(help));
             }
-            standard_input = standard_input.or(is_stdin.then_some(name));
             let connector = Connector::new(self.source_context(name, source), &source.kind);
             if let Some(connector) = self.keep(&["sources", name], connector) {
                 let outputs = wiring.get(name).cloned().unwrap_or_default();

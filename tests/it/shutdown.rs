@@ -45,7 +45,6 @@ async fn a_wait_of_an_hour_does_not_hold_up_the_end(behaviour: Behaviour, sink: 
     let config = site.file_pipeline(sink);
     let bridge = Bridge::run(site.folder.path(), &config);
     wait_until("an attempt has failed", || bridge.log().contains("the attempt failed")).await;
-    wait_until("all is sent that can be", || site.receiver.requests() as usize >= 4 - expected.len().min(3)).await;
     let told = Instant::now();
     assert!(bridge.stop().success());
     assert!(told.elapsed() < Duration::from_secs(5), "the end took {:?}", told.elapsed());

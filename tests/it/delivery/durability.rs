@@ -48,7 +48,7 @@ async fn an_event_kept_as_a_dead_letter_is_not_delivered_again_after_a_crash() {
 }
 
 /// How far the file source has confirmed its file.
-fn committed(site: &Site) -> Option<u64> {
+pub(super) fn committed(site: &Site) -> Option<u64> {
     let text = std::fs::read_to_string(site.folder.path().join("state/it/checkpoints/input.json")).ok()?;
     let checkpoint: serde_json::Value = serde_json::from_str(&text).unwrap();
     checkpoint["state"]["files"][0]["offset"].as_u64()
