@@ -135,7 +135,7 @@ impl<S: Source> Driver<S> {
             let wake_at = wake_at.into_iter().flatten().min();
             tokio::select! {
                 biased;
-                Some(settlement) = self.settlements.recv() => self.settled(settlement)?,
+                Some(settlement) = self.settlements.recv() => self.settled(settlement).await?,
                 () = sleep_until(wake_at) => {}
                 () = self.shutdown.begun(), if stopping.is_none() => {
                     info!(source = %self.name, open = self.ledger.open, "stopped reading");
@@ -202,17 +202,21 @@ impl<S: Source> Driver<S> {
     }
 
     /// Takes one settlement and all others that are there already: the commit that may follow then covers them all.
-    fn settled(&mut self, first: Settlement) -> Result<(), SourceError> {
+    async fn settled(&mut self, first: Settlement) -> Result<(), SourceError> {
+        let mut failed = false;
         let mut next = Some(first);
         while let Some(settlement) = next {
-            let failed = self.ledger.settle(settlement, S::ACKNOWLEDGES_EACH);
-            if failed && self.shutdown.deadline().is_none() {
-                let error = "an event was dropped before its deliveries had ended; reading it again";
-                return Err(SourceError::transient(error));
-            }
+            failed |= self.ledger.settle(settlement, S::ACKNOWLEDGES_EACH);
             next = self.settlements.try_recv().ok();
         }
-        Ok(())
+        if !failed || self.shutdown.deadline().is_some() {
+            return Ok(());
+        }
+        // The next connection reads again what is not committed by now. Should this commit fail, that is only more.
+        if let Err(error) = self.commit().await {
+            debug!(source = %self.name, %error, "cannot commit before connecting again");
+        }
+        Err(SourceError::transient("an event was dropped before its deliveries had ended; reading it again"))
     }
 
     async fn commit(&mut self) -> Result<(), SourceError> {

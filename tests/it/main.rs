@@ -6,6 +6,7 @@ mod amqp;
 mod command_line;
 mod config;
 mod delivery;
+mod end_to_end;
 mod file_end_to_end;
 mod file_rotation;
 mod kafka;

@@ -227,6 +227,22 @@ async fn a_failed_event_is_read_again_over_a_new_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_settled_when_an_event_fails_is_committed_before_connecting_again() {
+    let mut run = start(10, 1000);
+    for position in 1..=3 {
+        run.source.record(0, position, 1);
+    }
+    let (first, second, third) = (run.next().await, run.next().await, run.next().await);
+    first.ack.settle();
+    drop(second);
+    third.ack.settle();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The script acknowledges each record, so that the third, behind the one that failed, is told as well.
+    let progress = Progress { watermarks: vec![(0, 1)], settled: vec![(0, 1), (0, 3)] };
+    assert_eq!(run.source.script().calls, [Call::Connect, Call::Commit(progress), Call::Connect]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn transient_errors_are_waited_out_and_permanent_ones_end_the_source() {
     let run = start(10, 1000);
     run.source.push(Err(SourceError::transient("the broker is away")));

@@ -14,20 +14,20 @@ use super::{LIMIT, source};
 
 /// A RabbitMQ as `tests/brokers/rabbitmq.sh` runs it.
 #[derive(Clone)]
-pub(super) struct Broker {
-    pub(super) url: String,
+pub(crate) struct Broker {
+    pub(crate) url: String,
     /// Name and port of an instance of its own, for tests that stop the broker.
-    pub(super) instance: Option<(&'static str, u16)>,
+    pub(crate) instance: Option<(&'static str, u16)>,
 }
 
 impl Broker {
-    pub(super) fn shared() -> Self {
+    pub(crate) fn shared() -> Self {
         let default = || "amqp://guest:guest@127.0.0.1:29672/%2f".to_owned();
         Self { url: std::env::var("RABBITMQ_URL").unwrap_or_else(|_| default()), instance: None }
     }
 
     /// A broker of the test's own, stopped when the guard is dropped.
-    pub(super) async fn private(name: &'static str, port: u16) -> (Self, StopOnDrop) {
+    pub(crate) async fn private(name: &'static str, port: u16) -> (Self, StopOnDrop) {
         let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
         let broker = Self { url, instance: Some((name, port)) };
         let guard = StopOnDrop(broker.clone());
@@ -35,7 +35,7 @@ impl Broker {
         (broker, guard)
     }
 
-    pub(super) fn command(&self, arguments: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/rabbitmq.sh");
         let mut command = std::process::Command::new(script);
         command.args(arguments);
@@ -45,18 +45,18 @@ impl Broker {
         command
     }
 
-    pub(super) async fn run(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> String {
         let output = Command::from(self.command(arguments)).output().await.unwrap();
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{arguments:?}: {shown}{}", String::from_utf8_lossy(&output.stderr));
         shown
     }
 
-    pub(super) async fn ctl(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn ctl(&self, arguments: &[&str]) -> String {
         self.run(&[&["ctl", "--quiet"], arguments].concat()).await
     }
 
-    pub(super) async fn queue(&self) -> TestQueue {
+    pub(crate) async fn queue(&self) -> TestQueue {
         let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
@@ -64,7 +64,7 @@ impl Broker {
     }
 }
 
-pub(super) struct StopOnDrop(Broker);
+pub(crate) struct StopOnDrop(Broker);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -73,27 +73,27 @@ impl Drop for StopOnDrop {
 }
 
 /// A queue of its own name, and the connection that fills and inspects it.
-pub(super) struct TestQueue {
-    pub(super) name: String,
-    pub(super) broker: Broker,
-    pub(super) connection: Connection,
-    pub(super) channel: Channel,
+pub(crate) struct TestQueue {
+    pub(crate) name: String,
+    pub(crate) broker: Broker,
+    pub(crate) connection: Connection,
+    pub(crate) channel: Channel,
 }
 
 impl TestQueue {
-    pub(super) async fn declare(&self) {
+    pub(crate) async fn declare(&self) {
         let options = QueueDeclareOptions::durable();
         self.channel.queue_declare(self.name.as_str().into(), options, FieldTable::default()).await.unwrap();
     }
 
     /// Declares the queue and puts messages with the ids and payloads 1 to `count` into it.
-    pub(super) async fn filled(self, count: u32) -> Self {
+    pub(crate) async fn filled(self, count: u32) -> Self {
         self.declare().await;
         self.publish(1..=count).await;
         self
     }
 
-    pub(super) async fn publish(&self, numbers: impl IntoIterator<Item = u32>) {
+    pub(crate) async fn publish(&self, numbers: impl IntoIterator<Item = u32>) {
         for number in numbers {
             let properties =
                 BasicProperties::default().with_message_id(number.to_string().into()).with_delivery_mode(2);
@@ -101,7 +101,7 @@ impl TestQueue {
         }
     }
 
-    pub(super) async fn publish_one(
+    pub(crate) async fn publish_one(
         &self,
         exchange: &str,
         routing_key: &str,
@@ -115,7 +115,7 @@ impl TestQueue {
     }
 
     /// Messages ready for a consumer, and consumers.
-    pub(super) async fn counts(&self) -> (u32, u32) {
+    pub(crate) async fn counts(&self) -> (u32, u32) {
         let options = QueueDeclareOptions::default().passive();
         let queue =
             self.channel.queue_declare(self.name.as_str().into(), options, FieldTable::default()).await.unwrap();
@@ -123,7 +123,7 @@ impl TestQueue {
     }
 
     /// Waits until so many messages are ready and nobody consumes: what was not acknowledged has been requeued then.
-    pub(super) async fn left(&self, expected: u32) {
+    pub(crate) async fn left(&self, expected: u32) {
         let mut counts = self.counts().await;
         let deadline = tokio::time::Instant::now() + LIMIT;
         while counts != (expected, 0) && tokio::time::Instant::now() < deadline {
@@ -134,7 +134,7 @@ impl TestQueue {
     }
 
     /// Messages ready and unacknowledged, as the queue itself counts them.
-    pub(super) async fn ready_and_unacknowledged(&self) -> (u32, u32) {
+    pub(crate) async fn ready_and_unacknowledged(&self) -> (u32, u32) {
         let columns = ["list_queues", "--no-table-headers", "name", "messages_ready", "messages_unacknowledged"];
         let listed = self.broker.ctl(&columns).await;
         let line = listed.lines().find(|line| line.starts_with(&self.name)).unwrap_or_else(|| panic!("{listed}"));
@@ -142,12 +142,12 @@ impl TestQueue {
         (numbers[0], numbers[1])
     }
 
-    pub(super) async fn delete(self) {
+    pub(crate) async fn delete(self) {
         self.channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         self.connection.close(200, "done".into()).await.unwrap();
     }
 
-    pub(super) fn source(&self, extra: Value) -> AmqpSource {
+    pub(crate) fn source(&self, extra: Value) -> AmqpSource {
         source(&self.broker.url, &self.name, extra, false)
     }
 }

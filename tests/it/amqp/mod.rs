@@ -2,7 +2,7 @@
 //!
 //! What the broker has requeued, holds or has forgotten is asked of the broker and not of the source.
 
-mod broker;
+pub(crate) mod broker;
 mod consuming;
 mod once;
 mod outages;

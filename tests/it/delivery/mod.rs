@@ -54,7 +54,8 @@ impl Site {
         self.pipeline_of(source, sink)
     }
 
-    fn pipeline_of(&self, source: &str, sink: &str) -> String {
+    /// A pipeline from this source, `input`, to one sink, `out`.
+    pub(crate) fn pipeline_of(&self, source: &str, sink: &str) -> String {
         let url = self.receiver.url();
         let sink = if sink.contains("url =") { sink.to_owned() } else { format!("url = \"{url}/hook\"\n{sink}") };
         format!("name = \"it\"\n{source}\n[sinks.out]\ntype = \"webhook\"\nfrom = [\"input\"]\n{sink}\n")

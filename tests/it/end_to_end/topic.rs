@@ -1,0 +1,158 @@
+//! A topic and a group that no other test uses, filled and inspected past the bridge.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::support::{PATIENCE, wait_until};
+
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) group: String,
+    bootstrap: String,
+    partitions: i32,
+}
+
+impl Topic {
+    /// On the shared broker.
+    pub(super) async fn new(partitions: i32) -> Self {
+        let bootstrap = std::env::var("KAFKA_BOOTSTRAP").unwrap_or_else(|_| "127.0.0.1:29192".into());
+        Self::at(bootstrap, partitions).await
+    }
+
+    pub(super) async fn at(bootstrap: String, partitions: i32) -> Self {
+        let unique = uuid::Uuid::new_v4();
+        let (name, group) = (format!("end-to-end-{unique}"), format!("bridge-{unique}"));
+        let topic = Self { name, group, bootstrap, partitions };
+        let admin: AdminClient<DefaultClientContext> = topic.client().create().unwrap();
+        let new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        admin.create_topics(&[new], &options).await.unwrap()[0].as_ref().unwrap();
+        topic
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.bootstrap);
+        client
+    }
+
+    fn producer(&self) -> FutureProducer {
+        self.client().set("queue.buffering.max.ms", "2").create().unwrap()
+    }
+
+    /// A source of this topic, `input`, with further keys.
+    pub(super) fn source(&self, keys: &str) -> String {
+        let Self { name, group, bootstrap, .. } = self;
+        format!(
+            "[sources.input]\ntype = \"kafka\"\nbrokers = [\"{bootstrap}\"]\ntopics = [\"{name}\"]\n\
+             group_id = \"{group}\"\n{keys}"
+        )
+    }
+
+    /// Writes `{"n":0}` and so on, spread evenly over the partitions. Returns the ids that their events must have.
+    pub(super) async fn produce(&self, count: usize) -> BTreeSet<String> {
+        self.produce_all((0..count).map(|n| Some(format!(r#"{{"n":{n}}}"#))).collect()).await
+    }
+
+    /// Writes these payloads, or tombstones; number `n` has the key `key-n` and the header `trace: trace-n`.
+    pub(super) async fn produce_all(&self, payloads: Vec<Option<String>>) -> BTreeSet<String> {
+        let producer = self.producer();
+        let mut sent = Vec::with_capacity(payloads.len());
+        for (n, payload) in payloads.iter().enumerate() {
+            let (key, trace) = (format!("key-{n}"), format!("trace-{n}"));
+            let mut record = FutureRecord::<str, str>::to(&self.name).key(&key);
+            record.partition = Some(i32::try_from(n).unwrap() % self.partitions);
+            record.payload = payload.as_deref();
+            record.headers = Some(OwnedHeaders::new().insert(Header { key: "trace", value: Some(&trace) }));
+            sent.push(producer.send_result(record).unwrap_or_else(|(error, _)| panic!("{error}")));
+        }
+        let mut ids = BTreeSet::new();
+        for delivery in sent {
+            let place = delivery.await.unwrap().unwrap();
+            ids.insert(format!("{}/{}/{}", self.name, place.partition, place.offset));
+        }
+        ids
+    }
+
+    /// What the broker has as the group's offsets, by partition.
+    pub(super) fn committed(&self) -> BTreeMap<i32, i64> {
+        let consumer = self.onlooker();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&self.name, 0, self.partitions - 1);
+        let list = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let offsets = list.elements().into_iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => Some((element.partition(), offset)),
+            _ => None,
+        });
+        offsets.collect()
+    }
+
+    /// Where the partitions that have records end.
+    pub(super) fn ends(&self) -> BTreeMap<i32, i64> {
+        let consumer = self.onlooker();
+        let end = |partition| consumer.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1;
+        (0..self.partitions).map(|partition| (partition, end(partition))).filter(|(_, end)| *end > 0).collect()
+    }
+
+    /// The group's state and the number of its members, as the broker sees them.
+    pub(super) fn membership(&self) -> (String, usize) {
+        let groups = self.onlooker();
+        let groups = groups.fetch_group_list(Some(&self.group), PATIENCE).unwrap();
+        let group = &groups.groups()[0];
+        (group.state().to_owned(), group.members().len())
+    }
+
+    /// Waits until everything is committed: the watermark has reached the end of every partition.
+    pub(super) async fn committed_to_the_end(&self) {
+        let ends = self.ends();
+        wait_until("everything is committed", || self.committed() == ends).await;
+    }
+
+    /// A client that names the group and never joins it.
+    fn onlooker(&self) -> BaseConsumer {
+        self.client().set("group.id", &self.group).create().unwrap()
+    }
+}
+
+/// A broker of the test's own, stopped when it is dropped.
+pub(super) struct OwnBroker {
+    script: &'static str,
+    instance: &'static str,
+    port: u16,
+}
+
+impl OwnBroker {
+    pub(super) fn kafka(instance: &'static str, port: u16) -> Self {
+        Self { script: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/kafka.sh"), instance, port }
+    }
+
+    pub(super) fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `start`, `stop` or `kill`.
+    pub(super) async fn run(&self, command: &'static str) {
+        let mut command = self.command(command);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let mut script = Command::new(self.script);
+        script.arg(command).env("BROKER_INSTANCE", self.instance).env("KAFKA_PORT", self.port.to_string());
+        script
+    }
+}
+
+impl Drop for OwnBroker {
+    fn drop(&mut self) {
+        self.command("stop").status().ok();
+    }
+}
