@@ -121,9 +121,9 @@ impl Report {
     }
 
     pub(crate) fn print(&self) {
-        println!("\n{:<66} {:<34} {:<10}", "measured", "result (median, least to most)", "aim");
+        println!("\n{:<68} {:<38} {:<10}", "measured", "result (median, least to most)", "aim");
         for Row { what, result, aim, verdict } in &self.rows {
-            println!("{what:<66} {result:<34} {aim:<10} {verdict}");
+            println!("{what:<68} {result:<38} {aim:<10} {verdict}");
         }
     }
 

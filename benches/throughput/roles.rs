@@ -2,6 +2,7 @@
 //!
 //! A role is told by the first argument, so that both run alone in a process whose CPU time can be counted.
 
+use std::cell::Cell;
 use std::io::{self, BufRead as _, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect};
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
 use tokio::task::LocalSet;
 use webhook_bridge::receiver::{Behaviour, Receiver};
 
