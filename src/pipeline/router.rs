@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::compile::{FilterNode, Target};
+use super::graph::{FilterNode, Target};
 use crate::ack::Ack;
 use crate::delivery::Delivery;
 use crate::delivery::schedule::BucketName;

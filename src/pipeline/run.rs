@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use super::compile::{Graph, SinkNode, SourceNode, Target};
+use super::graph::{Graph, SinkNode, SourceNode, Target};
 use super::router::{Entrance, Router, Routes};
 use crate::delivery::Delivery;
 use crate::delivery::schedule::Schedule;

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -188,23 +188,32 @@ fn write_all(mut log: Log, letters: &mpsc::Receiver<(Box<DeadLetter>, Ack)>) {
     while let Ok(first) = letters.recv() {
         let mut batch = vec![first];
         batch.extend(letters.try_iter().take(LARGEST_BATCH - 1));
-        let mut connected = true;
+        let mut ended = false;
         while let Err(error) = log.append(&batch) {
             error!(path = %log.path.display(), %error, letters = batch.len(),
                 "cannot keep dead letters; their events stay uncommitted, trying again");
-            if !connected {
+            if ended {
                 // The process ends and the disk still refuses: the acks drop unsettled, and the events will be read
                 // again at the next start.
                 return;
             }
-            match letters.recv_timeout(RETRY_WRITE) {
-                Ok(next) => batch.push(next),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => connected = false,
-            }
+            thread::sleep(RETRY_WRITE);
+            ended = take_waiting(letters, &mut batch);
         }
         for (_, ack) in batch {
             ack.settle();
+        }
+    }
+}
+
+/// Takes the letters that wait. They are as many as the sources' bounds allow, so the batch needs no bound of its own.
+/// Returns true when no more will come.
+fn take_waiting(letters: &mpsc::Receiver<(Box<DeadLetter>, Ack)>, batch: &mut Vec<(Box<DeadLetter>, Ack)>) -> bool {
+    loop {
+        match letters.try_recv() {
+            Ok(letter) => batch.push(letter),
+            Err(TryRecvError::Empty) => return false,
+            Err(TryRecvError::Disconnected) => return true,
         }
     }
 }

@@ -1,0 +1,86 @@
+//! The graph: what a pipeline file means, with every name resolved and everything compiled. Data only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::delivery::rate_limit::Rate;
+use crate::delivery::responses::Responses;
+use crate::delivery::retry::RetryPolicy;
+use crate::filter::Predicate;
+use crate::sink::request::RequestTemplate;
+use crate::sink::webhook::Webhook;
+use crate::source::Connector;
+use crate::source::drive::Bounds;
+use crate::template::Template;
+
+/// A pipeline in which every name is resolved and everything that can be compiled is.
+pub struct Graph {
+    /// The pipeline's name.
+    pub name: Arc<str>,
+    /// The sources, in file order.
+    pub sources: Vec<SourceNode>,
+    /// The filters, in file order.
+    pub filters: Vec<FilterNode>,
+    /// The sinks, in file order.
+    pub sinks: Vec<SinkNode>,
+    /// Threads that the nodes are spread over.
+    pub workers: usize,
+    /// How long deliveries in flight may take to end at a shutdown.
+    pub shutdown_timeout: Duration,
+}
+
+/// Where an event goes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// An index into [`Graph::filters`].
+    Filter(usize),
+    /// An index into [`Graph::sinks`].
+    Sink(usize),
+}
+
+/// A source and what takes its events.
+pub struct SourceNode {
+    /// The name in the pipeline file.
+    pub name: Arc<str>,
+    /// Reads the events.
+    pub connector: Connector,
+    /// Bounds on events in flight.
+    pub bounds: Bounds,
+    /// Who takes the events.
+    pub outputs: Vec<Target>,
+}
+
+/// A filter and what takes its events.
+pub struct FilterNode {
+    /// The name in the pipeline file.
+    pub name: Arc<str>,
+    /// Decides.
+    pub predicate: Predicate,
+    /// Who takes the events for which the predicate holds.
+    pub matched: Vec<Target>,
+    /// Who takes the others.
+    pub unmatched: Vec<Target>,
+}
+
+/// A sink, with all that its deliveries need.
+pub struct SinkNode {
+    /// The name in the pipeline file.
+    pub name: Arc<str>,
+    /// Makes an event into a request.
+    pub request: RequestTemplate,
+    /// Names the bucket of the rate limit; `None` when the sink has but one.
+    pub bucket: Option<Template>,
+    /// Makes the attempts.
+    pub webhook: Webhook,
+    /// Attempts under way at the same time, at most.
+    pub concurrency: usize,
+    /// What follows a failure.
+    pub retry: RetryPolicy,
+    /// What an answer means.
+    pub responses: Responses,
+    /// The rate limit.
+    pub rate: Option<Rate>,
+    /// Deliveries that the sink's queue must hold: as many as its sources may have open, on every path. A sink that
+    /// stands still therefore never holds up the router, and with it the other sinks, before its sources are full.
+    pub queue_capacity: usize,
+}
