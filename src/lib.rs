@@ -55,4 +55,5 @@ pub mod sink;
 pub mod source;
 pub mod store;
 pub mod template;
+pub mod timer;
 pub mod units;

@@ -1,6 +1,6 @@
 //! Logs: to standard error, as text or JSON, with every secret masked.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -8,6 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::config::Look;
 use crate::secret::mask;
 
 /// What to log, and how.
@@ -43,14 +44,9 @@ pub fn start(args: &LogArgs) {
     let registry = tracing_subscriber::registry().with(filter);
     // Fails only when a logger is there already, as in tests: that one will do.
     match args.log_format {
-        LogFormat::Text => registry.with(layer.with_ansi(is_colourful())).try_init().ok(),
+        LogFormat::Text => registry.with(layer.with_ansi(Look::for_stderr() == Look::Colour)).try_init().ok(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true).with_ansi(false)).try_init().ok(),
     };
-}
-
-fn is_colourful() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !refused
 }
 
 /// Standard error behind the mask: a secret in whatever a library puts into a message does not get out.

@@ -8,6 +8,7 @@ use super::worker::SinkWorker;
 use crate::ack::Ack;
 use crate::secret::{MASK, mask};
 use crate::sink::request::holds_a_secret;
+use crate::sink::signing::ID_HEADER;
 use crate::store::dead_letters::{DeadLetter, EventRecord, Reason, RequestRecord};
 
 /// The letter of a delivery given up on, and the ack that settles once the letter is kept.
@@ -40,7 +41,7 @@ fn request_record(delivery: &Delivery, method: &str) -> RequestRecord {
             (name.to_string(), shown)
         })
         .collect();
-    headers.insert("webhook-id".into(), String::from_utf8_lossy(delivery.webhook_id.as_bytes()).into());
+    headers.insert(ID_HEADER.into(), String::from_utf8_lossy(delivery.webhook_id.as_bytes()).into());
     let is_payload = delivery.event.payload.as_ref() == Some(&request.body);
     let body = (!is_payload).then(|| mask(&String::from_utf8_lossy(&request.body)).into_owned());
     RequestRecord { method: method.to_owned(), url: mask(request.url.as_str()).into_owned(), headers, body }

@@ -21,6 +21,7 @@ use super::{Delivery, LONGEST_PAUSE};
 use crate::shutdown::Shutdown;
 use crate::sink::webhook::{Answer, AttemptError, Webhook};
 use crate::store::dead_letters::{AnswerRecord, DeadLetters, Reason};
+use crate::timer::sleep_until;
 
 /// One sink, ready to run.
 pub struct SinkWorker {
@@ -102,13 +103,6 @@ async fn attempt(webhook: Arc<Webhook>, mut delivery: Box<Delivery>) -> (Box<Del
     delivery.first_attempt.get_or_insert_with(Instant::now);
     let result = webhook.attempt(&delivery.request, &delivery.webhook_id).await;
     (delivery, result)
-}
-
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
 
 struct Running {

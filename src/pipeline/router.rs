@@ -15,7 +15,7 @@ use super::graph::{FilterNode, Target};
 use crate::ack::Ack;
 use crate::delivery::Delivery;
 use crate::delivery::schedule::BucketName;
-use crate::event::{DecodeError, Envelope, Event};
+use crate::event::{Envelope, Event};
 use crate::secret::mask;
 use crate::sink::request::RequestTemplate;
 use crate::source::Defect;
@@ -185,7 +185,7 @@ impl View {
         if let Self::Unread = self {
             *self = match event.envelope() {
                 Ok(envelope) => Self::Read(Envelope::new(envelope)),
-                Err(error) => Self::Undecodable(describe(&error)),
+                Err(error) => Self::Undecodable(error.to_string()),
             };
         }
         match self {
@@ -197,13 +197,9 @@ impl View {
 
     fn into_context(self, event: &Event) -> Result<Context, String> {
         match self {
-            Self::Unread => event.envelope().map(Context::new).map_err(|error| describe(&error)),
+            Self::Unread => event.envelope().map(Context::new).map_err(|error| error.to_string()),
             Self::Read(envelope) => Ok(Context::new(envelope.into_value())),
             Self::Undecodable(error) => Err(error),
         }
     }
-}
-
-fn describe(error: &DecodeError) -> String {
-    error.to_string()
 }

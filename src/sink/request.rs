@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use super::signing::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use super::webhook::WebhookConfig;
 use crate::event::Event;
 use crate::problem::{Problem, did_you_mean};
@@ -80,9 +81,9 @@ pub enum RequestError {
 
 /// Headers that the bridge or the HTTP client sets itself.
 const RESERVED_HEADERS: [&str; 7] = [
-    "webhook-id",
-    "webhook-timestamp",
-    "webhook-signature",
+    ID_HEADER,
+    TIMESTAMP_HEADER,
+    SIGNATURE_HEADER,
     "content-length",
     "transfer-encoding",
     "connection",

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::Request;
-use super::signing::{Signer, SigningConfig};
+use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, SigningConfig, TIMESTAMP_HEADER};
 use crate::problem::Problem;
 use crate::secret::mask;
 use crate::units::{ByteSize, Period};
@@ -113,9 +113,9 @@ const EXCERPT_SIZE: usize = 1024;
 /// As much of it is looked at, so that a secret across the end of the excerpt is masked whole and not cut in two.
 const MASKED_SIZE: usize = 4 * EXCERPT_SIZE;
 
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const WEBHOOK_ID: HeaderName = HeaderName::from_static(ID_HEADER);
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 impl Webhook {
     /// Builds the HTTP client, with room in its pool for `concurrency` connections.

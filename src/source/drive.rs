@@ -17,6 +17,7 @@ use crate::ack::{Ack, Settlement, SettlementReceiver, SettlementSender, Ticket, 
 use crate::backoff::Backoff;
 use crate::event::Event;
 use crate::shutdown::Shutdown;
+use crate::timer::sleep_until;
 
 /// An event on its way into the graph.
 #[derive(Debug)]
@@ -260,13 +261,6 @@ impl<S: Source> Driver<S> {
 
 async fn read_if<S: Source>(may_read: bool, source: &mut S) -> Result<Input, SourceError> {
     if may_read { source.read().await } else { source.read_paused().await }
-}
-
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What is open, and what has settled and waits for its commit.

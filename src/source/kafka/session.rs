@@ -14,7 +14,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::assignment::{Assignment, Reading, TopicPartition};
@@ -22,6 +22,7 @@ use super::group::{GroupEvent, Revocation, topic_partition_list};
 use super::member::Member;
 use super::record::RecordMaker;
 use crate::source::{Input, Record, SourceContext, SourceError};
+use crate::timer::sleep_until;
 
 /// A full driver often has room again within this time. Pausing throws librdkafka's prefetched messages away and
 /// fetches them again later, so it is not done before.
@@ -132,7 +133,7 @@ impl Session {
             match self.flow {
                 Flow::Reading => self.flow = Flow::Full { pause_at: Instant::now() + PAUSE_AFTER },
                 Flow::Full { pause_at } => {
-                    sleep_until(pause_at).await;
+                    sleep_until(Some(pause_at)).await;
                     self.pause()?;
                 }
                 Flow::Paused => {
@@ -243,7 +244,7 @@ impl Session {
         tokio::select! {
             biased;
             Some(event) = events.recv() => Polled::Event(event),
-            () = until(end_if_empty) => Polled::Nothing,
+            () = sleep_until(end_if_empty) => Polled::Nothing,
             message = consumer.recv() => match message {
                 Ok(message) => accept(assignment, maker, &message).map_or(Polled::Nothing, Polled::Record),
                 Err(KafkaError::PartitionEOF(partition)) => Polled::EndOfPartition(partition),
@@ -390,13 +391,5 @@ fn accept(assignment: &Assignment, maker: &RecordMaker, message: &BorrowedMessag
     match assignment.reading(message.topic(), message.partition()) {
         Reading::Wanted { number, topic } => Some(maker.record(message, &topic, number)),
         Reading::Unwanted => None,
-    }
-}
-
-/// Waits until a time, or for ever when there is none.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
