@@ -31,7 +31,7 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `event`, `problem`, `secret`, `shutdown`, `units` ← `jsonpath` ← `filter`, `template` ← `sink`;
+//! `ack`, `backoff`, `event`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`, `template` ← `sink`;
 //! `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `cli` ← `main`. `receiver` stands at the far
 //! side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another
 //! connector.
