@@ -2,6 +2,7 @@
 //!
 //! This module knows no connector, no sink and no expression language. It must not do I/O.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -28,7 +29,7 @@ pub struct Event {
     /// Headers in the order the source gave them. A name may occur more than once.
     pub headers: Vec<(String, Value)>,
     /// Where the event came from, in the words of its connector (topic, partition, path, …).
-    pub meta: Vec<(&'static str, MetaValue)>,
+    pub meta: Vec<(Cow<'static, str>, MetaValue)>,
     /// The payload's bytes, untouched; `None` for a record without one (a Kafka tombstone).
     pub payload: Option<Bytes>,
     /// What `data` is in the envelope.
@@ -109,7 +110,7 @@ impl Event {
         envelope.insert("source".into(), Value::String(self.source.to_string()));
         envelope.insert("key".into(), self.key.clone().into());
         envelope.insert("headers".into(), Value::Object(self.headers.iter().cloned().collect()));
-        let meta = self.meta.iter().map(|(name, value)| ((*name).to_owned(), value.to_json()));
+        let meta = self.meta.iter().map(|(name, value)| (name.to_string(), value.to_json()));
         envelope.insert("meta".into(), Value::Object(meta.collect()));
         envelope.insert("data".into(), data);
         Value::Object(envelope)
@@ -178,7 +179,7 @@ mod tests {
             source: "orders".into(),
             key: Some("o-1".into()),
             headers: vec![("trace".into(), json!("a")), ("trace".into(), json!("b"))],
-            meta: vec![("topic", MetaValue::Text("orders".into())), ("offset", MetaValue::Integer(7))],
+            meta: vec![("topic".into(), MetaValue::Text("orders".into())), ("offset".into(), MetaValue::Integer(7))],
             payload: payload.map(Bytes::from_static),
             format,
             content_type: None,

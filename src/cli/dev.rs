@@ -19,7 +19,7 @@ use super::show::{self, Summary};
 use super::{CliError, signals};
 use crate::config::PipelineConfig;
 use crate::pipeline;
-use crate::pipeline::run::{DEAD_LETTERS, lock_state, new_runtime};
+use crate::pipeline::run::{lock_state, new_runtime};
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
 use crate::secret::mask;
 use crate::shutdown::Shutdown;
@@ -64,7 +64,7 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let receiving = thread::spawn(move || receive(&runtime, stand_ins, stopped));
-    let result = pipeline::run(graph, &state_dir, &shutdown);
+    let result = pipeline::run(graph, &shutdown);
     // The receiving thread has ended already when it is not there to be told.
     stop.send(()).ok();
     let summaries = receiving.join().unwrap_or_default();
@@ -167,7 +167,7 @@ fn conclusion(summaries: &[(String, Summary)], state_dir: &Path) -> String {
     for (sink, summary) in summaries {
         writeln!(text, "{sink}: {summary}").ok();
     }
-    let letters = std::fs::read_to_string(state_dir.join(DEAD_LETTERS)).unwrap_or_default();
+    let letters = std::fs::read_to_string(state_dir.join("dead-letters.jsonl")).unwrap_or_default();
     let count = letters.lines().count();
     writeln!(text, "dead letters: {count}").ok();
     for letter in letters.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {

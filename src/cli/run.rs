@@ -42,5 +42,5 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let _lock = lock_state(&state_dir)?;
     let shutdown = Shutdown::new(graph.shutdown_timeout);
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
-    Ok(pipeline::run(graph, &state_dir, &shutdown)?)
+    Ok(pipeline::run(graph, &shutdown)?)
 }

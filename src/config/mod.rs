@@ -34,6 +34,7 @@ use crate::filter::FilterConfig;
 use crate::problem::Problem;
 use crate::sink;
 use crate::source::SourceConfig;
+use crate::store::config::StoreConfig;
 use crate::template::TemplateConfig;
 use crate::units::Period;
 
@@ -63,6 +64,9 @@ pub struct PipelineConfig {
     #[schemars(with = "BTreeMap<String, SinkConfig>")]
     #[schemars(extend("minProperties" = 1, "propertyNames" = schema::node_name()))]
     pub sinks: IndexMap<String, SinkConfig>,
+    /// Where durable state is kept.
+    #[serde(default)]
+    pub store: StoreConfig,
     /// How the process runs.
     #[serde(default)]
     pub runtime: RuntimeConfig,

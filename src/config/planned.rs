@@ -5,14 +5,6 @@
 pub(super) fn key(path: &[&str]) -> Option<&'static str> {
     match path {
         ["tests"] => Some("tests within the pipeline file come with a later version; leave the table out for now"),
-        ["store"] => Some(
-            "the durable store comes with a later version; until then a delivery that waits for its retry holds its \
-             source's position",
-        ),
-        ["sinks" | "defaults", _, key] => sink_key(key),
-        ["sinks" | "defaults", _, "retry", "park_after"] => {
-            Some("parking needs the durable store of a later version; until then every wait is spent in memory")
-        }
         ["sinks" | "defaults", _, "signing", "header" | "prefix" | "algorithm" | "encoding"] => Some(HMAC),
         _ => None,
     }
@@ -28,14 +20,3 @@ pub(super) fn value(path: &[&str], value: &str) -> Option<&'static str> {
 
 const HMAC: &str = "signing by an HMAC header of your own choice comes with a later version; \"standard-webhooks\" is \
                     there today";
-
-fn sink_key(key: &str) -> Option<&'static str> {
-    match key {
-        "order_by" => Some("order per key comes with a later version; until then deliveries go in parallel"),
-        "dead_letter" => Some("where dead letters go cannot be chosen yet; leave the key out for now"),
-        "breaker" | "circuit_breaker" => {
-            Some("a circuit breaker comes with a later version; until then `retry` and `rate_limit` protect a receiver")
-        }
-        _ => None,
-    }
-}

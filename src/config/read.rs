@@ -17,7 +17,7 @@ use super::document::Document;
 use super::interpolate::{self, Env};
 use super::schema::{self, STRICT, WEBHOOK_DEFAULTS};
 use super::shape::{Findings, Subject, missing_key, table_name, unknown_key};
-use super::{Parsed, PipelineConfig, RuntimeConfig, SinkConfig, check, defaults, wording};
+use super::{Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
 use crate::delivery::DeliveryConfig;
 use crate::problem::Problem;
 use crate::sink;
@@ -88,7 +88,8 @@ impl Reader<'_> {
             filters: self.nodes(root, "filters", Self::plain),
             templates: self.nodes(root, "templates", Self::plain),
             sinks: self.nodes(root, "sinks", Self::sink),
-            runtime: self.runtime(root).unwrap_or_default(),
+            store: self.settings(root, "store").unwrap_or_default(),
+            runtime: self.settings(root, "runtime").unwrap_or_default(),
         };
         self.names_used_twice(root);
         self.require_a_node(root, "sources", "source");
@@ -148,11 +149,12 @@ impl Reader<'_> {
         self.findings.incomplete = incomplete;
     }
 
-    fn runtime(&mut self, root: &DeTable<'_>) -> Option<RuntimeConfig> {
-        let (key, value) = root.get_key_value("runtime")?;
+    /// Reads a table that is no node.
+    fn settings<T: DeserializeOwned>(&mut self, root: &DeTable<'_>, name: &'static str) -> Option<T> {
+        let (key, value) = root.get_key_value(name)?;
         let table = self.table(value)?;
-        let subject = Subject { path: vec!["runtime"], key: key.span(), place: value.span(), table };
-        self.findings.check_table(&subject, &STRICT["properties"]["runtime"]);
+        let subject = Subject { path: vec![name], key: key.span(), place: value.span(), table };
+        self.findings.check_table(&subject, &STRICT["properties"][name]);
         self.findings.typed(&subject.place, table, None)
     }
 

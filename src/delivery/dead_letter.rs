@@ -1,36 +1,68 @@
-//! What a dead letter says of a delivery: request and answer as they were, secrets masked.
+//! Dead letters: what is kept of an event given up on, and where it goes.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Delivery;
-use super::worker::SinkWorker;
+use super::stored::stored_request;
 use crate::ack::Ack;
 use crate::secret::{MASK, mask};
 use crate::sink::request::holds_a_secret;
 use crate::sink::signing::ID_HEADER;
-use crate::store::dead_letters::{DeadLetter, EventRecord, Reason, RequestRecord};
+use crate::sink::webhook::Webhook;
+use crate::store::Store;
+use crate::store::record::{Letter, Reason, RequestRecord};
+
+/// Where the dead letters of a source or sink go.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    store: Option<Store>,
+}
+
+impl DeadLetters {
+    /// Letters go into the store, if there is one.
+    pub fn new(store: Option<Store>) -> Self {
+        Self { store }
+    }
+
+    /// Keeps a letter; its ack settles once it is durable. Does not wait.
+    pub fn keep(&self, letter: Letter, ack: Option<Ack>) {
+        match &self.store {
+            Some(store) => store.bury(letter, ack),
+            None => drop(ack),
+        }
+    }
+}
 
 /// The letter of a delivery given up on, and the ack that settles once the letter is kept.
-pub(super) fn of_delivery(delivery: Delivery, sink: &SinkWorker, reason: Reason, message: String) -> (DeadLetter, Ack) {
-    let letter = DeadLetter {
-        time: Timestamp::now(),
-        pipeline: sink.pipeline.to_string(),
-        node: format!("sinks.{}", sink.name),
+pub(super) fn of_delivery(
+    delivery: Delivery,
+    sink: &str,
+    webhook: &Webhook,
+    reason: Reason,
+    message: &str,
+) -> (Letter, Option<Ack>) {
+    let letter = Letter {
+        row: delivery.row,
+        node: format!("sinks.{sink}"),
         reason,
-        message: mask(&message).into_owned(),
+        message: mask(message).into_owned(),
+        time: Timestamp::now(),
+        request: Some(stored_request(&delivery.request)),
+        shown: Some(request_record(&delivery, webhook)),
+        event: delivery.event,
+        copy: delivery.copy,
+        bucket: delivery.bucket,
+        lane: delivery.lane,
         attempts: delivery.attempts,
-        event: EventRecord::new(&delivery.event),
-        request: Some(request_record(&delivery, sink.webhook.method())),
-        last_answer: delivery.last_answer,
     };
     (letter, delivery.ack)
 }
 
-fn request_record(delivery: &Delivery, method: &str) -> RequestRecord {
+fn request_record(delivery: &Delivery, webhook: &Webhook) -> RequestRecord {
     let request = &delivery.request;
-    let mut headers: Map<String, Value> = request
-        .headers
+    let all = webhook.headers(request);
+    let mut headers: Map<String, Value> = all
         .iter()
         .map(|(name, value)| {
             let shown = if holds_a_secret(name) {
@@ -44,5 +76,5 @@ fn request_record(delivery: &Delivery, method: &str) -> RequestRecord {
     headers.insert(ID_HEADER.into(), String::from_utf8_lossy(delivery.webhook_id.as_bytes()).into());
     let is_payload = delivery.event.payload.as_ref() == Some(&request.body);
     let body = (!is_payload).then(|| mask(&String::from_utf8_lossy(&request.body)).into_owned());
-    RequestRecord { method: method.to_owned(), url: mask(request.url.as_str()).into_owned(), headers, body }
+    RequestRecord { method: webhook.method().to_owned(), url: mask(request.url.as_str()).into_owned(), headers, body }
 }

@@ -5,12 +5,14 @@
 //! does hold its memory and its place among its source's events in flight: there is no store for waiting deliveries
 //! yet.
 
-mod dead_letter;
+pub mod breaker;
+pub mod dead_letter;
 mod health;
 pub mod rate_limit;
 pub mod responses;
 pub mod retry;
 pub mod schedule;
+pub mod stored;
 pub mod worker;
 
 use std::collections::BTreeMap;
@@ -20,14 +22,14 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use crate::ack::Ack;
 use crate::event::Event;
 use crate::sink::request::Request;
 use crate::sink::signing::webhook_id;
-use crate::store::dead_letters::AnswerRecord;
+use crate::store::record::{AttemptLog, RowId};
 
+use breaker::BreakerConfig;
 use rate_limit::RateLimitConfig;
 use responses::Action;
 use retry::RetryConfig;
@@ -48,6 +50,14 @@ pub struct DeliveryConfig {
     pub retry: RetryConfig,
     /// How many attempts may start in a time, retries included. Without it there is no limit.
     pub rate_limit: Option<RateLimitConfig>,
+    /// A template over the envelope, for example `{{data.customer.id}}`: deliveries for which it gives the same text go
+    /// one at a time, in the order of their source. Without it all go in parallel.
+    pub order_by: Option<String>,
+    /// When attempts stop for a while because the receiver fails.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
+    /// Where dead letters are sent as well: `"kafka:topic"`, `"amqp:exchange/routing-key"`, or another sink's name.
+    pub dead_letter: Option<String>,
     /// What an answer's status means, where it differs from the defaults: `2xx` delivered; `408 425 429 5xx` retry;
     /// `410` disable; all others dead-letter. Keys are a status (`"409"`) or a class (`"4xx"`).
     #[serde(default)]
@@ -66,14 +76,16 @@ pub struct Delivery {
     pub webhook_id: HeaderValue,
     /// The rate limit's bucket.
     pub bucket: schedule::BucketName,
-    /// Settles when the delivery has ended.
-    pub ack: Ack,
+    /// The value of `order_by`: deliveries with the same value go one at a time, in order.
+    pub lane: Option<Arc<str>>,
+    /// 0, or a number that tells apart the deliveries of an event that reaches the sink on several paths.
+    pub copy: u32,
+    /// Its number in the store, when it comes from there.
+    pub row: Option<RowId>,
+    /// Settles when the delivery has ended or is parked; `None` when that is done.
+    pub ack: Option<Ack>,
     /// Attempts made.
-    pub attempts: u32,
-    /// When the first attempt began.
-    pub first_attempt: Option<Instant>,
-    /// How the last attempt failed.
-    pub last_answer: Option<AnswerRecord>,
+    pub attempts: AttemptLog,
 }
 
 /// A receiver may ask for a longer pause than this in vain: it must not be able to silence a sink for good.
@@ -81,10 +93,10 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Delivery {
     /// A delivery of which no attempt has been made.
-    pub fn new(event: Arc<Event>, request: Request, bucket: schedule::BucketName, ack: Ack) -> Self {
+    pub fn new(event: Arc<Event>, request: Request, bucket: schedule::BucketName, ack: Option<Ack>) -> Self {
         // `webhook_id` makes every id fit for a header; an empty one would still be delivered.
         let webhook_id = HeaderValue::try_from(webhook_id(&event.id)).unwrap_or(HeaderValue::from_static(""));
-        Self { event, request, webhook_id, bucket, ack, attempts: 0, first_attempt: None, last_answer: None }
+        Self { event, request, webhook_id, bucket, lane: None, copy: 0, row: None, ack, attempts: AttemptLog::default() }
     }
 }
 

@@ -31,6 +31,9 @@ pub struct RetryConfig {
     /// Give up after this many attempts, the first included. Default: no limit but the others.
     #[schemars(range(min = 1))]
     pub max_attempts: Option<u32>,
+    /// A delivery that has to wait longer than this, in one go or in all, waits in the store: its source moves on.
+    /// Default: `"30s"`.
+    pub park_after: Option<Period>,
 }
 
 /// The checked form of [`RetryConfig`]: decides after every failed attempt.

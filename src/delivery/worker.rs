@@ -4,23 +4,25 @@
 //! follows a failure. This loop does what they say. It owns all of its sink's state, so there is no lock.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::dead_letter;
+use super::dead_letter::{self, DeadLetters};
 use super::health::Health;
 use super::responses::{Action, Responses, retry_after};
 use super::retry::{Decision, Failure, RetryPolicy};
 use super::schedule::{Next, Schedule};
 use super::{Delivery, LONGEST_PAUSE};
+use crate::ack::Ack;
 use crate::shutdown::Shutdown;
 use crate::sink::webhook::{Answer, AttemptError, Webhook};
-use crate::store::dead_letters::{AnswerRecord, DeadLetters, Reason};
+use crate::store::record::{AttemptRecord, Reason};
 use crate::timer::sleep_until;
 
 /// One sink, ready to run.
@@ -81,7 +83,7 @@ impl SinkWorker {
             }
             tokio::select! {
                 biased;
-                Some((delivery, result)) = attempts.next() => sink.finish_attempt(delivery, result),
+                Some((delivery, started, result)) = attempts.next() => sink.finish_attempt(delivery, started, result),
                 count = queue.recv_many(&mut taken, TAKEN_AT_ONCE), if queue_is_open => {
                     queue_is_open = count > 0;
                     taken.drain(..).for_each(|delivery| sink.accept(delivery));
@@ -98,11 +100,24 @@ impl SinkWorker {
     }
 }
 
-async fn attempt(webhook: Arc<Webhook>, mut delivery: Box<Delivery>) -> (Box<Delivery>, AttemptResult) {
-    delivery.attempts += 1;
-    delivery.first_attempt.get_or_insert_with(Instant::now);
+async fn attempt(webhook: Arc<Webhook>, mut delivery: Box<Delivery>) -> (Box<Delivery>, Instant, AttemptResult) {
+    let started = Instant::now();
+    delivery.attempts.total += 1;
+    delivery.attempts.round += 1;
+    delivery.attempts.first.get_or_insert_with(Timestamp::now);
     let result = webhook.attempt(&delivery.request, &delivery.webhook_id).await;
-    (delivery, result)
+    (delivery, started, result)
+}
+
+fn settle(ack: Option<Ack>) {
+    if let Some(ack) = ack {
+        ack.settle();
+    }
+}
+
+/// The time since a moment, by the clock of the wall: attempts may lie before a restart.
+fn since(moment: Timestamp) -> Duration {
+    Timestamp::now().duration_since(moment).try_into().unwrap_or_default()
 }
 
 struct Running {
@@ -122,11 +137,12 @@ impl Running {
         }
     }
 
-    fn finish_attempt(&mut self, mut delivery: Box<Delivery>, result: AttemptResult) {
+    fn finish_attempt(&mut self, mut delivery: Box<Delivery>, started: Instant, result: AttemptResult) {
+        let latency = started.elapsed();
         let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
-                delivery.last_answer = Some(AnswerRecord::error(&error));
+                delivery.attempts.push(AttemptRecord::unanswered(Timestamp::now() - latency, latency, &error));
                 return self.retry(delivery, &error.to_string(), None);
             }
         };
@@ -134,9 +150,9 @@ impl Running {
         if action == Action::Delivered {
             self.health.succeeded();
             debug!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "delivered");
-            return delivery.ack.settle();
+            return settle(delivery.ack);
         }
-        delivery.last_answer = Some(AnswerRecord::status(answer.status, &answer.excerpt));
+        delivery.attempts.push(AttemptRecord::answered(Timestamp::now() - latency, latency, answer.status, &answer.excerpt));
         let message = format!("the receiver answered {}", answer.status);
         match action {
             Action::Delivered => {}
@@ -146,7 +162,7 @@ impl Running {
             }
             Action::Drop => {
                 info!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "dropped, as configured");
-                delivery.ack.settle();
+                settle(delivery.ack);
             }
             Action::DeadLetter => self.give_up(*delivery, Reason::Rejected, message),
             Action::Disable => self.disable(delivery, message),
@@ -161,14 +177,14 @@ impl Running {
             debug!(sink = %self.worker.name, ?pause, "paused, as the receiver asked");
             self.worker.schedule.pause(&delivery.bucket, now + pause, now);
         }
-        let elapsed = delivery.first_attempt.map_or_else(Default::default, |first| now - first);
-        let failure = Failure { attempts: delivery.attempts, elapsed, retry_after };
+        let elapsed = delivery.attempts.first.map_or(Duration::ZERO, |first| since(first));
+        let failure = Failure { attempts: delivery.attempts.round, elapsed, retry_after };
         match self.worker.retry.decide(failure, rand::random()) {
             Decision::GiveUp(exhausted) => {
                 self.give_up(*delivery, Reason::RetriesExhausted, format!("{message}; {exhausted}"));
             }
             Decision::RetryAfter(wait) => {
-                debug!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts, retry_in = ?wait,
+                debug!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total, retry_in = ?wait,
                     "the attempt failed: {message}");
                 self.wait_for_retry(now + wait, delivery);
             }
@@ -203,9 +219,9 @@ impl Running {
 
     /// Keeps a dead letter; the ack settles once it is on the disk.
     fn give_up(&self, delivery: Delivery, reason: Reason, message: String) {
-        warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts,
+        warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
             "given up and kept as a dead letter: {message}");
-        let (letter, ack) = dead_letter::of_delivery(delivery, &self.worker, reason, message);
+        let (letter, ack) = dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
         self.worker.dead_letters.keep(letter, ack);
     }
 }

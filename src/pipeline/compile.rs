@@ -17,6 +17,9 @@ use crate::sink::request::{RequestTemplate, check_template, template_problem};
 use crate::sink::webhook::Webhook;
 use crate::source::drive::Bounds;
 use crate::source::{Connector, SourceConfig, SourceContext};
+use crate::store::Store;
+use crate::store::config::StoreSettings;
+use crate::store::thread::StoreThread;
 use crate::template::{Escape, Template};
 
 /// What a compiled pipeline needs to know of its surroundings.
@@ -54,6 +57,7 @@ pub fn compile(
     let mut compiler = Compiler { config, environment, declared, problems: Vec::new() };
     let wiring = compiler.wire();
     compiler.check_templates();
+    let store = compiler.store();
     let sources = compiler.sources(&wiring);
     let filters = compiler.filters(&wiring);
     let capacities = compiler.queue_capacities(&wiring);
@@ -66,6 +70,7 @@ pub fn compile(
         sources,
         filters,
         sinks,
+        store: store.flatten(),
         workers: config.runtime.workers,
         shutdown_timeout: config.runtime.shutdown_timeout.0,
     })
@@ -323,6 +328,12 @@ impl Compiler<'_> {
         capacities
     }
 
+    fn store(&mut self) -> Option<Option<(Store, StoreThread)>> {
+        let Environment { state_dir, base_dir, .. } = self.environment;
+        let settings = StoreSettings::new(&self.config.store, &self.config.name, state_dir, base_dir);
+        Some(self.keep(&["store"], settings)?.map(StoreThread::new))
+    }
+
     fn sinks(&mut self, capacities: &[usize]) -> Vec<SinkNode> {
         let config = self.config;
         let mut nodes = Vec::new();
@@ -344,11 +355,16 @@ impl Compiler<'_> {
         let bucket = key.map(|key| Template::compile(key, Escape::Text)).transpose();
         let bucket = bucket.map_err(|error| vec![template_problem(["rate_limit", "key"], &error)]);
         let bucket = self.keep(&path, bucket);
-        let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency));
+        let order_by = delivery.order_by.as_deref().map(|key| Template::compile(key, Escape::Text)).transpose();
+        let order_by = order_by.map_err(|error| vec![template_problem(["order_by"], &error)]);
+        let order_by = self.keep(&path, order_by);
+        let fixed_headers = request.as_ref().map(|request| request.fixed_headers().clone()).unwrap_or_default();
+        let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency, fixed_headers));
         Some(SinkNode {
             name: name.into(),
             request: request?,
             bucket: bucket?,
+            order_by: order_by?,
             webhook: webhook?,
             concurrency: delivery.concurrency,
             retry: retry?,

@@ -11,6 +11,8 @@ use crate::sink::request::RequestTemplate;
 use crate::sink::webhook::Webhook;
 use crate::source::Connector;
 use crate::source::drive::Bounds;
+use crate::store::Store;
+use crate::store::thread::StoreThread;
 use crate::template::Template;
 
 /// A pipeline in which every name is resolved and everything that can be compiled is.
@@ -23,6 +25,8 @@ pub struct Graph {
     pub filters: Vec<FilterNode>,
     /// The sinks, in file order.
     pub sinks: Vec<SinkNode>,
+    /// Keeps parked deliveries, dead letters and checkpoints; `None` with `store.url = "none"`.
+    pub store: Option<(Store, StoreThread)>,
     /// Threads that the nodes are spread over.
     pub workers: usize,
     /// How long deliveries in flight may take to end at a shutdown.
@@ -70,6 +74,8 @@ pub struct SinkNode {
     pub request: RequestTemplate,
     /// Names the bucket of the rate limit; `None` when the sink has but one.
     pub bucket: Option<Template>,
+    /// Names the lane in which order is kept; `None` when deliveries go in parallel.
+    pub order_by: Option<Template>,
     /// Makes the attempts.
     pub webhook: Webhook,
     /// Attempts under way at the same time, at most.

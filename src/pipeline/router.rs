@@ -20,12 +20,12 @@ use crate::secret::mask;
 use crate::sink::request::RequestTemplate;
 use crate::source::Defect;
 use crate::source::drive::Arrival;
-use crate::store::dead_letters::{DeadLetter, DeadLetters, EventRecord, Reason};
+use crate::delivery::dead_letter::DeadLetters;
+use crate::store::record::{AttemptLog, Letter, Reason};
 use crate::template::{Context, Template};
 
 /// The filters and sinks of a graph, shared by the routers of all its sources.
 pub(super) struct Routes {
-    pub(super) pipeline: Arc<str>,
     pub(super) filters: Vec<FilterNode>,
     pub(super) sinks: Vec<Entrance>,
 }
@@ -35,6 +35,7 @@ pub(super) struct Entrance {
     pub(super) name: Arc<str>,
     pub(super) request: RequestTemplate,
     pub(super) bucket: Option<Template>,
+    pub(super) order_by: Option<Template>,
 }
 
 /// Takes the events of one source into the graph.
@@ -74,14 +75,15 @@ impl Router {
         let reached = self.reached_sinks(&event, &mut view, &ack);
         let needs_context = reached.iter().any(|index| self.routes.sinks[*index].needs_envelope());
         let context = if needs_context { view.into_context(&event) } else { Ok(Context::new(Value::Null)) };
-        for index in reached {
-            self.enter(index, &event, &context, ack.clone()).await;
+        for (position, index) in reached.iter().enumerate() {
+            let copy = reached[..position].iter().filter(|earlier| *earlier == index).count();
+            self.enter((*index, copy as u32), &event, &context, ack.clone()).await;
         }
         ack.settle();
     }
 
     /// Walks the graph from the source. The filters decide on the way.
-    fn reached_sinks(&self, event: &Event, view: &mut View, ack: &Ack) -> Vec<usize> {
+    fn reached_sinks(&self, event: &Arc<Event>, view: &mut View, ack: &Ack) -> Vec<usize> {
         let mut reached = Vec::new();
         let mut next = self.outputs.clone();
         while let Some(target) = next.pop() {
@@ -108,7 +110,7 @@ impl Router {
         reached
     }
 
-    async fn enter(&self, index: usize, event: &Arc<Event>, context: &Result<Context, String>, ack: Ack) {
+    async fn enter(&self, (index, copy): (usize, u32), event: &Arc<Event>, context: &Result<Context, String>, ack: Ack) {
         let sink = &self.routes.sinks[index];
         let empty = Context::new(Value::Null);
         let context = match context {
@@ -119,12 +121,13 @@ impl Router {
             }
         };
         match sink.delivery(event, context) {
-            Ok((request, bucket)) => {
-                let delivery = Box::new(Delivery::new(Arc::clone(event), request, bucket, ack));
+            Ok(mut delivery) => {
+                delivery.copy = copy;
+                delivery.ack = Some(ack);
                 if let Some(queue) = &self.queues[index] {
                     // A queue is closed only when its sink has ended, at the end of the run: the ack drops with the
                     // delivery, and the event stays uncommitted.
-                    queue.send(delivery).await.ok();
+                    queue.send(Box::new(delivery)).await.ok();
                 }
             }
             Err(message) => {
@@ -133,34 +136,35 @@ impl Router {
         }
     }
 
-    fn give_up(&self, event: &Event, node: &str, reason: Reason, message: &str, ack: Ack) {
+    fn give_up(&self, event: &Arc<Event>, node: &str, reason: Reason, message: &str, ack: Ack) {
         let message = mask(message);
         warn!(source = %self.source, event = %event.id, node, "given up and kept as a dead letter: {message}");
-        let letter = DeadLetter {
-            time: Timestamp::now(),
-            pipeline: self.routes.pipeline.to_string(),
+        let letter = Letter {
+            row: None,
             node: node.to_owned(),
             reason,
             message: message.into_owned(),
-            attempts: 0,
-            event: EventRecord::new(event),
+            time: Timestamp::now(),
+            event: Arc::clone(event),
+            copy: 0,
             request: None,
-            last_answer: None,
+            shown: None,
+            bucket: BucketName::default(),
+            lane: None,
+            attempts: AttemptLog::default(),
         };
-        self.dead_letters.keep(letter, ack);
+        self.dead_letters.keep(letter, Some(ack));
     }
 }
 
 impl Entrance {
     fn needs_envelope(&self) -> bool {
-        self.request.needs_envelope() || self.bucket.as_ref().is_some_and(|bucket| bucket.literal().is_none())
+        let keys = self.bucket.iter().chain(&self.order_by);
+        self.request.needs_envelope() || keys.into_iter().any(|key| key.literal().is_none())
     }
 
-    fn delivery(
-        &self,
-        event: &Event,
-        context: &Context,
-    ) -> Result<(crate::sink::request::Request, BucketName), String> {
+    /// The delivery of an event, or why there can be none.
+    fn delivery(&self, event: &Arc<Event>, context: &Context) -> Result<Delivery, String> {
         let request = self.request.render(event, context).map_err(|error| error.to_string())?;
         let bucket = match &self.bucket {
             None => BucketName::default(),
@@ -169,7 +173,12 @@ impl Entrance {
                 .map_err(|failure| format!("cannot render the rate limit's key: {failure}"))?
                 .into(),
         };
-        Ok((request, bucket))
+        let mut delivery = Delivery::new(Arc::clone(event), request, bucket, None);
+        if let Some(template) = &self.order_by {
+            let lane = template.render(context).map_err(|failure| format!("cannot render `order_by`: {failure}"))?;
+            delivery.lane = Some(lane.into());
+        }
+        Ok(delivery)
     }
 }
 

@@ -24,7 +24,8 @@ use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
-use crate::store::dead_letters::DeadLetters;
+use crate::delivery::dead_letter::DeadLetters;
+use crate::store::StoreError;
 
 /// Why a run did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum RunError {
     /// Another process uses the state folder.
     #[error("another bridge is running on the state folder {0}: give each its own --state-dir, or stop the other")]
     Locked(PathBuf),
+    /// The store cannot be used.
+    #[error("cannot use the store: {0}")]
+    Store(#[from] StoreError),
     /// A thread or a runtime could not be started.
     #[error("cannot start: {0}")]
     Start(io::Error),
@@ -56,9 +60,6 @@ pub enum RunError {
     Panicked(String),
 }
 
-/// The dead letters' file in a pipeline's state folder.
-pub const DEAD_LETTERS: &str = "dead-letters.jsonl";
-
 /// Locks a pipeline's state folder, making it when it is not there. The lock lasts as long as the returned file.
 ///
 /// # Errors
@@ -74,18 +75,21 @@ pub fn lock_state(folder: &Path) -> Result<File, RunError> {
     }
 }
 
-/// Runs a graph to its end. Blocks. `state_dir` is the pipeline's own folder, locked by the caller.
+/// Runs a graph to its end. Blocks.
 ///
 /// # Errors
 /// The first of what went wrong; everything that could be finished has been.
-pub fn run(graph: Graph, state_dir: &Path, shutdown: &Shutdown) -> Result<(), RunError> {
-    let path = state_dir.join(DEAD_LETTERS);
-    let (dead_letters, writer) = DeadLetters::open(&path).map_err(|error| RunError::State { path, error })?;
+pub fn run(mut graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
+    let (store, running) = match graph.store.take() {
+        Some((store, thread)) => (Some(store), Some(thread.start()?)),
+        None => (None, None),
+    };
+    let dead_letters = DeadLetters::new(store);
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = graph.workers, "running");
     let result = Workers::spread(graph, dead_letters, shutdown).run(shutdown);
-    let written = writer.join().map_err(|_| RunError::Panicked("the dead letter writer".to_owned()));
-    result.and(written)
+    let stored = running.map_or(Ok(()), |running| running.join());
+    result.and(stored.map_err(|_| RunError::Panicked("the store".to_owned())))
 }
 
 type Task = (String, BoxFuture<'static, Result<(), RunError>>);
@@ -111,7 +115,7 @@ impl Workers {
             sink_tasks.push(sink_task(worker, queue));
             entrances.push(entrance);
         }
-        let routes = Arc::new(Routes { pipeline, filters, sinks: entrances });
+        let routes = Arc::new(Routes { filters, sinks: entrances });
         sources.sort_by(|one, other| one.name.cmp(&other.name));
         sink_tasks.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut dealt: Vec<Vec<Task>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
@@ -193,7 +197,7 @@ fn split_sink(
     dead_letters: &DeadLetters,
     shutdown: &Shutdown,
 ) -> (Entrance, SinkWorker) {
-    let entrance = Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket };
+    let entrance = Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket, order_by: sink.order_by };
     let worker = SinkWorker {
         pipeline: Arc::clone(pipeline),
         name: sink.name,

@@ -23,7 +23,8 @@ use crate::template::{
 pub struct Request {
     /// The URL.
     pub url: Url,
-    /// All headers but those that belong to the attempt (`webhook-timestamp`, `webhook-signature`).
+    /// The headers that depend on the event, and the content type. The sink's other headers are the attempt's: they
+    /// come from the pipeline file each time, and never lie in a store.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
@@ -122,6 +123,11 @@ impl RequestTemplate {
         }
     }
 
+    /// The headers that are the same for all events.
+    pub fn fixed_headers(&self) -> &HeaderMap {
+        &self.fixed_headers
+    }
+
     /// The host and port of every request; `None` when they may depend on the event.
     pub fn fixed_authority(&self) -> Option<(String, u16)> {
         let UrlTemplate::Fixed(url) = &self.url else { return None };
@@ -142,7 +148,7 @@ impl RequestTemplate {
     /// See [`RequestError`]; the event cannot be sent to this sink.
     pub fn render(&self, event: &Event, context: &Context) -> Result<Request, RequestError> {
         let url = self.url.render(context)?;
-        let mut headers = self.fixed_headers.clone();
+        let mut headers = HeaderMap::with_capacity(1 + self.headers.len());
         for (name, template) in &self.headers {
             let value = render(name.as_str(), template, context)?;
             let value = HeaderValue::from_str(&value).map_err(|_| RequestError::Header(name.clone()))?;

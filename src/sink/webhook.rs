@@ -80,6 +80,8 @@ pub struct Webhook {
     timeout: Duration,
     max_response_size: usize,
     signer: Option<Signer>,
+    /// Headers that are the same for all events.
+    fixed_headers: HeaderMap,
 }
 
 /// What the receiver answered. Whether that is success is for others to decide.
@@ -118,11 +120,16 @@ const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 impl Webhook {
-    /// Builds the HTTP client, with room in its pool for `concurrency` connections.
+    /// Builds the HTTP client, with room in its pool for `concurrency` connections. `fixed_headers` go with every
+    /// request.
     ///
     /// # Errors
     /// Every value at fault, with its path below the sink.
-    pub fn new(config: &WebhookConfig, concurrency: usize) -> Result<Self, Vec<Problem>> {
+    pub fn new(
+        config: &WebhookConfig,
+        concurrency: usize,
+        fixed_headers: HeaderMap,
+    ) -> Result<Self, Vec<Problem>> {
         let signer = config.signing.as_ref().map(Signer::new).transpose();
         let signer =
             signer.map_err(|problems| problems.into_iter().map(|p| p.under(["signing"])).collect::<Vec<_>>())?;
@@ -147,6 +154,7 @@ impl Webhook {
             timeout: config.timeout.0,
             max_response_size: config.max_response_size.0,
             signer,
+            fixed_headers,
         })
     }
 
@@ -156,12 +164,20 @@ impl Webhook {
     /// When no answer came; see [`AttemptError`].
     pub async fn attempt(&self, request: &Request, id: &HeaderValue) -> Result<Answer, AttemptError> {
         let mut http = reqwest::Request::new(self.method.clone(), request.url.clone());
-        *http.headers_mut() = request.headers.clone();
+        *http.headers_mut() = self.headers(request);
         self.add_webhook_headers(http.headers_mut(), &request.body, id);
         *http.body_mut() = Some(request.body.clone().into());
         *http.timeout_mut() = Some(self.timeout);
         let response = self.client.execute(http).await.map_err(|error| self.classify(error))?;
         Ok(self.read_answer(response).await)
+    }
+
+    /// The headers of every attempt of a request, but for those that belong to the attempt alone (`webhook-timestamp`,
+    /// `webhook-signature`).
+    pub fn headers(&self, request: &Request) -> HeaderMap {
+        let mut headers = self.fixed_headers.clone();
+        headers.extend(request.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers
     }
 
     /// The method, for dead letters.

@@ -89,7 +89,7 @@ impl StdinSource {
             source: Arc::clone(&self.context.name),
             key: None,
             headers: Vec::new(),
-            meta: vec![("offset", MetaValue::Integer(offset))],
+            meta: vec![("offset".into(), MetaValue::Integer(offset))],
             payload: Some(line.payload),
             format: self.context.format,
             content_type: None,

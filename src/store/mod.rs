@@ -1,11 +1,27 @@
 //! The store: durable state that outlives the process.
 //!
-//! - [`checkpoints`]: how far a source that keeps its own position (files) has come. It does not know what a checkpoint
-//!   means; its owners bring their own types.
-//! - [`dead_letters`]: the events given up on.
+//! It keeps parked deliveries, dead letters, the checkpoints of file sources, and which sinks are disabled, in one
+//! SQLite file or in a PostgreSQL database that several replicas share.
 //!
-//! Deliveries that wait for their next attempt are not kept here yet: they wait in memory and hold their source's
-//! position. This module must not decide what is kept: `delivery` and `pipeline` do.
+//! - [`config`]: the `[store]` table;
+//! - [`record`]: what is kept of a delivery;
+//! - [`handle`]: how sources, routers and sinks reach the store;
+//! - [`thread`]: the thread that owns the database and commits in groups;
+//!
+//! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
 
 pub mod checkpoints;
-pub mod dead_letters;
+pub mod config;
+pub mod handle;
+pub mod record;
+pub mod thread;
+
+pub use handle::{SinkStore, Store};
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store's thread has ended.
+    #[error("the store is closed")]
+    Closed,
+}

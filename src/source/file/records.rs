@@ -2,6 +2,7 @@
 //!
 //! This module does no I/O and decides nothing.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ pub(super) fn line_record(
     let mut meta = meta(file, file_id, line.start);
     if defect.is_some() {
         // The payload is not all there: this says where the rest is.
-        meta.push(("end", integer(line.end)));
+        meta.push(("end".into(), integer(line.end)));
     }
     let event = event(context, id, time, meta, Some(line.payload));
     Record { event, partition, position: line.end, defect }
@@ -45,7 +46,7 @@ pub(super) fn lost_record(
     // Not the id of the line at that offset: that one may have been delivered without being confirmed.
     let id = format!("{file_id}/{start}-lost");
     let mut meta = meta(file, file_id, start);
-    meta.extend(end.map(|end| ("end", integer(end))));
+    meta.extend(end.map(|end| ("end".into(), integer(end))));
     let event = event(context, id, Timestamp::now(), meta, None);
     Record { event, partition, position: end.unwrap_or(start), defect: Some(Defect::Lost(reason)) }
 }
@@ -54,7 +55,7 @@ fn event(
     context: &SourceContext,
     id: String,
     time: Timestamp,
-    meta: Vec<(&'static str, MetaValue)>,
+    meta: Vec<(Cow<'static, str>, MetaValue)>,
     payload: Option<Bytes>,
 ) -> Event {
     Event {
@@ -70,11 +71,11 @@ fn event(
     }
 }
 
-fn meta(file: &TrackedFile, file_id: Arc<str>, offset: u64) -> Vec<(&'static str, MetaValue)> {
+fn meta(file: &TrackedFile, file_id: Arc<str>, offset: u64) -> Vec<(Cow<'static, str>, MetaValue)> {
     vec![
-        ("path", MetaValue::Text(Arc::clone(&file.path))),
-        ("offset", integer(offset)),
-        ("file", MetaValue::Text(file_id)),
+        ("path".into(), MetaValue::Text(Arc::clone(&file.path))),
+        ("offset".into(), integer(offset)),
+        ("file".into(), MetaValue::Text(file_id)),
     ]
 }
 

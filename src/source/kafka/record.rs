@@ -60,9 +60,9 @@ impl RecordMaker {
             key: message.key().map(text_or_base64),
             headers,
             meta: vec![
-                ("topic", MetaValue::Text(topic.clone())),
-                ("partition", MetaValue::Integer(partition.into())),
-                ("offset", MetaValue::Integer(offset)),
+                ("topic".into(), MetaValue::Text(topic.clone())),
+                ("partition".into(), MetaValue::Integer(partition.into())),
+                ("offset".into(), MetaValue::Integer(offset)),
             ],
             payload: message.payload().map(Bytes::copy_from_slice),
             format: self.format,

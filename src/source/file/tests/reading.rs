@@ -13,8 +13,8 @@ async fn lines_are_events_with_their_place() {
     assert_eq!((records[0].position, records[1].position), (5, 11));
     assert!(records[0].event.id.ends_with("/0") && records[1].event.id.ends_with("/7"));
     let path = setup.path("a.log").to_str().unwrap().into();
-    assert_eq!(records[1].event.meta[0], ("path", MetaValue::Text(path)));
-    assert_eq!(records[1].event.meta[1], ("offset", MetaValue::Integer(7)));
+    assert_eq!(records[1].event.meta[0], ("path".into(), MetaValue::Text(path)));
+    assert_eq!(records[1].event.meta[1], ("offset".into(), MetaValue::Integer(7)));
     setup.append("a.log", "three\n");
     assert_eq!(reader.lines(1).await, ["three"]);
 }
@@ -41,7 +41,7 @@ async fn a_line_over_the_limit_is_cut_and_says_where_it_was() {
     let records = reader.records(3).await;
     assert_eq!(records[1].defect, Some(Defect::TooLarge { size: 600 * 1024, limit: 8 }));
     assert_eq!(records[1].event.payload.as_deref(), Some(&b"xxxxxxxx"[..]));
-    assert_eq!(records[1].event.meta.last(), Some(&("end", MetaValue::Integer(4 + 600 * 1024 + 1))));
+    assert_eq!(records[1].event.meta.last(), Some(&("end".into(), MetaValue::Integer(4 + 600 * 1024 + 1))));
     assert_eq!(text(&records[2]), "two");
 }
 

@@ -148,7 +148,7 @@ async fn what_a_truncation_destroyed_is_reported() {
     let Some(Defect::Lost(reason)) = &records[0].defect else { panic!("{:?}", records[0]) };
     assert!(reason.contains("bytes 4 to 14") && reason.contains("a.log"), "{reason}");
     assert!(records[0].event.id.ends_with("/4-lost"));
-    assert_eq!(records[0].event.meta.last(), Some(&("end", MetaValue::Integer(14))));
+    assert_eq!(records[0].event.meta.last(), Some(&("end".into(), MetaValue::Integer(14))));
     assert_eq!(records[0].position, 14);
     assert_eq!(text(&records[1]), "two");
 }

@@ -1,0 +1,61 @@
+//! A delivery as the store keeps it, and back. It must not decide when that happens.
+
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+use jiff::Timestamp;
+
+use super::Delivery;
+use crate::ack::Ack;
+use crate::sink::request::Request;
+use crate::store::record::{StoredDelivery, StoredRequest};
+
+/// What the store keeps of a delivery that waits until `due`, and the ack that settles when it is kept.
+pub fn to_stored(delivery: Delivery, due: Timestamp) -> (StoredDelivery, Option<Ack>) {
+    let stored = StoredDelivery {
+        row: delivery.row,
+        request: stored_request(&delivery.request),
+        event: delivery.event,
+        copy: delivery.copy,
+        bucket: delivery.bucket,
+        lane: delivery.lane,
+        attempts: delivery.attempts,
+        due,
+    };
+    (stored, delivery.ack)
+}
+
+/// A delivery out of the store.
+///
+/// # Errors
+/// Why the stored request cannot be sent; it was sound when it was written, so the store has been tampered with.
+pub fn from_stored(stored: StoredDelivery) -> Result<Delivery, (StoredDelivery, String)> {
+    match request(&stored.request) {
+        Ok(request) => {
+            let mut delivery = Delivery::new(stored.event, request, stored.bucket, None);
+            delivery.row = stored.row;
+            delivery.copy = stored.copy;
+            delivery.lane = stored.lane;
+            delivery.attempts = stored.attempts;
+            Ok(delivery)
+        }
+        Err(message) => Err((stored, message)),
+    }
+}
+
+/// What the store keeps of a request.
+pub fn stored_request(request: &Request) -> StoredRequest {
+    let headers = request.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+    StoredRequest { url: request.url.to_string(), headers: headers.collect(), body: request.body.clone() }
+}
+
+fn request(stored: &StoredRequest) -> Result<Request, String> {
+    let url = Url::parse(&stored.url).map_err(|error| format!("the stored URL cannot be used: {error}"))?;
+    let mut headers = HeaderMap::with_capacity(stored.headers.len());
+    for (name, value) in &stored.headers {
+        let unusable = || format!("the stored header {name} cannot be used");
+        let header = HeaderName::try_from(name).map_err(|_| unusable())?;
+        headers.append(header, HeaderValue::from_bytes(value).map_err(|_| unusable())?);
+    }
+    Ok(Request { url, headers, body: stored.body.clone() })
+}

@@ -1,0 +1,65 @@
+-- Parked deliveries and dead letters. A parked delivery that dies becomes a letter in its place, and one that is
+-- replayed is parked again: whatever happens to it, it is one row.
+CREATE TABLE deliveries (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    pipeline      TEXT    NOT NULL,
+    node          TEXT    NOT NULL, -- 'sinks.crm'; for letters also 'sources.x' and 'filters.x'
+    state         TEXT    NOT NULL, -- 'parked' or 'dead'
+    -- The event. Blobs, as keys and ids are free to hold any character.
+    source        TEXT    NOT NULL,
+    event_id      BLOB    NOT NULL,
+    copy          INTEGER NOT NULL,
+    event_key     BLOB,
+    event         TEXT    NOT NULL, -- JSON: everything but the payload
+    payload       BLOB,
+    -- The request; all NULL when it could not be rendered.
+    url           TEXT,
+    headers       TEXT,             -- JSON
+    body          BLOB,             -- NULL when body_is_payload
+    body_is_payload INTEGER NOT NULL,
+    bucket        BLOB    NOT NULL,
+    lane          BLOB,
+    -- The attempts.
+    attempts      TEXT    NOT NULL, -- JSON: an AttemptLog
+    attempts_made INTEGER NOT NULL,
+    -- Parked: due (milliseconds since 1970; NULL while an earlier one of its lane is there), and who attempts it now.
+    due           INTEGER,
+    claimed_by    TEXT,
+    replay        TEXT,             -- the replay it belongs to, until that has ended
+    -- Dead.
+    died          INTEGER,          -- milliseconds since 1970
+    reason        TEXT,
+    message       TEXT,
+    shown         TEXT,             -- JSON: the request as it may be shown
+    size          INTEGER NOT NULL, -- bytes it counts against max_size
+    UNIQUE (pipeline, node, source, event_id, copy)
+) STRICT;
+
+CREATE INDEX deliveries_due ON deliveries (pipeline, node, due, id, bucket)
+    WHERE state = 'parked' AND claimed_by IS NULL AND due IS NOT NULL;
+CREATE INDEX deliveries_lane ON deliveries (pipeline, node, lane, id) WHERE state = 'parked' AND lane IS NOT NULL;
+CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
+CREATE INDEX deliveries_dead ON deliveries (pipeline, died, id) WHERE state = 'dead';
+CREATE INDEX deliveries_replay ON deliveries (replay) WHERE replay IS NOT NULL;
+
+-- Who uses the store. The row '' has the bytes of those that are gone; all rows together have the store's size.
+CREATE TABLE replicas (
+    id          TEXT    PRIMARY KEY,
+    alive_until INTEGER NOT NULL,   -- milliseconds since 1970
+    bytes       INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE checkpoints (
+    pipeline TEXT NOT NULL,
+    source   TEXT NOT NULL,
+    state    TEXT NOT NULL,         -- JSON
+    PRIMARY KEY (pipeline, source)
+) STRICT;
+
+CREATE TABLE disabled_sinks (
+    pipeline TEXT    NOT NULL,
+    sink     TEXT    NOT NULL,
+    since    INTEGER NOT NULL,      -- milliseconds since 1970
+    reason   TEXT    NOT NULL,
+    PRIMARY KEY (pipeline, sink)
+) STRICT;

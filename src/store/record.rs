@@ -1,0 +1,221 @@
+//! What the store keeps of a delivery: its event, its rendered request, and every attempt that was made.
+//!
+//! These are plain data. They hold payloads and rendered requests as they are, so that they can be sent again, and
+//! therefore must never be printed: what is shown of them was masked when it was written ([`RequestRecord`],
+//! [`AttemptRecord`]). Headers that do not depend on the event are not among them: they come from the pipeline file at
+//! each attempt, and no credential of that file is written to the disk with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::event::Event;
+use crate::secret::mask;
+
+/// The store's own number of a delivery or dead letter.
+pub type RowId = i64;
+
+/// A delivery as the store keeps it.
+#[derive(Clone)]
+pub struct StoredDelivery {
+    /// Its number in the store; `None` until it is there.
+    pub row: Option<RowId>,
+    /// The event.
+    pub event: Arc<Event>,
+    /// 0, or a number that tells apart the deliveries of an event that reaches the sink on several paths.
+    pub copy: u32,
+    /// What every attempt sends.
+    pub request: StoredRequest,
+    /// The rate limit's bucket, `""` when the sink has but one.
+    pub bucket: Arc<str>,
+    /// The value of `order_by`: deliveries with the same value go one at a time, in order. `None` without `order_by`.
+    pub lane: Option<Arc<str>>,
+    /// The attempts made.
+    pub attempts: AttemptLog,
+    /// When the next attempt may be made.
+    pub due: Timestamp,
+}
+
+/// A rendered request, without the headers that are the same for all events.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredRequest {
+    /// The URL.
+    pub url: String,
+    /// Names and values of the headers that depend on the event, the content type among them.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// The attempts of a delivery. Only failed ones are recorded: one that succeeds ends the delivery.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AttemptLog {
+    /// Attempts made, ever.
+    pub total: u32,
+    /// Attempts made since the delivery began, or since it was last replayed: what the retry policy counts.
+    pub round: u32,
+    /// When the first attempt of the round began: what `max_elapsed` counts from.
+    pub first: Option<Timestamp>,
+    /// The last attempts, oldest first; at most [`AttemptLog::KEPT`].
+    pub records: Vec<AttemptRecord>,
+}
+
+impl AttemptLog {
+    /// Attempts of which a record is kept. Older ones are only counted.
+    pub const KEPT: usize = 20;
+
+    /// Notes an attempt that was made.
+    pub fn push(&mut self, record: AttemptRecord) {
+        if self.records.len() >= Self::KEPT {
+            self.records.remove(0);
+        }
+        self.records.push(record);
+    }
+}
+
+/// One attempt that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// When it began.
+    pub time: Timestamp,
+    /// How long it took, in milliseconds.
+    pub latency_ms: u64,
+    /// The HTTP status, when there was an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why there was no answer; secrets masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The beginning of the answer's body; secrets masked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub body_excerpt: String,
+}
+
+impl AttemptRecord {
+    /// An attempt that was answered.
+    pub fn answered(time: Timestamp, latency: Duration, status: u16, excerpt: &str) -> Self {
+        let body_excerpt = mask(excerpt).into_owned();
+        Self { time, latency_ms: milliseconds(latency), status: Some(status), error: None, body_excerpt }
+    }
+
+    /// An attempt without an answer.
+    pub fn unanswered(time: Timestamp, latency: Duration, error: &dyn std::error::Error) -> Self {
+        let error = Some(mask(&error.to_string()).into_owned());
+        Self { time, latency_ms: milliseconds(latency), status: None, error, body_excerpt: String::new() }
+    }
+}
+
+fn milliseconds(latency: Duration) -> u64 {
+    u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An event given up on, with all that is needed to understand why and to send it again.
+#[derive(Clone)]
+pub struct Letter {
+    /// Its number in the store, when it was parked or dead before.
+    pub row: Option<RowId>,
+    /// Where in the pipeline it ended, for example `sinks.crm`.
+    pub node: String,
+    /// Why, in a word that programs can rely on.
+    pub reason: Reason,
+    /// Why, in a sentence for people; secrets masked.
+    pub message: String,
+    /// When it was given up.
+    pub time: Timestamp,
+    /// The event.
+    pub event: Arc<Event>,
+    /// As in [`StoredDelivery::copy`].
+    pub copy: u32,
+    /// The request as it can be sent again, when it could be rendered.
+    pub request: Option<StoredRequest>,
+    /// The request as it may be shown: all headers, secrets masked.
+    pub shown: Option<RequestRecord>,
+    /// The rate limit's bucket.
+    pub bucket: Arc<str>,
+    /// The value of `order_by`.
+    pub lane: Option<Arc<str>>,
+    /// The attempts made.
+    pub attempts: AttemptLog,
+}
+
+/// Why an event was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The payload is larger than `max_event_size`. Of a line, only the beginning was kept.
+    TooLarge,
+    /// The source can no longer read it.
+    Lost,
+    /// The payload is not what the source's `format` says.
+    Undecodable,
+    /// A template failed, or its result cannot be sent.
+    Unrenderable,
+    /// The receiver answered with a status that means `dead-letter`.
+    Rejected,
+    /// The last retry failed.
+    RetriesExhausted,
+    /// The receiver said that it is gone, for this event or for an earlier one.
+    SinkDisabled,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::TooLarge,
+        Self::Lost,
+        Self::Undecodable,
+        Self::Unrenderable,
+        Self::Rejected,
+        Self::RetriesExhausted,
+        Self::SinkDisabled,
+    ];
+
+    /// The word that programs can rely on.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too-large",
+            Self::Lost => "lost",
+            Self::Undecodable => "undecodable",
+            Self::Unrenderable => "unrenderable",
+            Self::Rejected => "rejected",
+            Self::RetriesExhausted => "retries-exhausted",
+            Self::SinkDisabled => "sink-disabled",
+        }
+    }
+}
+
+/// A request as it may be shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The method.
+    pub method: String,
+    /// The URL, secrets masked.
+    pub url: String,
+    /// The headers, secrets masked.
+    pub headers: Map<String, Value>,
+    /// The body, as text when it is UTF-8; secrets masked. Left out when it is the payload itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+impl std::fmt::Debug for StoredRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredRequest").field("body_size", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for StoredDelivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredDelivery").field("row", &self.row).field("event", &self.event.id).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Letter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Letter").field("node", &self.node).field("event", &self.event.id).finish_non_exhaustive()
+    }
+}
