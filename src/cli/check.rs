@@ -69,9 +69,9 @@ fn probe_all(graph: Graph) -> Result<usize, CliError> {
             say_found(&format!("sources.{}", source.name), found)?;
         }
         for sink in graph.sinks {
-            let found = within_limit(probe_receiver(sink.request.fixed_authority())).await;
+            let found = within_limit(probe_receiver(sink.entrance.request.fixed_authority())).await;
             unreachable += usize::from(found.is_err());
-            say_found(&format!("sinks.{}", sink.name), found)?;
+            say_found(&format!("sinks.{}", sink.entrance.name), found)?;
         }
         Ok(unreachable)
     });

@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::graph::{FilterNode, Graph, SinkNode, SourceNode, Target};
+use super::routes::Entrance;
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
@@ -68,7 +70,7 @@ pub fn compile(
     Ok(Graph {
         name: config.name.as_str().into(),
         sources,
-        filters,
+        filters: filters.into(),
         sinks,
         store: store.flatten(),
         workers: config.runtime.workers,
@@ -361,10 +363,7 @@ impl Compiler<'_> {
         let fixed_headers = request.as_ref().map(|request| request.fixed_headers().clone()).unwrap_or_default();
         let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency, fixed_headers));
         Some(SinkNode {
-            name: name.into(),
-            request: request?,
-            bucket: bucket?,
-            order_by: order_by?,
+            entrance: Arc::new(Entrance { name: name.into(), request: request?, bucket: bucket?, order_by: order_by? }),
             webhook: webhook?,
             concurrency: delivery.concurrency,
             retry: retry?,

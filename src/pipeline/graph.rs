@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::routes::{Entrance, Routes};
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
 use crate::filter::Predicate;
-use crate::sink::request::RequestTemplate;
 use crate::sink::webhook::Webhook;
 use crate::source::Connector;
 use crate::source::drive::Bounds;
 use crate::store::Store;
 use crate::store::thread::StoreThread;
-use crate::template::Template;
 
 /// A pipeline in which every name is resolved and everything that can be compiled is.
 pub struct Graph {
@@ -22,7 +21,7 @@ pub struct Graph {
     /// The sources, in file order.
     pub sources: Vec<SourceNode>,
     /// The filters, in file order.
-    pub filters: Vec<FilterNode>,
+    pub filters: Arc<[FilterNode]>,
     /// The sinks, in file order.
     pub sinks: Vec<SinkNode>,
     /// Keeps parked deliveries, dead letters and checkpoints; `None` with `store.url = "none"`.
@@ -31,6 +30,32 @@ pub struct Graph {
     pub workers: usize,
     /// How long deliveries in flight may take to end at a shutdown.
     pub shutdown_timeout: Duration,
+}
+
+impl Graph {
+    /// The ways through the graph.
+    pub fn routes(&self) -> Routes {
+        let sinks = self.sinks.iter().map(|sink| Arc::clone(&sink.entrance)).collect();
+        Routes { filters: Arc::clone(&self.filters), sinks }
+    }
+
+    /// Where an event is to start that ended at this node (`sources.x`, `filters.x` or `sinks.x`), so that the node
+    /// handles it anew; `None` when there is no such node.
+    pub fn start_at(&self, node: &str) -> Option<Vec<Target>> {
+        let (kind, name) = node.split_once('.')?;
+        match kind {
+            "sources" => self.sources.iter().find(|source| *source.name == *name).map(|source| source.outputs.clone()),
+            "filters" => {
+                let index = self.filters.iter().position(|filter| *filter.name == *name)?;
+                Some(vec![Target::Filter(index)])
+            }
+            "sinks" => {
+                let index = self.sinks.iter().position(|sink| *sink.entrance.name == *name)?;
+                Some(vec![Target::Sink(index)])
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where an event goes next.
@@ -68,14 +93,8 @@ pub struct FilterNode {
 
 /// A sink, with all that its deliveries need.
 pub struct SinkNode {
-    /// The name in the pipeline file.
-    pub name: Arc<str>,
-    /// Makes an event into a request.
-    pub request: RequestTemplate,
-    /// Names the bucket of the rate limit; `None` when the sink has but one.
-    pub bucket: Option<Template>,
-    /// Names the lane in which order is kept; `None` when deliveries go in parallel.
-    pub order_by: Option<Template>,
+    /// Makes an event into a delivery.
+    pub entrance: Arc<Entrance>,
     /// Makes the attempts.
     pub webhook: Webhook,
     /// Attempts under way at the same time, at most.

@@ -1,14 +1,16 @@
 //! Pipelines: from the typed config to a running graph.
 //!
 //! [`compile`](mod@compile) turns the config into a [`Graph`] (in [`graph`]) without touching the network and finds every fault that
-//! can be found so. [`run`](mod@run) brings the graph to life and supervises it. `router` is the way of an event from
-//! its source through the filters into the queues of the sinks.
+//! can be found so. [`run`](mod@run) brings the graph to life and supervises it. [`routes`] is the way of an event through
+//! the filters to the sinks, and `router` takes the events of a source that way.
 
 pub mod compile;
 pub mod graph;
 mod router;
+pub mod routes;
 pub mod run;
 
 pub use compile::{Declared, Environment, compile};
 pub use graph::Graph;
+pub use routes::Routes;
 pub use run::{RunError, run};

@@ -18,13 +18,14 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use super::graph::{Graph, SinkNode, SourceNode, Target};
-use super::router::{Entrance, Router, Routes};
+use super::router::Router;
+use super::routes::Routes;
 use crate::delivery::Delivery;
+use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
-use crate::delivery::dead_letter::DeadLetters;
 use crate::store::StoreError;
 
 /// Why a run did not end well.
@@ -100,7 +101,8 @@ struct Workers(Vec<Vec<Task>>);
 impl Workers {
     /// Makes every node a task and deals the tasks out by the order of their names, sources first.
     fn spread(graph: Graph, dead_letters: DeadLetters, shutdown: &Shutdown) -> Self {
-        let Graph { name: pipeline, mut sources, filters, mut sinks, workers, .. } = graph;
+        let routes = Arc::new(graph.routes());
+        let Graph { name: pipeline, mut sources, mut sinks, workers, .. } = graph;
         let mut senders = Vec::new();
         let mut receivers = Vec::new();
         for sink in &sinks {
@@ -108,14 +110,11 @@ impl Workers {
             senders.push(sender);
             receivers.push(receiver);
         }
-        let mut entrances = Vec::new();
         let mut sink_tasks = Vec::new();
         for (sink, queue) in sinks.drain(..).zip(receivers) {
-            let (entrance, worker) = split_sink(sink, &pipeline, &dead_letters, shutdown);
+            let worker = sink_worker(sink, &pipeline, &dead_letters, shutdown);
             sink_tasks.push(sink_task(worker, queue));
-            entrances.push(entrance);
         }
-        let routes = Arc::new(Routes { filters, sinks: entrances });
         sources.sort_by(|one, other| one.name.cmp(&other.name));
         sink_tasks.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut dealt: Vec<Vec<Task>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
@@ -191,16 +190,10 @@ async fn supervise(tasks: Vec<Task>, shutdown: &Shutdown) -> Result<(), RunError
     result
 }
 
-fn split_sink(
-    sink: SinkNode,
-    pipeline: &Arc<str>,
-    dead_letters: &DeadLetters,
-    shutdown: &Shutdown,
-) -> (Entrance, SinkWorker) {
-    let entrance = Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket, order_by: sink.order_by };
-    let worker = SinkWorker {
+fn sink_worker(sink: SinkNode, pipeline: &Arc<str>, dead_letters: &DeadLetters, shutdown: &Shutdown) -> SinkWorker {
+    SinkWorker {
         pipeline: Arc::clone(pipeline),
-        name: sink.name,
+        name: Arc::clone(&sink.entrance.name),
         webhook: sink.webhook,
         concurrency: sink.concurrency,
         retry: sink.retry,
@@ -208,8 +201,7 @@ fn split_sink(
         schedule: Schedule::new(sink.rate),
         dead_letters: dead_letters.clone(),
         shutdown: shutdown.clone(),
-    };
-    (entrance, worker)
+    }
 }
 
 fn sink_task(worker: SinkWorker, queue: mpsc::Receiver<Box<Delivery>>) -> Task {

@@ -1,0 +1,176 @@
+//! The way of an event through the graph, without I/O: which sinks it reaches and with what request, and which nodes
+//! cannot handle it.
+//!
+//! The router takes events from their source this way, and `bridge dead replay` takes them from the node that gave
+//! them up. The payload is parsed at most once, and only when an expression on the event's way asks for the envelope;
+//! the envelope is handed from the filters to the templates without a copy.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::graph::{FilterNode, Target};
+use crate::delivery::Delivery;
+use crate::delivery::schedule::BucketName;
+use crate::event::{Envelope, Event};
+use crate::sink::request::RequestTemplate;
+use crate::store::record::Reason;
+use crate::template::{Context, Template};
+
+/// The filters and sinks of a graph, in its order.
+pub struct Routes {
+    pub(super) filters: Arc<[FilterNode]>,
+    pub(super) sinks: Vec<Arc<Entrance>>,
+}
+
+/// The way into a sink.
+pub struct Entrance {
+    /// The sink's name in the pipeline file.
+    pub name: Arc<str>,
+    /// Makes an event into a request.
+    pub request: RequestTemplate,
+    /// Names the bucket of the rate limit; `None` when the sink has but one.
+    pub bucket: Option<Template>,
+    /// Names the lane in which order is kept; `None` when deliveries go in parallel.
+    pub order_by: Option<Template>,
+}
+
+/// Where one of an event's ways ends.
+#[derive(Debug)]
+pub enum Stop {
+    /// At a sink, by its index in [`Graph::sinks`](super::Graph::sinks). The delivery has no ack yet.
+    Sink(usize, Box<Delivery>),
+    /// At a node that cannot handle the event.
+    Failed(Failure),
+}
+
+/// A node that cannot handle an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The node, for example `filters.paid`.
+    pub node: String,
+    /// As in [`Delivery::copy`], for sinks.
+    pub copy: u32,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Why, in a sentence. It may hold parts of the event, and is not masked.
+    pub message: String,
+}
+
+impl Routes {
+    /// Takes an event from `start` to wherever its ways end, and adds those ends to `stops`. The filters decide on the
+    /// way; an event that they turn away everywhere adds nothing.
+    pub fn walk(&self, event: &Arc<Event>, start: &[Target], stops: &mut Vec<Stop>) {
+        let mut view = View::Unread;
+        let reached = self.reached_sinks(event, start, &mut view, stops);
+        let needs_context = reached.iter().any(|index| self.sinks[*index].needs_envelope());
+        let context = if needs_context { view.into_context(event) } else { Ok(Context::new(Value::Null)) };
+        for (position, index) in reached.iter().enumerate() {
+            let copy = reached[..position].iter().filter(|earlier| *earlier == index).count();
+            stops.push(self.enter(*index, copy as u32, event, &context));
+        }
+    }
+
+    fn reached_sinks(&self, event: &Event, start: &[Target], view: &mut View, stops: &mut Vec<Stop>) -> Vec<usize> {
+        let mut reached = Vec::new();
+        let mut next = start.to_vec();
+        while let Some(target) = next.pop() {
+            let index = match target {
+                Target::Sink(index) => {
+                    reached.push(index);
+                    continue;
+                }
+                Target::Filter(index) => index,
+            };
+            let filter = &self.filters[index];
+            match view.envelope(event) {
+                Ok(envelope) if filter.predicate.matches(envelope) => next.extend(&filter.matched),
+                Ok(_) => next.extend(&filter.unmatched),
+                Err(error) => {
+                    let node = format!("filters.{}", filter.name);
+                    let message = error.to_owned();
+                    stops.push(Stop::Failed(Failure { node, copy: 0, reason: Reason::Undecodable, message }));
+                }
+            }
+        }
+        reached
+    }
+
+    fn enter(&self, index: usize, copy: u32, event: &Arc<Event>, context: &Result<Context, String>) -> Stop {
+        let sink = &self.sinks[index];
+        let empty = Context::new(Value::Null);
+        let delivery = match context {
+            Ok(context) => sink.delivery(event, context).map_err(|message| (Reason::Unrenderable, message)),
+            Err(_) if !sink.needs_envelope() => {
+                sink.delivery(event, &empty).map_err(|message| (Reason::Unrenderable, message))
+            }
+            Err(error) => Err((Reason::Undecodable, error.clone())),
+        };
+        match delivery {
+            Ok(mut delivery) => {
+                delivery.copy = copy;
+                Stop::Sink(index, Box::new(delivery))
+            }
+            Err((reason, message)) => {
+                Stop::Failed(Failure { node: format!("sinks.{}", sink.name), copy, reason, message })
+            }
+        }
+    }
+}
+
+impl Entrance {
+    /// True when a delivery can only be made from the envelope.
+    fn needs_envelope(&self) -> bool {
+        let keys = self.bucket.iter().chain(&self.order_by);
+        self.request.needs_envelope() || keys.into_iter().any(|key| key.literal().is_none())
+    }
+
+    /// The delivery of an event, or why there can be none.
+    fn delivery(&self, event: &Arc<Event>, context: &Context) -> Result<Delivery, String> {
+        let request = self.request.render(event, context).map_err(|error| error.to_string())?;
+        let bucket = match &self.bucket {
+            None => BucketName::default(),
+            Some(template) => template
+                .render(context)
+                .map_err(|failure| format!("cannot render the rate limit's key: {failure}"))?
+                .into(),
+        };
+        let mut delivery = Delivery::new(Arc::clone(event), request, bucket, None);
+        if let Some(template) = &self.order_by {
+            let lane = template.render(context).map_err(|failure| format!("cannot render `order_by`: {failure}"))?;
+            delivery.lane = Some(lane.into());
+        }
+        Ok(delivery)
+    }
+}
+
+/// The envelope of the event on its way, made when it is first asked for.
+enum View {
+    Unread,
+    Read(Envelope),
+    Undecodable(String),
+}
+
+impl View {
+    fn envelope(&mut self, event: &Event) -> Result<&Envelope, &str> {
+        if let Self::Unread = self {
+            *self = match event.envelope() {
+                Ok(envelope) => Self::Read(Envelope::new(envelope)),
+                Err(error) => Self::Undecodable(error.to_string()),
+            };
+        }
+        match self {
+            Self::Read(envelope) => Ok(envelope),
+            Self::Undecodable(error) => Err(error),
+            Self::Unread => Err("the payload was not read"),
+        }
+    }
+
+    fn into_context(self, event: &Event) -> Result<Context, String> {
+        match self {
+            Self::Unread => event.envelope().map(Context::new).map_err(|error| error.to_string()),
+            Self::Read(envelope) => Ok(Context::new(envelope.into_value())),
+            Self::Undecodable(error) => Err(error),
+        }
+    }
+}
