@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::run(&args),
         Command::Dev(args) => cli::dev::run(&args),
         Command::Listen(args) => cli::listen::run(&args),
+        Command::Dead(args) => cli::dead::run(&args),
+        Command::Sinks(args) => cli::sinks::run(&args),
         Command::Schema => cli::schema::run(),
         Command::Completions(args) => cli::completions::run(&args),
     };

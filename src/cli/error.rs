@@ -9,6 +9,8 @@ use super::logging::LogFormat;
 use crate::config::{ConfigErrors, Look};
 use crate::pipeline::RunError;
 use crate::secret::mask;
+use crate::store::StoreError;
+use crate::store::record::RowId;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,15 @@ pub enum CliError {
     /// `check --connect` could not reach something; what, has been printed.
     #[error("{0} of the pipeline's brokers and receivers could not be reached")]
     Unreachable(usize),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no dead letter of this number.
+    #[error("there is no dead letter {0}; `bridge dead list` shows which there are")]
+    NoSuchLetter(RowId),
+    /// Not all letters of a replay could be delivered; why, has been printed or is in the letters.
+    #[error("{0} of the letters are dead letters still or again; `bridge dead list` says why")]
+    StillDead(u64),
     /// There is no folder for the state.
     #[error("there is no folder for the state: give one with --state-dir or BRIDGE_STATE_DIR")]
     NoStateDir,
@@ -75,7 +86,7 @@ impl CliError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Io { .. } => 1,
+            Self::Run(_) | Self::Io { .. } | Self::Store(_) | Self::NoSuchLetter(_) | Self::StillDead(_) => 1,
             Self::NoStateDir | Self::Usage(_) => 2,
             Self::Config(_) => 3,
             Self::Unreachable(_) => 4,

@@ -7,6 +7,7 @@ use clap::Args;
 use super::CliError;
 use crate::config::{self, ConfigErrors, Parsed, PipelineConfig};
 use crate::pipeline::compile::base_dir;
+use crate::store::config::StoreSettings;
 use crate::pipeline::{Declared, Environment, Graph, compile};
 
 /// Where durable state is kept.
@@ -39,6 +40,8 @@ pub struct Compiled {
     pub graph: Graph,
     /// The pipeline's own state folder.
     pub state_dir: PathBuf,
+    /// Where the store is; `None` with `store.url = "none"`.
+    pub store: Option<StoreSettings>,
 }
 
 /// Loads and compiles a pipeline file. `change` may alter the config before it is compiled.
@@ -66,7 +69,12 @@ pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool
     let declared =
         Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
     match compile(&parsed.pipeline, declared, &environment) {
-        Ok(graph) if parsed.faults.is_empty() => Ok(Compiled { graph, state_dir }),
+        Ok(graph) if parsed.faults.is_empty() => {
+            let Parsed { pipeline, .. } = parsed;
+            // Its faults have been found by the compilation.
+            let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &environment.base_dir);
+            Ok(Compiled { graph, state_dir, store: store.ok().flatten() })
+        }
         Ok(_) => Err(parsed.report(Vec::new())),
         Err(problems) => Err(parsed.report(problems)),
     }

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod dead;
 pub mod dev;
 pub mod error;
 mod json_text;
@@ -15,6 +16,8 @@ pub mod run;
 pub mod schema;
 pub mod show;
 pub mod signals;
+pub mod sinks;
+mod table;
 
 use clap::{Parser, Subcommand};
 
@@ -43,6 +46,10 @@ pub enum Command {
     Dev(dev::DevArgs),
     /// Listen for webhooks and show them, to try a sink
     Listen(listen::ListenArgs),
+    /// Look at dead letters, send them again, throw them away
+    Dead(dead::DeadArgs),
+    /// List the sinks of a pipeline and what waits for them, or enable one again
+    Sinks(sinks::SinksArgs),
     /// Print the JSON Schema of pipeline files
     #[command(after_help = schema::EXAMPLES)]
     Schema,
@@ -55,11 +62,12 @@ Examples:
   bridge dev --once examples/quickstart/pipeline.toml   see events become webhooks
   bridge check pipeline.toml                            find every fault before anything runs
   bridge run pipeline.toml                              run until SIGTERM or Ctrl-C
+  bridge dead list pipeline.toml                        what could not be delivered, and why
   journalctl -fo json | bridge run pipeline.toml        feed a pipeline that has a stdin source
 
 Exit codes:
   0    everything went well
-  1    the run failed; the last error says why
+  1    it failed, and the last error says why; for `dead replay` also: not every letter was delivered
   2    the command line is wrong
   3    a pipeline file is wrong
   4    `check --connect` could not reach something

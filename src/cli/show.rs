@@ -142,7 +142,11 @@ fn signature(out: &mut impl Write, request: &ReceivedRequest, why_unchecked: &st
     }
 }
 
-fn body(out: &mut impl Write, body: &[u8]) -> io::Result<()> {
+/// Writes a body: JSON indented, other text as it is, the head of anything else in hexadecimal.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub(super) fn body(out: &mut impl Write, body: &[u8]) -> io::Result<()> {
     if body.is_empty() {
         return writeln!(out, "  {FAINT}(no body){FAINT:#}");
     }
@@ -178,7 +182,7 @@ fn status_style(status: StatusCode) -> Style {
 }
 
 /// The text with secrets masked and control characters escaped (`\u{1b}`): a request must not steer the terminal.
-fn printable(text: &str) -> Cow<'_, str> {
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
     let text = mask(text);
     let harmless = |c: char| !c.is_control() || c == '\t';
     if text.chars().all(harmless) {

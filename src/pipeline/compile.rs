@@ -268,7 +268,8 @@ impl Compiler<'_> {
             let connector = Connector::new(self.source_context(name, source), &source.kind);
             if let Some(connector) = self.keep(&["sources", name], connector) {
                 let outputs = wiring.get(name).cloned().unwrap_or_default();
-                nodes.push(SourceNode { name: name.as_str().into(), connector, bounds: bounds(source), outputs });
+                let (bounds, format) = (bounds(source), source.common.format);
+                nodes.push(SourceNode { name: name.as_str().into(), connector, bounds, format, outputs });
             }
         }
         nodes

@@ -7,6 +7,7 @@ use super::routes::{Entrance, Routes};
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
+use crate::event::Format;
 use crate::filter::Predicate;
 use crate::sink::webhook::Webhook;
 use crate::source::Connector;
@@ -75,6 +76,8 @@ pub struct SourceNode {
     pub connector: Connector,
     /// Bounds on events in flight.
     pub bounds: Bounds,
+    /// What `data` is.
+    pub format: Format,
     /// Who takes the events.
     pub outputs: Vec<Target>,
 }

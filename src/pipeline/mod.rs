@@ -2,10 +2,12 @@
 //!
 //! [`compile`](mod@compile) turns the config into a [`Graph`] (in [`graph`]) without touching the network and finds every fault that
 //! can be found so. [`run`](mod@run) brings the graph to life and supervises it. [`routes`] is the way of an event through
-//! the filters to the sinks, and `router` takes the events of a source that way.
+//! the filters to the sinks, and `router` takes the events of a source that way;
+//! [`replay`] says what becomes of dead letters.
 
 pub mod compile;
 pub mod graph;
+pub mod replay;
 mod router;
 pub mod routes;
 pub mod run;

@@ -222,7 +222,7 @@ fn source_tasks(
     dead_letters: &DeadLetters,
     shutdown: &Shutdown,
 ) -> [Task; 2] {
-    let SourceNode { name, connector, bounds, outputs } = source;
+    let SourceNode { name, connector, bounds, outputs, .. } = source;
     let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
     let router = Router {
         queues: reachable_queues(&outputs, routes, senders),

@@ -275,6 +275,15 @@ impl Connector {
         }
     }
 
+    /// True when a payload over `max_event_size` is kept whole in its dead letter; of a long line, only the beginning
+    /// is.
+    pub fn keeps_large_payloads(&self) -> bool {
+        match self {
+            Self::Kafka(_) | Self::Amqp(_) => true,
+            Self::File(_) | Self::Stdin(_) => false,
+        }
+    }
+
     /// Connects once without taking any record; see [`Source::probe`].
     ///
     /// # Errors

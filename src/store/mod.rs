@@ -10,18 +10,25 @@
 //!
 //! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
 
+mod backend;
 pub mod checkpoints;
 pub mod config;
+pub mod database;
+mod error;
+mod event_row;
 pub mod handle;
+pub mod letters;
+mod postgres;
 pub mod record;
+pub mod replays;
+mod row;
+pub mod sinks;
+mod sql;
+mod sqlite;
+mod statement;
 pub mod thread;
+
+pub use error::StoreError;
 
 pub use handle::{SinkStore, Store};
 
-/// Why the store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The store's thread has ended.
-    #[error("the store is closed")]
-    Closed,
-}

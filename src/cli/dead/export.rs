@@ -1,0 +1,55 @@
+//! `bridge dead export`: dead letters as JSON lines, page by page, however many there are.
+
+use std::io::{self, BufWriter, Write as _};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::PipelineArgs;
+use super::filter::FilterArgs;
+use super::record::LetterRecord;
+use crate::cli::CliError;
+use crate::pipeline::run::new_runtime;
+use crate::store::letters::Cursor;
+use crate::store::record::RowId;
+
+/// Prints dead letters as JSON lines, the oldest first.
+///
+/// Secrets of the pipeline file are masked in requests, answers and messages. Events are printed as they came.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge dead export pipeline.toml > letters.jsonl
+  bridge dead export pipeline.toml --sink crm | jq -r .event.payload > again.jsonl
+  bridge dead export pipeline.toml | jq -r '[.time, .node, .reason, .event.id, .message] | @tsv'")]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Only the letters of these numbers
+    #[arg(value_name = "ID")]
+    ids: Vec<RowId>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
+    let filter = args.filter.filter(&args.ids, Timestamp::now());
+    let (_, settings) = args.pipeline.load()?;
+    let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
+    runtime.block_on(async {
+        let mut letters = args.pipeline.letters().await?;
+        let mut out = BufWriter::new(io::stdout().lock());
+        let mut cursor = Cursor::default();
+        loop {
+            let page = letters.page(&filter, &mut cursor).await?;
+            if page.is_empty() {
+                return out.flush().map_err(CliError::io("cannot print"));
+            }
+            for letter in &page {
+                let line = LetterRecord::line(letter, &settings.pipeline).map_err(io::Error::from);
+                let line = line.map_err(CliError::io("cannot print"))?;
+                writeln!(out, "{line}").map_err(CliError::io("cannot print"))?;
+            }
+        }
+    })
+}

@@ -1,0 +1,110 @@
+//! `bridge dead`: looks at dead letters, sends them again, throws them away. One module a subcommand.
+
+mod export;
+mod filter;
+mod list;
+mod progress;
+mod purge;
+mod record;
+mod replay;
+mod show;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::CliError;
+use super::load::{Compiled, StateArgs, load};
+use crate::store::config::{Location, StoreSettings};
+use crate::store::letters::Letters;
+
+/// Looks at dead letters, sends them again, throws them away.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge dead list pipeline.toml --sink crm --since 2h      what was given up lately, and why
+  bridge dead show pipeline.toml 17                         all about one: event, request, every attempt
+  bridge dead replay pipeline.toml --reason rejected        send them again, rendered with today's pipeline file
+  bridge dead export pipeline.toml > letters.jsonl          for other programs
+  bridge dead purge pipeline.toml --until 30d               throw away what is older than 30 days
+
+A bridge may be running on the store meanwhile.")]
+pub struct DeadArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DeadCommand,
+}
+
+/// The subcommands of `bridge dead`.
+#[derive(Debug, Subcommand)]
+pub enum DeadCommand {
+    /// List dead letters, the newest first
+    List(list::ListArgs),
+    /// Show all about one dead letter: event, request, every attempt
+    Show(show::ShowArgs),
+    /// Send dead letters again
+    Replay(replay::ReplayArgs),
+    /// Throw dead letters away
+    Purge(purge::PurgeArgs),
+    /// Print dead letters as JSON lines, the oldest first
+    Export(export::ExportArgs),
+}
+
+/// The form of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// JSON, one object a line
+    Json,
+}
+
+/// Which pipeline's letters.
+#[derive(Debug, Args)]
+pub struct PipelineArgs {
+    /// The pipeline file
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+    /// Where durable state is kept
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// A faulty pipeline file, a store that cannot be used, or what the subcommand could not do.
+pub fn run(args: &DeadArgs) -> Result<(), CliError> {
+    match &args.command {
+        DeadCommand::List(args) => list::run(args),
+        DeadCommand::Show(args) => show::run(args),
+        DeadCommand::Replay(args) => replay::run(args),
+        DeadCommand::Purge(args) => purge::run(args),
+        DeadCommand::Export(args) => export::run(args),
+    }
+}
+
+impl PipelineArgs {
+    /// The compiled pipeline, and where its store is.
+    pub(super) fn load(&self) -> Result<(Compiled, StoreSettings), CliError> {
+        let compiled = load(&self.pipeline, &self.state.folder()?, true, |_| {})?;
+        let Some(settings) = compiled.store.clone() else {
+            return Err(CliError::Usage("the pipeline has no store: its `store.url` is \"none\"".to_owned()));
+        };
+        if let Location::Sqlite(path) = &settings.location
+            && !path.exists()
+        {
+            let path = path.display();
+            let message = format!("there is no store {path} yet: has the pipeline run with another --state-dir?");
+            return Err(CliError::Usage(message));
+        }
+        Ok((compiled, settings))
+    }
+
+    /// The letters of the pipeline.
+    async fn letters(&self) -> Result<Letters, CliError> {
+        let (_, settings) = self.load()?;
+        Ok(Letters::open(&settings).await?)
+    }
+}

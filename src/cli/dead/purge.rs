@@ -1,0 +1,82 @@
+//! `bridge dead purge`: throws dead letters away.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::PipelineArgs;
+use super::filter::FilterArgs;
+use crate::cli::CliError;
+use crate::pipeline::run::new_runtime;
+use crate::store::record::RowId;
+
+/// Throws dead letters away, for good.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge dead purge pipeline.toml 17 18
+  bridge dead purge pipeline.toml --until 30d --yes         what is older than 30 days; for a timer
+  bridge dead purge pipeline.toml --reason too-large
+  bridge dead purge pipeline.toml --all")]
+pub(super) struct PurgeArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Only the letters of these numbers
+    #[arg(value_name = "ID")]
+    ids: Vec<RowId>,
+    /// All of them
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+pub(super) fn run(args: &PurgeArgs) -> Result<(), CliError> {
+    if !args.all && args.ids.is_empty() && args.filter.is_empty() {
+        return Err(CliError::Usage("which letters? Give their numbers, a filter such as --until 30d, or --all".into()));
+    }
+    let now = Timestamp::now();
+    let filter = args.filter.filter(&args.ids, now).before(now);
+    let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
+    runtime.block_on(async {
+        let mut letters = args.pipeline.letters().await?;
+        let count = letters.count(&filter).await?;
+        if count == 0 {
+            return say("no dead letters to purge");
+        }
+        if !args.yes && !confirmed(count)? {
+            return say("nothing purged");
+        }
+        let mut purged = 0;
+        loop {
+            match letters.purge_some(&filter).await? {
+                0 => return say(&format!("purged {}", dead_letters(purged))),
+                some => purged += some,
+            }
+        }
+    })
+}
+
+fn dead_letters(count: u64) -> String {
+    format!("{count} dead {}", if count == 1 { "letter" } else { "letters" })
+}
+
+fn confirmed(count: u64) -> Result<bool, CliError> {
+    if !io::stdin().is_terminal() {
+        let message = format!("{} would be purged: add --yes, as there is no terminal to ask at", dead_letters(count));
+        return Err(CliError::Usage(message));
+    }
+    let failed = || CliError::io("cannot ask");
+    write!(io::stderr(), "Purge {}? They cannot be brought back. [y/N] ", dead_letters(count)).map_err(failed())?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(failed())?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn say(line: &str) -> Result<(), CliError> {
+    writeln!(anstream::stdout(), "{line}").map_err(CliError::io("cannot print"))
+}

@@ -1,0 +1,126 @@
+//! `bridge dead show`: all about one dead letter.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::record::{LetterRecord, masked_attempt, masked_request};
+use super::{OutputFormat, PipelineArgs};
+use crate::cli::CliError;
+use crate::cli::show::{body, printable};
+use crate::pipeline::run::new_runtime;
+use crate::store::record::{AttemptRecord, Letter, RequestRecord, RowId};
+
+/// Shows all about one dead letter: the event, the request as it was sent, every attempt.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge dead show pipeline.toml 17
+  bridge dead show pipeline.toml 17 --format json | jq .request
+
+Secrets of the pipeline file are masked. Of the attempts the last 20 are kept.")]
+pub(super) struct ShowArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The letter's number, from `bridge dead list`
+    #[arg(value_name = "ID")]
+    id: RowId,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    format: OutputFormat,
+}
+
+pub(super) fn run(args: &ShowArgs) -> Result<(), CliError> {
+    let (_, settings) = args.pipeline.load()?;
+    let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
+    let letter = runtime.block_on(async {
+        let mut letters = args.pipeline.letters().await?;
+        Ok::<_, CliError>(letters.get(args.id).await?)
+    })?;
+    let Some(letter) = letter else {
+        return Err(CliError::NoSuchLetter(args.id));
+    };
+    let cannot_print = || CliError::io("cannot print");
+    let text = match args.format {
+        OutputFormat::Json => LetterRecord::line(&letter, &settings.pipeline)
+            .map(|line| line + "\n")
+            .map_err(|error| cannot_print()(error.into()))?
+            .into_bytes(),
+        OutputFormat::Text => text(&letter).map_err(cannot_print())?,
+    };
+    anstream::stdout().write_all(&text).map_err(cannot_print())
+}
+
+/// The letter over many lines, with everything masked that is secret.
+fn text(letter: &Letter) -> std::io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let id = letter.row.unwrap_or_default();
+    writeln!(out, "dead letter {id}  {}  {}  {:.3}", letter.node, letter.reason.as_str(), letter.time)?;
+    writeln!(out, "  {}", printable(&letter.message))?;
+    event(&mut out, letter)?;
+    match &letter.shown {
+        Some(shown) => request(&mut out, &masked_request(shown), letter)?,
+        None => writeln!(out, "\nRequest: none could be made")?,
+    }
+    attempts(&mut out, letter)?;
+    Ok(out)
+}
+
+fn event(out: &mut Vec<u8>, letter: &Letter) -> std::io::Result<()> {
+    writeln!(out, "\nEvent")?;
+    if let Value::Object(envelope) = letter.event.envelope_around(Value::Null) {
+        for (name, value) in envelope.iter().filter(|(name, _)| *name != "data") {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            writeln!(out, "  {name:8}  {}", printable(&shown))?;
+        }
+    }
+    writeln!(out)?;
+    match &letter.event.payload {
+        Some(payload) => body(out, payload),
+        None => writeln!(out, "  (no payload)"),
+    }
+}
+
+fn request(out: &mut Vec<u8>, request: &RequestRecord, letter: &Letter) -> std::io::Result<()> {
+    writeln!(out, "\nRequest")?;
+    writeln!(out, "  {} {}", request.method, printable(&request.url))?;
+    for (name, value) in &request.headers {
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        writeln!(out, "  {name}: {}", printable(&shown))?;
+    }
+    writeln!(out)?;
+    match (&request.body, &letter.request) {
+        (Some(text), _) => body(out, text.as_bytes()),
+        (None, Some(_)) => writeln!(out, "  (the payload, byte for byte)"),
+        (None, None) => Ok(()),
+    }
+}
+
+fn attempts(out: &mut Vec<u8>, letter: &Letter) -> std::io::Result<()> {
+    let total = letter.attempts.total as usize;
+    let records = &letter.attempts.records;
+    writeln!(out, "\nAttempts: {total}")?;
+    if records.len() < total && !records.is_empty() {
+        writeln!(out, "  (the last {})", records.len())?;
+    }
+    for record in records {
+        writeln!(out, "  {}", attempt(&masked_attempt(record)))?;
+    }
+    Ok(())
+}
+
+fn attempt(record: &AttemptRecord) -> String {
+    let mut line = format!("{:.3}  {:>6} ms  ", record.time, record.latency_ms);
+    match (record.status, &record.error) {
+        (Some(status), _) => line.push_str(&status.to_string()),
+        (None, Some(error)) => line.push_str(&printable(error)),
+        (None, None) => line.push_str("no answer"),
+    }
+    if !record.body_excerpt.is_empty() {
+        // Writing to a string does not fail.
+        write!(line, "  {}", printable(record.body_excerpt.trim())).ok();
+    }
+    line
+}

@@ -1,0 +1,135 @@
+//! `bridge sinks`: the sinks of a pipeline and what lies in the store for them, and enabling one again.
+
+use std::io::Write as _;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::CliError;
+use super::dead::{OutputFormat, PipelineArgs};
+use super::show::printable;
+use super::table::Table;
+use crate::pipeline::run::new_runtime;
+use crate::problem::did_you_mean;
+use crate::secret::mask;
+use crate::store::sinks::{SinkState, SinkStates};
+
+/// Lists the sinks of a pipeline and what waits for them, or enables one again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge sinks list pipeline.toml
+  bridge sinks enable pipeline.toml crm
+
+A sink is disabled when its receiver answers 410 (or what `responses` says of other answers). A bridge may be running on
+the store meanwhile.")]
+pub struct SinksArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SinksCommand,
+}
+
+/// The subcommands of `bridge sinks`.
+#[derive(Debug, Subcommand)]
+pub enum SinksCommand {
+    /// Show of each sink whether it is enabled, what waits in the store, and how many dead letters there are
+    List(SinksListArgs),
+    /// Enable a sink that its receiver has disabled; a running bridge notices within a second
+    Enable(SinksEnableArgs),
+}
+
+/// The arguments of `bridge sinks list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge sinks list pipeline.toml
+  bridge sinks list pipeline.toml --format json | jq 'select(.parked > 1000)'")]
+pub struct SinksListArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    format: OutputFormat,
+}
+
+/// The arguments of `bridge sinks enable`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge sinks enable pipeline.toml crm
+
+What was parked for the sink is attempted again. What came while it was disabled are dead letters:
+  bridge dead replay pipeline.toml --sink crm --reason sink-disabled")]
+pub struct SinksEnableArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The sink
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// A faulty pipeline file, a store that cannot be used, or a sink that is not there.
+pub fn run(args: &SinksArgs) -> Result<(), CliError> {
+    match &args.command {
+        SinksCommand::List(args) => list(args),
+        SinksCommand::Enable(args) => enable(args),
+    }
+}
+
+fn list(args: &SinksListArgs) -> Result<(), CliError> {
+    let (compiled, settings) = args.pipeline.load()?;
+    let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
+    let mut states = runtime.block_on(async { SinkStates::open(&settings).await?.all().await })?;
+    let mut sinks = Vec::new();
+    for sink in &compiled.graph.sinks {
+        let name = &sink.entrance.name;
+        sinks.push((name.to_string(), states.remove(&**name).unwrap_or_default()));
+    }
+    match args.format {
+        OutputFormat::Text => say(&table(&sinks)),
+        OutputFormat::Json => say(&sinks.iter().map(json_line).collect::<String>()),
+    }
+}
+
+fn enable(args: &SinksEnableArgs) -> Result<(), CliError> {
+    let (compiled, settings) = args.pipeline.load()?;
+    let name = args.name.as_str();
+    let names: Vec<&str> = compiled.graph.sinks.iter().map(|sink| &*sink.entrance.name).collect();
+    if !names.contains(&name) {
+        let help = did_you_mean(name, names).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+        return Err(CliError::Usage(format!("the pipeline has no sink `{name}`{help}")));
+    }
+    let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
+    let lifted = runtime.block_on(async { SinkStates::open(&settings).await?.enable(name).await })?;
+    say(&if lifted { format!("sink {name} is enabled again\n") } else { format!("sink {name} was not disabled\n") })
+}
+
+fn table(sinks: &[(String, SinkState)]) -> String {
+    let mut table = Table::new(["SINK", "PARKED", "OLDEST DUE", "DEAD LETTERS", "STATE"]);
+    for (name, state) in sinks {
+        let due = state.oldest_due.map_or_else(|| "-".to_owned(), |due| format!("{due:.0}"));
+        let shown = match &state.disabled {
+            None => "enabled".to_owned(),
+            Some((since, reason)) => format!("disabled since {since:.0}: {}", printable(reason)),
+        };
+        table.add([name.clone(), state.parked.to_string(), due, state.dead.to_string(), shown]);
+    }
+    table.render(None)
+}
+
+fn json_line((name, state): &(String, SinkState)) -> String {
+    let (since, reason) = state.disabled.clone().unzip();
+    let line = json!({
+        "sink": name, "enabled": state.disabled.is_none(), "disabled_since": since,
+        "disabled_because": reason.map(|reason| mask(&reason).into_owned()),
+        "parked": state.parked, "oldest_due": state.oldest_due, "dead_letters": state.dead,
+    });
+    format!("{line}\n")
+}
+
+fn say(text: &str) -> Result<(), CliError> {
+    anstream::stdout().write_all(text.as_bytes()).map_err(CliError::io("cannot print"))
+}

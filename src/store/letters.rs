@@ -1,0 +1,225 @@
+//! Dead letters as the command line looks at them and throws them away, while a bridge is running on the store or not.
+//!
+//! Letters are read in pages, so that their number does not matter. Replays are in [`replays`](super::replays).
+
+use jiff::Timestamp;
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row as _, Transaction};
+
+use super::StoreError;
+use super::config::StoreSettings;
+use super::database::Database;
+use super::record::{Letter, Reason, RowId};
+use super::row::{self, LETTER_COLUMNS};
+use super::statement::StatementBuilder;
+
+/// The dead letters of a pipeline.
+#[derive(Debug)]
+pub struct Letters {
+    pub(super) database: Database,
+    pub(super) pipeline: String,
+}
+
+/// Which letters; all conditions must hold.
+#[derive(Debug, Clone)]
+pub struct LetterFilter {
+    /// Those of these numbers; all when empty.
+    pub ids: Vec<RowId>,
+    /// Those of this node, for example `sinks.crm`.
+    pub node: Option<String>,
+    /// Those given up for one of these reasons; for any when empty.
+    pub reasons: Vec<Reason>,
+    /// Those given up at this time or later.
+    pub since: Option<Timestamp>,
+    /// Those given up before this time.
+    pub until: Option<Timestamp>,
+    /// Those of events with this key.
+    pub key: Option<String>,
+}
+
+/// A letter in one line.
+#[derive(Debug, Clone)]
+pub struct LetterSummary {
+    /// Its number.
+    pub id: RowId,
+    /// When it was given up.
+    pub time: Timestamp,
+    /// Where in the pipeline it ended.
+    pub node: String,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Attempts made, ever.
+    pub attempts: i64,
+    /// The event's source.
+    pub source: String,
+    /// The event's id.
+    pub event_id: String,
+    /// The event's key.
+    pub key: Option<String>,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// How far the pages have been read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cursor(Option<(i64, RowId)>);
+
+/// Letters of one page. Each may be as large as `max_event_size`, twice.
+const PAGE: i64 = 64;
+
+/// Letters thrown away in one transaction.
+const PURGED_AT_ONCE: i64 = 1000;
+
+impl LetterFilter {
+    /// Without what dies later, above all of what is being done now.
+    #[must_use]
+    pub fn before(mut self, now: Timestamp) -> Self {
+        self.until = Some(self.until.map_or(now, |until| until.min(now)));
+        self
+    }
+}
+
+impl Letters {
+    /// Opens the store. A bridge may be running on it.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        Ok(Self { database: Database::connect(settings).await?, pipeline: settings.pipeline.clone() })
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn count(&mut self, filter: &LetterFilter) -> Result<u64, StoreError> {
+        let statement = self.select("count(*)", filter);
+        let row = statement.build().fetch_one(self.database.connection()).await;
+        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| self.database.error(&error))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The last that were given up, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn newest(&mut self, filter: &LetterFilter, limit: u32) -> Result<Vec<LetterSummary>, StoreError> {
+        let columns = "id, died, node, reason, attempts_made, source, event_id, event_key, message";
+        let mut statement = self.select(columns, filter);
+        statement.push(" ORDER BY died DESC, id DESC LIMIT ").bind(i64::from(limit));
+        self.fetch(statement).await?.iter().map(summary).collect()
+    }
+
+    /// The next page of letters, oldest first; empty when there are no more.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn page(&mut self, filter: &LetterFilter, cursor: &mut Cursor) -> Result<Vec<Letter>, StoreError> {
+        let mut statement = self.select(LETTER_COLUMNS, filter);
+        if let Some((died, id)) = cursor.0 {
+            statement.push(" AND (died, id) > (").bind(died).push(", ").bind(id).push(")");
+        }
+        statement.push(" ORDER BY died, id LIMIT ").bind(PAGE);
+        let page: Vec<Letter> = self.fetch(statement).await?.iter().map(row::letter).collect::<Result<_, _>>()?;
+        if let Some(last) = page.last() {
+            cursor.0 = Some((last.time.as_millisecond(), last.row.unwrap_or_default()));
+        }
+        Ok(page)
+    }
+
+    /// One letter by its number.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn get(&mut self, id: RowId) -> Result<Option<Letter>, StoreError> {
+        let mut statement = StatementBuilder::default();
+        statement.push("SELECT ").push(LETTER_COLUMNS).push(" FROM deliveries WHERE state = 'dead' AND pipeline = ");
+        statement.bind(self.pipeline.as_str()).push(" AND id = ").bind(id);
+        self.fetch(statement).await?.first().map(row::letter).transpose()
+    }
+
+    /// Throws some of the letters away, and says how many; 0 when there are none left.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn purge_some(&mut self, filter: &LetterFilter) -> Result<u64, StoreError> {
+        let mut statement = StatementBuilder::default();
+        statement.push("DELETE FROM deliveries WHERE state = 'dead' AND id IN (");
+        self.push_select(&mut statement, "id", filter);
+        statement.push(" ORDER BY died, id LIMIT ").bind(PURGED_AT_ONCE).push(") RETURNING size");
+        let mut transaction = self.database.begin().await?;
+        let purged = async {
+            let rows = statement.build().fetch_all(&mut *transaction).await?;
+            let sizes: Vec<i64> = rows.iter().map(|row| row.try_get("size")).collect::<Result<_, _>>()?;
+            add_bytes(&mut transaction, -sizes.iter().sum::<i64>()).await?;
+            transaction.commit().await?;
+            Ok(sizes.len() as u64)
+        };
+        let purged = purged.await;
+        purged.map_err(|error| self.database.error(&error))
+    }
+
+    /// `SELECT columns` of the letters that a filter chooses.
+    fn select(&self, columns: &'static str, filter: &LetterFilter) -> StatementBuilder {
+        let mut statement = StatementBuilder::default();
+        self.push_select(&mut statement, columns, filter);
+        statement
+    }
+
+    fn push_select(&self, statement: &mut StatementBuilder, columns: &'static str, filter: &LetterFilter) {
+        let LetterFilter { ids, node, reasons, since, until, key } = filter;
+        statement.push("SELECT ").push(columns).push(" FROM deliveries WHERE state = 'dead' AND pipeline = ");
+        statement.bind(self.pipeline.as_str());
+        if let Some(until) = until {
+            statement.push(" AND died < ").bind(row::milliseconds(*until));
+        }
+        if let Some(since) = since {
+            statement.push(" AND died >= ").bind(row::milliseconds(*since));
+        }
+        if let Some(node) = node {
+            statement.push(" AND node = ").bind(node.as_str());
+        }
+        if let Some(key) = key {
+            statement.push(" AND event_key = ").bind(key.as_bytes());
+        }
+        if !reasons.is_empty() {
+            statement.push(" AND reason IN (").bind_all(reasons.iter().map(|reason| reason.as_str())).push(")");
+        }
+        if !ids.is_empty() {
+            statement.push(" AND id IN (").bind_all(ids.iter().copied()).push(")");
+        }
+    }
+
+    async fn fetch(&mut self, statement: StatementBuilder) -> Result<Vec<AnyRow>, StoreError> {
+        let rows = statement.build().fetch_all(self.database.connection()).await;
+        rows.map_err(|error| self.database.error(&error))
+    }
+}
+
+/// Corrects the store's size. What is done from the command line counts in the row of those that are gone, which every
+/// running bridge reads.
+pub(super) async fn add_bytes(transaction: &mut Transaction<'_, Any>, bytes: i64) -> Result<(), sqlx::Error> {
+    let text = "INSERT INTO replicas (id, alive_until, bytes) VALUES ('', 0, $1) \
+                ON CONFLICT (id) DO UPDATE SET bytes = replicas.bytes + excluded.bytes";
+    sqlx::query(text).bind(bytes).execute(&mut **transaction).await.map(drop)
+}
+
+fn summary(row: &AnyRow) -> Result<LetterSummary, StoreError> {
+    let id = row.try_get("id").unwrap_or_default();
+    let parts = || -> Result<LetterSummary, Box<dyn std::error::Error>> {
+        let reason: &str = row.try_get("reason")?;
+        let reason = Reason::ALL.into_iter().find(|known| known.as_str() == reason).ok_or("its reason is unknown")?;
+        Ok(LetterSummary {
+            id,
+            time: Timestamp::from_millisecond(row.try_get("died")?)?,
+            node: row.try_get("node")?,
+            reason,
+            attempts: row.try_get("attempts_made")?,
+            source: row.try_get("source")?,
+            event_id: String::from_utf8(row.try_get("event_id")?)?,
+            key: row.try_get::<Option<Vec<u8>>, _>("event_key")?.map(String::from_utf8).transpose()?,
+            message: row.try_get::<Option<String>, _>("message")?.unwrap_or_default(),
+        })
+    };
+    parts().map_err(|error| StoreError::Damaged { row: id, problem: error.to_string() })
+}

@@ -1,0 +1,90 @@
+//! The sinks of a pipeline as the command line looks at them: what lies in the store for each, and which are disabled.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+
+use super::StoreError;
+use super::config::StoreSettings;
+use super::database::Database;
+
+/// What the store knows of the sinks of a pipeline.
+#[derive(Debug)]
+pub struct SinkStates {
+    database: Database,
+    pipeline: String,
+}
+
+/// What the store knows of one sink.
+#[derive(Debug, Clone, Default)]
+pub struct SinkState {
+    /// Since when it is disabled, and why.
+    pub disabled: Option<(Timestamp, String)>,
+    /// Deliveries that wait in the store.
+    pub parked: i64,
+    /// When the first of them is due, as far as they have a time of their own.
+    pub oldest_due: Option<Timestamp>,
+    /// Dead letters.
+    pub dead: i64,
+}
+
+impl SinkStates {
+    /// Opens the store. A bridge may be running on it.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        Ok(Self { database: Database::connect(settings).await?, pipeline: settings.pipeline.clone() })
+    }
+
+    /// The sinks of which the store knows anything, by name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn all(&mut self) -> Result<BTreeMap<String, SinkState>, StoreError> {
+        let states = self.read().await;
+        states.map_err(|error| self.database.error(&error))
+    }
+
+    /// Lifts the disabling of a sink; false when it was not disabled.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn enable(&mut self, sink: &str) -> Result<bool, StoreError> {
+        let statement = sqlx::query("DELETE FROM disabled_sinks WHERE pipeline = $1 AND sink = $2");
+        let statement = statement.bind(self.pipeline.clone()).bind(sink.to_owned());
+        let done = statement.execute(self.database.connection()).await;
+        done.map(|done| done.rows_affected() > 0).map_err(|error| self.database.error(&error))
+    }
+
+    async fn read(&mut self) -> Result<BTreeMap<String, SinkState>, sqlx::Error> {
+        let mut states = BTreeMap::<String, SinkState>::new();
+        let counts = "SELECT node, state, count(*) AS rows_there, min(due) AS oldest FROM deliveries \
+                      WHERE pipeline = $1 GROUP BY node, state";
+        let counts = sqlx::query(counts).bind(self.pipeline.clone()).fetch_all(self.database.connection()).await?;
+        for row in &counts {
+            let node: String = row.try_get("node")?;
+            let Some(sink) = node.strip_prefix("sinks.") else { continue };
+            let state = states.entry(sink.to_owned()).or_default();
+            let count = row.try_get("rows_there")?;
+            if row.try_get::<&str, _>("state")? == "dead" {
+                state.dead = count;
+            } else {
+                state.parked = count;
+                state.oldest_due = row.try_get::<Option<i64>, _>("oldest")?.and_then(time);
+            }
+        }
+        let disabled = "SELECT sink, since, reason FROM disabled_sinks WHERE pipeline = $1";
+        let disabled = sqlx::query(disabled).bind(self.pipeline.clone()).fetch_all(self.database.connection()).await?;
+        for row in &disabled {
+            let since = time(row.try_get("since")?).unwrap_or_default();
+            states.entry(row.try_get("sink")?).or_default().disabled = Some((since, row.try_get("reason")?));
+        }
+        Ok(states)
+    }
+}
+
+fn time(milliseconds: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(milliseconds).ok()
+}
