@@ -5,11 +5,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use clap::Args;
-use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -24,6 +23,9 @@ use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
 use crate::secret::mask;
 use crate::shutdown::Shutdown;
 use crate::sink::TypeConfig;
+use crate::store::StoreError;
+use crate::store::config::{StoreConfig, StoreSettings};
+use crate::store::letters::{LetterFilter, LetterSummary, Letters};
 
 /// Runs a pipeline for real, with a local receiver in the place of every sink.
 #[derive(Debug, Args)]
@@ -46,6 +48,9 @@ pub struct DevArgs {
 /// Requests that have been received and not yet printed, at most; more wait for their answer.
 const UNPRINTED: usize = 64;
 
+/// Dead letters in the summary, at most.
+const LETTERS_SHOWN: u32 = 1000;
+
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -54,8 +59,12 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     let state = tempfile::tempdir().map_err(CliError::io("cannot make a folder for the state"))?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let mut stand_ins = Ok(Vec::new());
-    let take_place = |config: &mut PipelineConfig| stand_ins = runtime.block_on(take_the_place_of_sinks(config));
-    let Compiled { graph, state_dir } = load(&args.pipeline, state.path(), args.once, take_place)?;
+    let take_place = |config: &mut PipelineConfig| {
+        // The file's store belongs to what runs for real.
+        config.store = StoreConfig::default();
+        stand_ins = runtime.block_on(take_the_place_of_sinks(config));
+    };
+    let Compiled { graph, state_dir, store } = load(&args.pipeline, state.path(), args.once, take_place)?;
     let stand_ins = stand_ins.map_err(CliError::io("cannot start the local receivers"))?;
     say(&greeting(&stand_ins, args.once))?;
 
@@ -68,7 +77,8 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     // The receiving thread has ended already when it is not there to be told.
     stop.send(()).ok();
     let summaries = receiving.join().unwrap_or_default();
-    say(&conclusion(&summaries, &state_dir))?;
+    let (count, letters) = store.map(|store| dead_letters(&store)).transpose()?.unwrap_or_default();
+    say(&conclusion(&summaries, count, &letters))?;
     Ok(result?)
 }
 
@@ -162,17 +172,26 @@ fn greeting(stand_ins: &[StandIn], once: bool) -> String {
     text + if once { "" } else { "Waiting for events; Ctrl-C ends.\n" }
 }
 
-fn conclusion(summaries: &[(String, Summary)], state_dir: &Path) -> String {
+/// How many dead letters there are, and the last of them.
+fn dead_letters(store: &StoreSettings) -> Result<(u64, Vec<LetterSummary>), CliError> {
+    let runtime = new_runtime().map_err(CliError::io("cannot read the dead letters"))?;
+    let read = runtime.block_on(async {
+        let mut letters = Letters::open(store).await?;
+        let all = LetterFilter::default();
+        Ok::<_, StoreError>((letters.count(&all).await?, letters.newest(&all, LETTERS_SHOWN).await?))
+    });
+    Ok(read?)
+}
+
+fn conclusion(summaries: &[(String, Summary)], count: u64, letters: &[LetterSummary]) -> String {
     let mut text = String::from("── Summary\n");
     for (sink, summary) in summaries {
+        // Writing to a string does not fail.
         writeln!(text, "{sink}: {summary}").ok();
     }
-    let letters = std::fs::read_to_string(state_dir.join("dead-letters.jsonl")).unwrap_or_default();
-    let count = letters.lines().count();
     writeln!(text, "dead letters: {count}").ok();
-    for letter in letters.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        let part = |pointer: &str| letter.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        writeln!(text, "  {} at {}: {}", part("/event/id"), part("/node"), part("/message")).ok();
+    for LetterSummary { event_id, node, message, .. } in letters.iter().rev() {
+        writeln!(text, "  {} at {node}: {}", show::printable(event_id), show::printable(message)).ok();
     }
     text
 }

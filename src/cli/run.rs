@@ -38,7 +38,7 @@ pub struct RunArgs {
 /// # Errors
 /// A faulty pipeline file, or what ended the run.
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
-    let Compiled { graph, state_dir } = load(&args.pipeline, &args.state.folder()?, args.once, |_| {})?;
+    let Compiled { graph, state_dir, .. } = load(&args.pipeline, &args.state.folder()?, args.once, |_| {})?;
     let _lock = lock_state(&state_dir)?;
     let shutdown = Shutdown::new(graph.shutdown_timeout);
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;

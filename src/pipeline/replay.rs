@@ -183,3 +183,169 @@ fn new_letter(failure: Failure, event: &Arc<Event>, now: Timestamp) -> Letter {
         attempts: AttemptLog::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::config::parse_lenient;
+    use crate::pipeline::{Declared, Environment, compile};
+    use crate::store::record::{AttemptRecord, StoredRequest};
+
+    const PIPELINE: &str = r#"
+        name = "replays"
+        [sources.lines]
+        type = "stdin"
+        max_event_size = "64KiB"
+        [sources.topic]
+        type = "kafka"
+        brokers = ["127.0.0.1:9"]
+        topics = ["t"]
+        max_event_size = "64KiB"
+        [filters.paid]
+        from = ["lines", "topic"]
+        when = "$.data.paid == true"
+        [sinks.crm]
+        type = "webhook"
+        from = ["paid", "topic"]
+        url = "http://127.0.0.1:9/{{data.n}}"
+        order_by = "{{data.n}}"
+        [sinks.log]
+        type = "webhook"
+        from = ["paid"]
+        url = "http://127.0.0.1:9/log"
+    "#;
+
+    fn replayer() -> Replayer {
+        let parsed = parse_lenient("test", PIPELINE, &|_| None);
+        assert_eq!(parsed.faults, []);
+        let declared =
+            Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
+        let folder = Path::new("/nowhere").to_owned();
+        let environment = Environment { state_dir: folder.clone(), base_dir: folder, once: true };
+        Replayer::new(&compile(&parsed.pipeline, declared, &environment).unwrap())
+    }
+
+    fn letter(node: &str, reason: Reason, source: &str, payload: impl Into<Bytes>) -> Letter {
+        let event = Event {
+            id: "e/1".into(),
+            time: Timestamp::UNIX_EPOCH,
+            source: source.into(),
+            key: None,
+            headers: Vec::new(),
+            meta: Vec::new(),
+            payload: Some(payload.into()),
+            format: Format::Json,
+            content_type: None,
+        };
+        let attempt = AttemptRecord::answered(Timestamp::UNIX_EPOCH, std::time::Duration::ZERO, 400, "no");
+        Letter {
+            row: Some(7),
+            node: node.into(),
+            reason,
+            message: "as it was".into(),
+            time: Timestamp::UNIX_EPOCH,
+            event: Arc::new(event),
+            copy: 2,
+            request: None,
+            shown: None,
+            bucket: Arc::default(),
+            lane: Some("old".into()),
+            attempts: AttemptLog { total: 3, round: 3, first: Some(Timestamp::UNIX_EPOCH), records: vec![attempt] },
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-21T12:00:00Z".parse().unwrap()
+    }
+
+    fn replay(letter: Letter) -> Result<Fate, String> {
+        replayer().replay(letter, false, now())
+    }
+
+    #[test]
+    fn a_letter_of_a_sink_is_rendered_anew_in_its_row() {
+        let fate = replay(letter("sinks.crm", Reason::Rejected, "lines", r#"{"n":5}"#)).unwrap();
+        let Fate::Delivery(node, delivery) = fate else { panic!("{fate:?}") };
+        assert_eq!((node.as_str(), delivery.row, delivery.copy), ("sinks.crm", Some(7), 2));
+        assert_eq!(delivery.request.url, "http://127.0.0.1:9/5");
+        assert_eq!((delivery.attempts.total, delivery.attempts.round, delivery.attempts.first), (3, 0, None));
+        assert_eq!(delivery.attempts.records.len(), 1, "what was tried stays known");
+        assert_eq!((delivery.lane.clone(), delivery.due), (None, now()), "those behind it have long gone on");
+    }
+
+    #[test]
+    fn as_sent_takes_the_first_request_and_needs_one() {
+        let mut sent = letter("sinks.crm", Reason::Rejected, "lines", r#"{"n":5}"#);
+        let error = replayer().replay(sent.clone(), true, now()).unwrap_err();
+        assert!(error.contains("never sent"), "{error}");
+        let request = StoredRequest { url: "http://h/old".into(), headers: vec![], body: "old".into() };
+        sent.request = Some(request.clone());
+        let Ok(Fate::Delivery(_, delivery)) = replayer().replay(sent, true, now()) else { panic!() };
+        assert_eq!(delivery.request, request);
+        assert_eq!((delivery.attempts.total, delivery.attempts.round), (3, 0));
+    }
+
+    #[test]
+    fn a_letter_that_cannot_be_rendered_stays_one() {
+        let fate = replay(letter("sinks.crm", Reason::Rejected, "lines", "{}")).unwrap();
+        let Fate::Letter(letter) = fate else { panic!("{fate:?}") };
+        assert_eq!((letter.reason, letter.row, letter.attempts.total), (Reason::Unrenderable, Some(7), 3));
+        assert!(letter.message.contains("cannot render"), "{}", letter.message);
+
+        let fate = replay(letter_of_filter("still no JSON")).unwrap();
+        assert!(matches!(&fate, Fate::Letter(letter) if letter.reason == Reason::Undecodable), "{fate:?}");
+    }
+
+    fn letter_of_filter(payload: &'static str) -> Letter {
+        letter("filters.paid", Reason::Undecodable, "lines", payload)
+    }
+
+    #[test]
+    fn a_letter_of_a_filter_goes_on_from_there() {
+        let rows = |payload| match replay(letter_of_filter(payload)) {
+            Ok(Fate::Rows(rows)) => rows,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rows(r#"{"paid":false}"#).len(), 0, "turned away");
+        let both = rows(r#"{"paid":true,"n":1}"#);
+        assert_eq!(both.len(), 2);
+        assert!(both.iter().all(|row| matches!(row, Row::Delivery(_, delivery) if delivery.attempts.total == 0)));
+        let one_fails = rows(r#"{"paid":true}"#);
+        let failed = |row: &&Row| matches!(row, Row::Letter(letter) if letter.node == "sinks.crm");
+        assert_eq!((one_fails.len(), one_fails.iter().filter(failed).count()), (2, 1));
+    }
+
+    #[test]
+    fn only_whole_payloads_that_the_source_takes_today_are_replayed() {
+        let of = |source: &str, reason, payload: Vec<u8>| {
+            replay(letter(&format!("sources.{source}"), reason, source, payload))
+        };
+        let small = br#"{"paid":true,"n":1}"#.to_vec();
+        assert!(of("lines", Reason::TooLarge, small.clone()).unwrap_err().contains("only the beginning"));
+        assert!(of("topic", Reason::Lost, small.clone()).unwrap_err().contains("lost"));
+        assert!(of("topic", Reason::TooLarge, vec![b' '; 64 * 1024 + 1]).unwrap_err().contains("still 65536"));
+        // By way of the filter to two sinks, and to one of them directly.
+        let Ok(Fate::Rows(rows)) = of("topic", Reason::TooLarge, small) else { panic!() };
+        let mut copies: Vec<_> = rows
+            .iter()
+            .map(|row| match row {
+                Row::Delivery(node, delivery) => (node.as_str(), delivery.copy),
+                Row::Letter(letter) => panic!("{letter:?}"),
+            })
+            .collect();
+        copies.sort_unstable();
+        assert_eq!(copies, [("sinks.crm", 0), ("sinks.crm", 1), ("sinks.log", 0)]);
+    }
+
+    #[test]
+    fn a_letter_of_a_node_that_is_gone_is_refused() {
+        for node in ["sinks.gone", "filters.gone", "sources.gone", "crm"] {
+            let error = replay(letter(node, Reason::Rejected, "lines", "{}")).unwrap_err();
+            assert!(error.contains(node), "{error}");
+        }
+    }
+}

@@ -216,3 +216,151 @@ impl Writer<'_, '_> {
         Ok(copy.max(u32::try_from(next).unwrap_or(u32::MAX)))
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::{Event, Format};
+    use crate::store::config::{Location, StoreSettings};
+    use crate::store::letters::{Cursor, LetterFilter};
+    use crate::store::record::{AttemptLog, Reason, StoredRequest};
+
+    /// A letter of the event `id`, given up so many seconds after 1970.
+    pub(in crate::store) fn letter(node: &str, id: &str, seconds: i64) -> Letter {
+        let event = Event {
+            id: id.to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            source: "lines".into(),
+            key: None,
+            headers: Vec::new(),
+            meta: Vec::new(),
+            payload: Some(Bytes::from_static(b"{\"n\":1}")),
+            format: Format::Json,
+            content_type: None,
+        };
+        Letter {
+            row: None,
+            node: node.to_owned(),
+            reason: Reason::Rejected,
+            message: "the receiver answered 400".to_owned(),
+            time: Timestamp::from_second(seconds).unwrap(),
+            event: Arc::new(event),
+            copy: 0,
+            request: None,
+            shown: None,
+            bucket: Arc::default(),
+            lane: None,
+            attempts: AttemptLog::default(),
+        }
+    }
+
+    /// A store in `folder` that holds these letters.
+    pub(in crate::store) async fn letters_of(folder: &Path, rows: Vec<Letter>) -> Letters {
+        let settings = StoreSettings {
+            location: Location::Sqlite(folder.join("store.db")),
+            pipeline: "shop".to_owned(),
+            max_size: 1 << 30,
+            lease: std::time::Duration::from_secs(30),
+        };
+        let mut letters = Letters::open(&settings).await.unwrap();
+        let mut transaction = letters.database.begin().await.unwrap();
+        let mut writer = Writer { transaction: &mut transaction, pipeline: "shop", replay: "", queued: 0, bytes: 0 };
+        for row in rows {
+            writer.insert(Row::Letter(Box::new(row))).await.unwrap();
+        }
+        let bytes = writer.bytes;
+        add_bytes(&mut transaction, bytes).await.unwrap();
+        transaction.commit().await.unwrap();
+        letters
+    }
+
+    impl Letters {
+        /// The store's size as it is booked, and as it is.
+        pub(in crate::store) async fn bytes(&mut self) -> (i64, i64) {
+            let text = "SELECT (SELECT CAST(sum(bytes) AS BIGINT) FROM replicas), \
+                        (SELECT CAST(coalesce(sum(size), 0) AS BIGINT) FROM deliveries)";
+            let row = sqlx::query(text).fetch_one(self.database.connection()).await.unwrap();
+            (row.get(0), row.get(1))
+        }
+
+        async fn all(&mut self) -> Vec<Letter> {
+            self.page(&LetterFilter::default(), &mut Cursor::default()).await.unwrap()
+        }
+    }
+
+    fn delivery(letter: &Letter, due: i64) -> Box<StoredDelivery> {
+        let request = StoredRequest { url: "http://h/".into(), headers: vec![], body: "longer than it was".into() };
+        Box::new(StoredDelivery {
+            row: letter.row,
+            event: Arc::clone(&letter.event),
+            copy: letter.copy,
+            request,
+            bucket: Arc::default(),
+            lane: None,
+            attempts: letter.attempts.clone(),
+            due: Timestamp::from_second(due).unwrap(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_letter_becomes_a_delivery_in_its_row_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut letters = letters_of(folder.path(), vec![letter("sinks.crm", "a", 1)]).await;
+        let dead = letters.all().await.remove(0);
+        let change = || {
+            let fate = Fate::Delivery("sinks.crm".to_owned(), delivery(&dead, 100));
+            vec![Change { letter: dead.row.unwrap(), fate }]
+        };
+        assert_eq!(letters.change(change(), "r1").await.unwrap(), 1);
+        assert_eq!(letters.change(change(), "r2").await.unwrap(), 0, "it is no letter any more");
+        assert_eq!(letters.all().await.len(), 0);
+        let (booked, there) = letters.bytes().await;
+        assert_eq!(booked, there);
+
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let pending = Progress { pending: 1, ..Progress::default() };
+        assert_eq!(letters.progress("r1", at(100)).await.unwrap(), pending);
+        assert_eq!(letters.progress("r2", at(100)).await.unwrap(), Progress::default());
+        let waiting = Progress { waiting: 1, ..Progress::default() };
+        assert_eq!(letters.progress("r1", at(99)).await.unwrap(), waiting, "it is due later");
+        let disable = "INSERT INTO disabled_sinks VALUES ('shop', 'crm', 0, 'gone')";
+        sqlx::query(disable).execute(letters.database.connection()).await.unwrap();
+        assert_eq!(letters.progress("r1", at(100)).await.unwrap(), waiting, "nobody attempts it now");
+        letters.forget_replay("r1").await.unwrap();
+        assert_eq!(letters.progress("r1", at(100)).await.unwrap(), Progress::default());
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_goes_on_leaves_its_row_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = vec![letter("filters.paid", "a", 1), letter("sinks.log", "a", 2), letter("sinks.crm", "b", 3)];
+        let mut letters = letters_of(folder.path(), rows).await;
+        let dead = letters.all().await;
+        // The event has come to `log` on another path, and has died there.
+        let rows = vec![
+            Row::Delivery("sinks.log".to_owned(), delivery(&dead[0], 100)),
+            Row::Letter(Box::new(letter("sinks.crm", "a", 4))),
+        ];
+        let mut still_dead = dead[2].clone();
+        still_dead.message = "cannot render".to_owned();
+        let changes = vec![
+            Change { letter: dead[0].row.unwrap(), fate: Fate::Rows(rows) },
+            Change { letter: dead[2].row.unwrap(), fate: Fate::Letter(Box::new(still_dead)) },
+        ];
+        assert_eq!(letters.change(changes, "r").await.unwrap(), 1);
+        let (booked, there) = letters.bytes().await;
+        assert_eq!(booked, there);
+        let left = letters.all().await;
+        let left: Vec<_> = left.iter().map(|letter| (letter.node.as_str(), letter.message.as_str())).collect();
+        let answered = "the receiver answered 400";
+        assert_eq!(left, [("sinks.log", answered), ("sinks.crm", "cannot render"), ("sinks.crm", answered)]);
+        let copy = sqlx::query("SELECT copy FROM deliveries WHERE state = 'parked'");
+        let copy: i64 = copy.fetch_one(letters.database.connection()).await.unwrap().get(0);
+        assert_eq!(copy, 1);
+    }
+}
