@@ -67,8 +67,8 @@ Examples:
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; for `dead replay` also: not every letter was delivered
-  2    the command line is wrong
+  1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again
+  2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong
   4    `check --connect` could not reach something
   130  ended at once by a second signal; what was in flight stays uncommitted";

@@ -101,16 +101,24 @@ fn help_is_helpful() {
     let subcommands: Vec<String> = cli.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     assert!(subcommands.contains(&"run".to_owned()));
     for name in subcommands.iter().filter(|name| *name != "help") {
-        let help = cli.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help().to_string();
-        assert!(help.contains("Example"), "{name} has no example:\n{help}");
-        insta::assert_snapshot!(format!("help_{name}"), help);
+        let subcommand = cli.find_subcommand_mut(name).unwrap();
+        assert_help(name, subcommand);
+        for nested in subcommand.get_subcommands_mut().filter(|nested| nested.get_name() != "help") {
+            assert_help(&format!("{name}_{}", nested.get_name()), nested);
+        }
     }
     insta::assert_snapshot!("help", cli.term_width(100).render_long_help().to_string());
 }
 
+fn assert_help(name: &str, command: &clap::Command) {
+    let help = command.clone().term_width(100).render_long_help().to_string();
+    assert!(help.contains("Example"), "{name} has no example:\n{help}");
+    insta::assert_snapshot!(format!("help_{name}"), help);
+}
+
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
-    for args in [&["run"][..], &["fly"], &["run", "--fast", "x.toml"], &["check"], &["completions", "cobol"], &[]] {
+    for args in [&["run"][..], &["fly"], &["run", "--fast", "x.toml"], &["check"], &["completions", "cobol"], &["dead"], &[]] {
         let (code, stdout, stderr) = bridge(args);
         assert_eq!(code, 2, "{args:?}");
         assert!(stdout.is_empty() && stderr.contains("--help"), "{args:?}: {stderr}");

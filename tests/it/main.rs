@@ -5,6 +5,7 @@
 mod amqp;
 mod command_line;
 mod config;
+mod dead_letters;
 mod delivery;
 mod end_to_end;
 mod file_end_to_end;

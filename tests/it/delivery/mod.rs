@@ -95,7 +95,7 @@ impl Site {
 
     /// The dead letters kept so far.
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
-        dead_letters(self.folder.path(), "it")
+        dead_letters(self.folder.path())
     }
 }
 

@@ -120,10 +120,21 @@ pub(crate) async fn wait_until_within(patience: Duration, what: &str, mut condit
     }
 }
 
-/// The dead letters of the pipeline `name` whose bridge runs in `folder`; one that is just being written is left out.
-pub(crate) fn dead_letters(folder: &Path, name: &str) -> Vec<Value> {
-    let path = folder.join("state").join(name).join("dead-letters.jsonl");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+/// Runs `bridge` with these arguments to its end: its exit code, and what it wrote to standard output and error.
+pub(crate) fn run_to_end(command: &mut Command) -> (i32, String, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// The dead letters of the pipeline in `folder`, which may be running; none before it has run for the first time.
+pub(crate) fn dead_letters(folder: &Path) -> Vec<Value> {
+    let mut export = command();
+    export.args(["dead", "export", "--state-dir"]).arg(folder.join("state")).arg(folder.join("pipeline.toml"));
+    let (code, stdout, stderr) = run_to_end(&mut export);
+    if stderr.contains("there is no store") {
+        return Vec::new();
+    }
+    assert_eq!(code, 0, "{stderr}");
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
