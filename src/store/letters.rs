@@ -4,12 +4,13 @@
 
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::Row as _;
 
 use super::StoreError;
 use super::config::StoreSettings;
 use super::database::Database;
 use super::record::{Letter, Reason, RowId};
+use super::replicas::add_bytes;
 use super::row::{self, LETTER_COLUMNS};
 use super::statement::StatementBuilder;
 
@@ -151,7 +152,7 @@ impl Letters {
         let purged = async {
             let rows = statement.build().fetch_all(&mut *transaction).await?;
             let sizes: Vec<i64> = rows.iter().map(|row| row.try_get("size")).collect::<Result<_, _>>()?;
-            add_bytes(&mut transaction, -sizes.iter().sum::<i64>()).await?;
+            add_bytes(&mut *transaction, -sizes.iter().sum::<i64>()).await?;
             transaction.commit().await?;
             Ok(sizes.len() as u64)
         };
@@ -194,14 +195,6 @@ impl Letters {
         let rows = statement.build().fetch_all(self.database.connection()).await;
         rows.map_err(|error| self.database.error(&error))
     }
-}
-
-/// Corrects the store's size. What is done from the command line counts in the row of those that are gone, which every
-/// running bridge reads.
-pub(super) async fn add_bytes(transaction: &mut Transaction<'_, Any>, bytes: i64) -> Result<(), sqlx::Error> {
-    let text = "INSERT INTO replicas (id, alive_until, bytes) VALUES ('', 0, $1) \
-                ON CONFLICT (id) DO UPDATE SET bytes = replicas.bytes + excluded.bytes";
-    sqlx::query(text).bind(bytes).execute(&mut **transaction).await.map(drop)
 }
 
 fn summary(row: &AnyRow) -> Result<LetterSummary, StoreError> {

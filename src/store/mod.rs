@@ -6,29 +6,43 @@
 //! - [`config`]: the `[store]` table;
 //! - [`record`]: what is kept of a delivery;
 //! - [`handle`]: how sources, routers and sinks reach the store;
-//! - [`thread`]: the thread that owns the database and commits in groups;
+//! - [`thread`]: the thread that owns the database, and `keeper`, its loop, which commits in groups;
+//! - `group` and `work`: what one transaction does, in this order: `ended`, `keep`, `claim`; with `lanes` and
+//!   `replicas` beside them;
+//! - [`row`]: how deliveries and letters become rows, and back;
+//! - [`letters`], [`replays`], [`sinks`]: what the command line looks at and changes; `statement` builds its queries;
+//! - [`database`]: a connection with its tables up to date; `backend`, `sqlite` and `postgres`: what differs.
 //!
 //! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
 
 mod backend;
 pub mod checkpoints;
+mod claim;
 pub mod config;
 pub mod database;
+mod ended;
 mod error;
 mod event_row;
+mod group;
 pub mod handle;
+mod keep;
+mod keeper;
+mod lanes;
 pub mod letters;
 mod postgres;
 pub mod record;
+mod reminder;
 pub mod replays;
-mod row;
+pub mod replicas;
+pub mod row;
 pub mod sinks;
 mod sql;
 mod sqlite;
 mod statement;
+#[cfg(test)]
+mod tests;
 pub mod thread;
+mod work;
 
 pub use error::StoreError;
-
 pub use handle::{SinkStore, Store};
-

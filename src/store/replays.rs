@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
 
 use super::StoreError;
-use super::letters::{Letters, add_bytes};
+use super::letters::Letters;
 use super::record::{Letter, RowId, StoredDelivery};
+use super::replicas::add_bytes;
 use super::row::{NewRow, milliseconds};
 use super::sql;
 use super::statement::StatementBuilder;
@@ -75,7 +76,7 @@ impl Letters {
                 }
             }
             let Writer { queued, bytes, .. } = writer;
-            add_bytes(&mut transaction, bytes).await?;
+            add_bytes(&mut *transaction, bytes).await?;
             transaction.commit().await?;
             Ok(queued)
         };
@@ -274,7 +275,7 @@ pub(super) mod tests {
             writer.insert(Row::Letter(Box::new(row))).await.unwrap();
         }
         let bytes = writer.bytes;
-        add_bytes(&mut transaction, bytes).await.unwrap();
+        add_bytes(&mut *transaction, bytes).await.unwrap();
         transaction.commit().await.unwrap();
         letters
     }

@@ -1,0 +1,1 @@
+//! The same on PostgreSQL, and what only several replicas can do.
