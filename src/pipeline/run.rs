@@ -21,11 +21,11 @@ use tracing::{error, info};
 use super::graph::{FilterNode, Graph, SinkNode, SourceNode, Target};
 use super::router::{Entrance, Router, Routes};
 use crate::delivery::Delivery;
+use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
-use crate::delivery::dead_letter::DeadLetters;
 use crate::store::{Store, StoreError};
 
 /// Why a run did not end well.
@@ -222,13 +222,10 @@ async fn supervise(tasks: Vec<Task>, shutdown: &Shutdown) -> Result<(), RunError
     result
 }
 
-fn split_sink(
-    sink: SinkNode,
-    shares_sources: bool,
-    surroundings: &Surroundings,
-) -> (Entrance, SinkWorker) {
+fn split_sink(sink: SinkNode, shares_sources: bool, surroundings: &Surroundings) -> (Entrance, SinkWorker) {
     let has_keyed_buckets = sink.bucket.is_some();
-    let entrance = Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket, order_by: sink.order_by };
+    let entrance =
+        Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket, order_by: sink.order_by };
     let worker = SinkWorker {
         pipeline: Arc::clone(&surroundings.pipeline),
         store: surroundings.store.as_ref().map(|store| store.open_sink(Arc::clone(&sink.name))),

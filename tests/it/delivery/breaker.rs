@@ -27,7 +27,8 @@ async fn failing_site() -> (Site, Arc<AtomicBool>) {
 async fn it_opens_probes_and_closes(store: &str, parks: bool) {
     let (mut site, is_well) = failing_site().await;
     site.append(&numbered(20));
-    let sink = format!("{RETRY}concurrency = 1\nbreaker = {{ failures = 3, open_for = \"400ms\", max_open = \"800ms\" }}");
+    let sink =
+        format!("{RETRY}concurrency = 1\nbreaker = {{ failures = 3, open_for = \"400ms\", max_open = \"800ms\" }}");
     let config = site.file_pipeline(&sink) + store;
     let bridge = Bridge::run(site.folder.path(), &config);
     wait_until("three probes have failed", || site.receiver.requests() >= 6).await;
@@ -39,7 +40,11 @@ async fn it_opens_probes_and_closes(store: &str, parks: bool) {
     wait_until("everything is delivered", || site.log_count(&bridge, ": delivered") >= 20).await;
     assert!(bridge.stop().success());
     let log = std::fs::read_to_string(site.folder.path().join("bridge.log")).unwrap();
-    assert_eq!(log.matches("the circuit breaker opens").count(), 1, "it opens once for people, however often it probes");
+    assert_eq!(
+        log.matches("the circuit breaker opens").count(),
+        1,
+        "it opens once for people, however often it probes"
+    );
 
     let requests = site.received();
     for (pair, wait) in requests[2..6].windows(2).zip([400, 800, 800]) {

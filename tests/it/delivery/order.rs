@@ -70,7 +70,8 @@ async fn order_holds_across_the_store_and_a_crash() {
         _ => Reply::status(StatusCode::OK),
     })
     .await;
-    let sink = "order_by = \"{{data.k}}\"\nretry = { initial = \"1s\", factor = 1, jitter = 0, park_after = \"100ms\" }";
+    let sink =
+        "order_by = \"{{data.k}}\"\nretry = { initial = \"1s\", factor = 1, jitter = 0, park_after = \"100ms\" }";
     let config = site.file_pipeline(sink);
     site.append(&events(&["a1", "a2", "b1", "a3", "b2"]));
     let bridge = Bridge::run(site.folder.path(), &config);

@@ -21,14 +21,18 @@ fn is_at_end(site: &Site) -> bool {
 async fn a_parked_delivery_lets_its_source_go_on_and_comes_back_after_a_crash_as_it_was() {
     let mut site = Site::start(Behaviour { fail_first: 2, ..Behaviour::default() }).await;
     site.append(&["{\"n\":1}"]);
-    let config = site.file_pipeline("body = '{\"is\":{{data.n}}}'\nretry = { schedule = [\"2s\", \"2s\"], jitter = 0, park_after = \"100ms\" }");
+    let config = site.file_pipeline(
+        "body = '{\"is\":{{data.n}}}'\nretry = { schedule = [\"2s\", \"2s\"], jitter = 0, park_after = \"100ms\" }",
+    );
     let bridge = Bridge::run(site.folder.path(), &config);
-    wait_until("the delivery is parked and its source has moved on", || site.parked().len() == 1 && is_at_end(&site)).await;
+    wait_until("the delivery is parked and its source has moved on", || site.parked().len() == 1 && is_at_end(&site))
+        .await;
     assert_eq!(site.parked()[0].attempts, 1);
     bridge.kill();
 
     let bridge = Bridge::run(site.folder.path(), &config);
-    wait_until("the second attempt fails too", || site.parked().first().is_some_and(|parked| parked.attempts == 2)).await;
+    wait_until("the second attempt fails too", || site.parked().first().is_some_and(|parked| parked.attempts == 2))
+        .await;
     wait_until("the third succeeds, and the store is empty", || site.parked().is_empty()).await;
     assert!(bridge.stop().success());
     let requests = site.received();
@@ -79,10 +83,12 @@ async fn a_run_to_the_end_waits_for_what_is_soon_due_and_for_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_longer_than_park_after_is_spent_in_the_store_and_not_undercut() {
-    let behaviour = Behaviour { fail_first: 1, retry_after: Some(HeaderValue::from_static("3")), ..Behaviour::default() };
+    let behaviour =
+        Behaviour { fail_first: 1, retry_after: Some(HeaderValue::from_static("3")), ..Behaviour::default() };
     let mut site = Site::start(behaviour).await;
     site.append(&numbered(5));
-    let config = site.file_pipeline("concurrency = 1\nretry = { schedule = [\"10ms\"], jitter = 0, park_after = \"500ms\" }");
+    let config =
+        site.file_pipeline("concurrency = 1\nretry = { schedule = [\"10ms\"], jitter = 0, park_after = \"500ms\" }");
     let bridge = Bridge::run(site.folder.path(), &config);
     wait_until("all are parked and the source has moved on", || site.parked().len() == 5 && is_at_end(&site)).await;
     site.append(&["{\"n\":6}"]);
@@ -101,7 +107,10 @@ async fn a_slow_receiver_does_not_hold_up_the_other_sinks_of_its_source() {
     let mut fast = Site::start(Behaviour::default()).await;
     fast.append(&numbered(EVENTS));
     let config = fast.file_pipeline("").replace("commit_interval", "max_in_flight = 20\ncommit_interval")
-        + &format!("[sinks.slow]\ntype = \"webhook\"\nfrom = [\"input\"]\nurl = \"{}/\"\nconcurrency = 1\n", slow.receiver.url())
+        + &format!(
+            "[sinks.slow]\ntype = \"webhook\"\nfrom = [\"input\"]\nurl = \"{}/\"\nconcurrency = 1\n",
+            slow.receiver.url()
+        )
         + "retry = { park_after = \"500ms\" }\n";
     let bridge = Bridge::run(fast.folder.path(), &config);
     wait_until("the fast sink has all", || fast.receiver.requests() >= EVENTS as u64).await;
@@ -157,7 +166,8 @@ async fn a_disabled_sink_stays_so_until_it_is_enabled() {
 async fn what_waits_at_the_end_of_a_run_is_parked() {
     let site = Site::start(Behaviour { fail_first: 1, ..Behaviour::default() }).await;
     site.append(&numbered(1));
-    let config = site.file_pipeline("retry = { schedule = [\"1h\"], park_after = \"2h\" }") + "[runtime]\nshutdown_timeout = \"5s\"\n";
+    let config = site.file_pipeline("retry = { schedule = [\"1h\"], park_after = \"2h\" }")
+        + "[runtime]\nshutdown_timeout = \"5s\"\n";
     let bridge = Bridge::run(site.folder.path(), &config);
     wait_until("an attempt has failed", || bridge.log().contains("the attempt failed")).await;
     assert!(site.parked().is_empty());
@@ -170,7 +180,8 @@ async fn what_waits_at_the_end_of_a_run_is_parked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_store_nothing_is_parked_and_the_position_stays() {
     let mut site = Site::start(Behaviour { fail_first: 1, ..Behaviour::default() }).await;
-    let config = site.pipeline("retry = { schedule = [\"500ms\"], jitter = 0, park_after = \"0s\" }") + "[store]\nurl = \"none\"\n";
+    let config = site.pipeline("retry = { schedule = [\"500ms\"], jitter = 0, park_after = \"0s\" }")
+        + "[store]\nurl = \"none\"\n";
     let status = site.bridge(&config, &numbered(1)).wait();
     assert!(status.success());
     assert_eq!(numbers(&site.received()), [1, 1]);

@@ -63,7 +63,8 @@ pub(crate) fn rows(file: &Path, sql: &'static str) -> Vec<SqliteRow> {
 }
 
 fn letter(row: &SqliteRow) -> Value {
-    let text = |column: &str| row.get::<Option<Vec<u8>>, _>(column).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text =
+        |column: &str| row.get::<Option<Vec<u8>>, _>(column).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let log: Value = serde_json::from_str(row.get("attempts")).unwrap();
     let mut letter = Map::new();
     for column in ["pipeline", "node", "reason", "message"] {
