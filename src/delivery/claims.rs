@@ -27,6 +27,8 @@ pub(super) struct Claims {
     has_changed: bool,
     /// A delivery with a lane was parked after the last claim.
     parked_a_lane: bool,
+    /// Buckets that have had their turn while others wait for room.
+    resting: HashSet<BucketName>,
     /// Buckets whose deliveries come faster than their receiver takes them: the new ones go to the store.
     backlogged: HashSet<BucketName>,
 }
@@ -50,7 +52,7 @@ struct LastAnswer {
 const MOST_HELD: usize = 256;
 /// Deliveries in one page where buckets are keyed: small, so that one bucket cannot take all the room.
 const KEYED_PAGE: usize = 64;
-/// Claimed deliveries of one keyed bucket above which it gets no more.
+/// Claimed deliveries of one keyed bucket, at most.
 const ENOUGH_OF_A_BUCKET: usize = 16;
 /// How often the store is asked at least: replays and other replicas put deliveries there without saying so.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,26 +71,48 @@ impl Claims {
             answer: None,
             has_changed: false,
             parked_a_lane: false,
+            resting: HashSet::new(),
             backlogged: HashSet::new(),
         }
     }
 
     /// When the next claim is due; `None` while one is under way or there is no room.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        // Asking only for half a house at a time keeps the pages large.
-        (self.under_way.is_none() && self.held_in_all <= MOST_HELD / 2).then_some(self.poll_at)
+        (self.under_way.is_none() && !self.is_full()).then_some(self.poll_at)
     }
 
-    /// How many deliveries to ask for.
-    pub(super) fn limit(&self) -> usize {
+    /// True when memory has no room for a further page.
+    pub(super) fn is_full(&self) -> bool {
+        // Without keys, asking only for half a house at a time keeps the pages large.
+        let page = if self.has_keyed_buckets { KEYED_PAGE } else { MOST_HELD / 2 };
+        self.held_in_all + page > MOST_HELD
+    }
+
+    /// How many deliveries to ask for, and of which buckets none. A sink whose only bucket is closed asks for nothing:
+    /// the store would look through all that is due to find none that may be handed out.
+    pub(super) fn question(&self, closed: impl Iterator<Item = BucketName>) -> (usize, HashSet<BucketName>) {
         let room = MOST_HELD.saturating_sub(self.held_in_all);
-        if self.has_keyed_buckets { room.min(KEYED_PAGE) } else { room }
+        if self.has_keyed_buckets {
+            let full = self.held.iter().filter(|(_, held)| **held >= ENOUGH_OF_A_BUCKET).map(|(name, _)| name);
+            return (room.min(KEYED_PAGE), closed.chain(full.chain(&self.resting).cloned()).collect());
+        }
+        let closed: HashSet<_> = closed.collect();
+        (if closed.is_empty() { room } else { 0 }, closed)
     }
 
-    /// The buckets that have enough in memory.
-    pub(super) fn full_buckets(&self) -> impl Iterator<Item = &BucketName> {
-        let full = |(name, held): (_, &usize)| (*held >= ENOUGH_OF_A_BUCKET).then_some(name);
-        self.held.iter().filter_map(full).filter(|_| self.has_keyed_buckets)
+    /// Whether a keyed bucket has more in memory than it may, so that it takes the room of others.
+    pub(super) fn has_too_many(&self, bucket: &BucketName) -> bool {
+        self.has_keyed_buckets && self.held.get(bucket).is_some_and(|held| *held > ENOUGH_OF_A_BUCKET)
+    }
+
+    /// True when keyed buckets have to take turns, as memory has no room for all that are due.
+    pub(super) fn must_take_turns(&self) -> bool {
+        self.has_keyed_buckets && self.is_full()
+    }
+
+    /// Leaves a bucket out until all others have had their turn.
+    pub(super) fn rest(&mut self, bucket: &BucketName) {
+        self.resting.insert(bucket.clone());
     }
 
     /// Notes that a claim is under way.
@@ -101,18 +125,27 @@ impl Claims {
     /// Takes the store's answer. Returns whether the sink is disabled.
     pub(super) fn answered(&mut self, claimed: &Claimed, now: Instant, wall_now: Timestamp) -> bool {
         let sent = self.under_way.take();
-        let (limit, excepted, is_stale) = sent.map_or((0, HashSet::new(), false), |sent| {
-            (sent.limit, sent.excepted, sent.is_older_than_disabling)
-        });
+        let (limit, excepted, is_stale) =
+            sent.map_or((0, HashSet::new(), false), |sent| (sent.limit, sent.excepted, sent.is_older_than_disabling));
         let count = claimed.deliveries.len();
         let wait = claimed.next_due.map_or(POLL_INTERVAL, |due| until(due, wall_now).min(POLL_INTERVAL));
         let more_is_due = wait.is_zero();
-        let wait = if more_is_due && count == 0 { BUSY_INTERVAL } else { wait };
+        let wait = match (more_is_due && count == 0, limit) {
+            (true, 0) => POLL_INTERVAL,
+            (true, _) => BUSY_INTERVAL,
+            (false, _) if count == 0 && !self.resting.is_empty() => Duration::ZERO,
+            (false, _) => wait,
+        };
+        if count == 0 {
+            self.resting.clear();
+        }
         self.poll_at = now + wait;
         if !more_is_due && count < limit {
             self.backlogged.retain(|bucket| excepted.contains(bucket));
         }
-        self.answer = Some(LastAnswer { next_due: claimed.next_due, has_lanes: claimed.has_lanes, excepted });
+        // Nothing was asked for because all is closed: what is due then is no news.
+        let next_due = claimed.next_due.filter(|_| limit > 0);
+        self.answer = Some(LastAnswer { next_due, has_lanes: claimed.has_lanes, excepted });
         claimed.disabled || is_stale
     }
 
@@ -218,12 +251,13 @@ mod tests {
         let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
         let mut claims = Claims::new(false, now);
         assert_eq!(claims.due_at(), Some(now));
-        claims.sent(claims.limit(), HashSet::new());
+        claims.sent(256, HashSet::new());
         assert_eq!(claims.due_at(), None, "one claim at a time");
         claims.answered(&answer(None), now, wall);
         assert_eq!(claims.due_at(), Some(now + SECOND));
         claims.answered(&answer(Some(wall + SECOND / 4)), now, wall);
         assert_eq!(claims.due_at(), Some(now + SECOND / 4));
+        claims.sent(256, HashSet::new());
         claims.answered(&answer(Some(wall - 3600 * SECOND)), now, wall);
         assert_eq!(claims.due_at(), Some(now + BUSY_INTERVAL), "what others are at is not asked for without a break");
         claims.parked(now + SECOND / 100, false);
@@ -238,17 +272,47 @@ mod tests {
             claims.took(&bucket("a"));
         }
         claims.took(&bucket("b"));
-        assert_eq!(claims.full_buckets().collect::<Vec<_>>(), [&bucket("a")]);
-        assert_eq!(claims.limit(), KEYED_PAGE);
-        for _ in 0..MOST_HELD / 2 {
+        let closed = bucket("closed");
+        let except = HashSet::from([bucket("a"), closed.clone()]);
+        assert_eq!(claims.question([closed].into_iter()), (KEYED_PAGE, except));
+        claims.took(&bucket("a"));
+        assert!(claims.has_too_many(&bucket("a")) && !claims.has_too_many(&bucket("b")));
+        for _ in 0..MOST_HELD - KEYED_PAGE {
             claims.took(&bucket("c"));
         }
-        assert_eq!(claims.due_at(), None);
-        for _ in 0..ENOUGH_OF_A_BUCKET + 1 {
+        assert!(claims.due_at().is_none() && claims.must_take_turns());
+        for _ in 0..ENOUGH_OF_A_BUCKET + 2 {
             claims.released(&bucket("a"));
         }
+        claims.released(&bucket("b"));
         assert_eq!(claims.due_at(), Some(now));
-        assert!(!claims.full_buckets().any(|name| *name == bucket("a")));
+        assert_eq!(claims.question(std::iter::empty()), (KEYED_PAGE, HashSet::from([bucket("c")])));
+    }
+
+    #[test]
+    fn a_bucket_rests_until_the_others_had_their_turn() {
+        let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
+        let mut claims = Claims::new(true, now);
+        claims.rest(&bucket("a"));
+        let (limit, except) = claims.question(std::iter::empty());
+        assert_eq!(except, HashSet::from([bucket("a")]));
+        claims.sent(limit, except);
+        claims.answered(&answer(None), now, wall);
+        assert_eq!(claims.due_at(), Some(now), "it was the only one left");
+        assert!(claims.question(std::iter::empty()).1.is_empty());
+    }
+
+    #[test]
+    fn a_sink_whose_only_bucket_is_closed_asks_for_nothing_and_may_end() {
+        let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
+        let mut claims = Claims::new(false, now);
+        let only = bucket("");
+        let (limit, except) = claims.question([only].into_iter());
+        assert_eq!(limit, 0);
+        claims.sent(limit, except);
+        claims.answered(&answer(Some(wall - SECOND)), now, wall);
+        assert_eq!(claims.due_at(), Some(now + SECOND));
+        assert!(claims.has_nothing_due(SECOND, wall, |_| true) && !claims.has_nothing_due(SECOND, wall, |_| false));
     }
 
     #[test]

@@ -35,10 +35,10 @@ use crate::sink::signing::webhook_id;
 use crate::store::record::{AttemptLog, RowId};
 
 use breaker::BreakerConfig;
-use tokio::time::Instant;
 use rate_limit::RateLimitConfig;
 use responses::Action;
 use retry::RetryConfig;
+use tokio::time::Instant;
 
 /// Keys that every sink has, beside those of its type.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -38,7 +38,12 @@ impl Running {
             self.report(&delivery.bucket, permit, false, now);
             return self.end(*delivery, now);
         }
-        delivery.attempts.push(AttemptRecord::answered(Timestamp::now() - latency, latency, answer.status, &answer.excerpt));
+        delivery.attempts.push(AttemptRecord::answered(
+            Timestamp::now() - latency,
+            latency,
+            answer.status,
+            &answer.excerpt,
+        ));
         let message = format!("the receiver answered {}", answer.status);
         if action == Action::Retry {
             let pause = answer.retry_after.as_deref().and_then(|header| retry_after(header, SystemTime::now()));
@@ -77,7 +82,8 @@ impl Running {
         warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
             "given up and kept as a dead letter: {message}");
         let (row, bucket, lane) = (delivery.row, delivery.bucket.clone(), delivery.lane.clone());
-        let (letter, ack) = dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
+        let (letter, ack) =
+            dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
         self.worker.dead_letters.keep(letter, ack);
         match (row, &mut self.parking) {
             (Some(_), Some(parking)) => parking.ended(&bucket, lane.is_some()),
@@ -140,7 +146,13 @@ impl Running {
         }
     }
 
-    fn retry_or_give_up(&mut self, delivery: Box<Delivery>, message: &str, retry_after: Option<Duration>, now: Instant) {
+    fn retry_or_give_up(
+        &mut self,
+        delivery: Box<Delivery>,
+        message: &str,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) {
         if self.disabled && delivery.row.is_none() {
             return self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
         }
@@ -185,7 +197,9 @@ impl Running {
             Change::Opened(time) => warn!(%sink, %bucket, open_for = ?time,
                 "the circuit breaker opens, as too many attempts fail: there are none until one has succeeded"),
             Change::Reopened(time) => debug!(%sink, %bucket, open_for = ?time, "the circuit breaker is open again"),
-            Change::Closed(lasted) => info!(%sink, %bucket, ?lasted, "the circuit breaker closes: an attempt succeeded"),
+            Change::Closed(lasted) => {
+                info!(%sink, %bucket, ?lasted, "the circuit breaker closes: an attempt succeeded")
+            }
         }
         self.show_breaker();
         if let Some(parking) = &mut self.parking {
@@ -201,6 +215,7 @@ const TOO_MANY_REQUESTS: u16 = 429;
 /// in the store is not older than its stay here, however that clock may jump.
 fn elapsed(delivery: &Delivery) -> Duration {
     let first = delivery.attempts.first;
-    let elapsed = first.map_or(Duration::ZERO, |first| Timestamp::now().duration_since(first).try_into().unwrap_or_default());
+    let elapsed =
+        first.map_or(Duration::ZERO, |first| Timestamp::now().duration_since(first).try_into().unwrap_or_default());
     if delivery.row.is_none() { elapsed.min(delivery.since.elapsed()) } else { elapsed }
 }

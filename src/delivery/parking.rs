@@ -20,9 +20,9 @@ use super::stored::{from_stored, to_stored};
 use super::worker::Running;
 use super::{Delivery, dead_letter};
 use crate::ack::Ack;
+use crate::store::SinkStore;
 use crate::store::handle::{Claim, Claimed, FromStore};
 use crate::store::record::{Reason, RowId, StoredDelivery};
-use crate::store::SinkStore;
 
 /// The store, as one sink uses it.
 pub(super) struct Parking {
@@ -216,6 +216,19 @@ impl Running {
         }
     }
 
+    /// Gives others the room of claimed deliveries that wait for their rate limit, when there are too many buckets.
+    pub(super) fn take_turns(&mut self, now: Instant) {
+        if !self.parking.as_ref().is_some_and(|parking| parking.claims.must_take_turns()) {
+            return;
+        }
+        for delivery in self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some()) {
+            if let Some(parking) = &mut self.parking {
+                parking.claims.rest(&delivery.bucket);
+            }
+            self.park(delivery, now, now);
+        }
+    }
+
     /// Lets go of claimed deliveries: the store hands them out again after the next start.
     pub(super) fn let_go_of_claims(&mut self) {
         self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some());
@@ -227,10 +240,9 @@ impl Running {
         if self.worker.shutdown.deadline().is_some() || parking.claims.due_at().is_none_or(|due| due > now) {
             return;
         }
-        let closed = self.worker.schedule.closed_buckets(now);
-        let except_buckets: HashSet<_> = closed.chain(parking.claims.full_buckets()).cloned().collect();
-        let limit = parking.claims.limit();
+        let (limit, except_buckets) = parking.claims.question(self.worker.schedule.closed_buckets(now).cloned());
         parking.claims.sent(limit, except_buckets.clone());
+        let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
         let only_replay = parking.only_replay.clone();
         parking.store.claim(Claim { now: Timestamp::now(), limit, except_buckets, only_replay });
     }
@@ -238,13 +250,15 @@ impl Running {
     /// Takes what the store says; `None` when it has ended before us, which it does only by a bug.
     pub(super) fn hear(&mut self, said: Option<FromStore>, now: Instant) {
         match said {
-            Some(FromStore::Lanes(answers)) => answers.iter().for_each(|(lane, is_in_store)| {
-                match self.lanes.answered(lane, *is_in_store) {
+            Some(FromStore::Lanes(answers)) => {
+                answers.iter().for_each(|(lane, is_in_store)| match self.lanes.answered(lane, *is_in_store) {
                     Asked::Start(delivery) => self.start(delivery, now),
-                    Asked::Park(deliveries) => deliveries.into_iter().for_each(|delivery| self.park(delivery, now, now)),
+                    Asked::Park(deliveries) => {
+                        deliveries.into_iter().for_each(|delivery| self.park(delivery, now, now))
+                    }
                     Asked::Forgotten => {}
-                }
-            }),
+                })
+            }
             Some(FromStore::Claimed(claimed)) => self.take_claimed(claimed, now),
             None => {
                 error!(sink = %self.worker.name, "the store has ended, so the bridge ends; open events stay uncommitted");
@@ -281,15 +295,15 @@ impl Running {
     }
 
     fn accept_claimed(&mut self, delivery: Box<Delivery>, now: Instant) {
-        if let Some(parking) = &mut self.parking {
-            parking.claims.took(&delivery.bucket);
-        }
+        let Some(parking) = &mut self.parking else { return };
+        parking.claims.took(&delivery.bucket);
+        let has_too_many = parking.claims.has_too_many(&delivery.bucket);
         let park_after = self.worker.retry.park_after();
         let hold = self.worker.schedule.hold(&delivery.bucket, now);
         // The bucket may have closed while the claim was under way.
         let is_closed = hold.filter(|hold| hold.by_breaker && !hold.is_probe_due || hold.until - now > park_after);
         match is_closed {
-            _ if self.disabled => self.park(delivery, now, now),
+            _ if self.disabled || has_too_many => self.park(delivery, now, now),
             Some(hold) => self.park(delivery, hold.until, now),
             None => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
         }

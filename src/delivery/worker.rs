@@ -97,7 +97,7 @@ impl SinkWorker {
         let mut queue_is_open = true;
         let webhook = &Arc::new(sink.worker.webhook.clone());
         loop {
-            sink.park_what_waits_too_long();
+            sink.look_after_what_waits();
             let mut wake_at = None;
             while attempts.len() < sink.worker.concurrency {
                 match sink.worker.schedule.next(Instant::now()) {
@@ -166,7 +166,8 @@ impl Running {
         let parking = store.map(|store| Parking::new(store, worker.has_keyed_buckets, only_replay));
         let health = Health::new(worker.name.clone());
         let check_at = Instant::now() + CHECK_INTERVAL;
-        let sink = Self { worker, health, lanes: Lanes::default(), parking, disabled: false, check_at, is_ending: false };
+        let sink =
+            Self { worker, health, lanes: Lanes::default(), parking, disabled: false, check_at, is_ending: false };
         sink.show_breaker();
         sink
     }
@@ -176,11 +177,12 @@ impl Running {
         self.parking.as_ref().is_none_or(|parking| parking.claims.has_answered())
     }
 
-    fn park_what_waits_too_long(&mut self) {
+    fn look_after_what_waits(&mut self) {
         let now = Instant::now();
         if now >= self.check_at {
             self.check_at = now + CHECK_INTERVAL;
             self.park_overdue(now);
+            self.take_turns(now);
         }
         if !self.is_ending && self.worker.shutdown.deadline().is_some() {
             self.is_ending = true;
@@ -199,7 +201,7 @@ impl Running {
     /// When there is something to do for the store, or to check in line.
     fn wakes_at(&self) -> Option<Instant> {
         let parking = self.parking.as_ref()?;
-        let check_at = (self.worker.shares_sources && !self.worker.schedule.is_empty()).then_some(self.check_at);
+        let check_at = (!self.worker.schedule.is_empty()).then_some(self.check_at);
         let claim_at = parking.claims.due_at().filter(|_| !self.is_ending);
         claim_at.into_iter().chain(check_at).min()
     }

@@ -89,6 +89,11 @@ impl Letters {
         Ok(Self { database: Database::connect(settings).await?, pipeline: settings.pipeline.clone() })
     }
 
+    /// The pipeline whose letters these are.
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
     /// How many there are.
     ///
     /// # Errors

@@ -1,9 +1,12 @@
 //! `bridge dead` and `bridge sinks` with the real process: looking at letters, sending them again, throwing them away.
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use axum::http::StatusCode;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest, Reply};
 
@@ -34,11 +37,15 @@ impl Mailbox {
     }
 
     /// `bridge NOUN VERB pipeline.toml ARGS…`
-    fn bridge(&self, noun: &str, verb: &str, args: &[&str]) -> (i32, String, String) {
+    fn command(&self, noun: &str, verb: &str, args: &[&str]) -> Command {
         let folder = self.site.folder.path();
         let mut bridge = command();
-        bridge.args([noun, verb, "--state-dir"]).arg(folder.join("state")).arg(folder.join("pipeline.toml"));
-        run_to_end(bridge.args(args))
+        bridge.args([noun, verb, "--state-dir"]).arg(folder.join("state")).arg(folder.join("pipeline.toml")).args(args);
+        bridge
+    }
+
+    fn bridge(&self, noun: &str, verb: &str, args: &[&str]) -> (i32, String, String) {
+        run_to_end(&mut self.command(noun, verb, args))
     }
 
     fn dead(&self, verb: &str, args: &[&str]) -> (i32, String, String) {
@@ -77,9 +84,9 @@ async fn letters_are_listed_shown_and_exported_with_secrets_masked() {
     let limited = mailbox.dead_well("list", &["--limit", "1"]);
     assert!(limited.contains("3 dead letters; the newest 1 are listed"), "{limited}");
 
-    let rejected = mailbox.list(&["--reason", "rejected"]);
-    assert_eq!(rejected.len(), 2);
-    let id = rejected[0]["id"].to_string();
+    assert_eq!(mailbox.list(&["--reason", "rejected"]).len(), 2);
+    let letters = mailbox.site.dead_letters();
+    let id = letters.iter().find(|letter| letter["event"]["payload"] == r#"{"n": 2}"#).unwrap()["id"].to_string();
     let shown = mailbox.dead_well("show", &[&id]);
     for part in ["rejected", "\"n\": 2", "POST http://", "authorization: ***", "\"number\": 2", "400", "no such order"] {
         assert!(shown.contains(part), "{part} is missing:\n{shown}");
@@ -106,7 +113,7 @@ async fn a_replay_renders_with_todays_pipeline_and_keeps_the_webhook_id() {
     mailbox.site.append(&numbered(3));
     let first = config(r#"{"old": {{data.n}}}"#);
     let mended = config(r#"{"n": {{data.n}}}"#);
-    assert!(Bridge::run_with(mailbox.site.folder.path(), &first, &["--once"], std::process::Stdio::null()).wait().success());
+    assert!(Bridge::run_with(mailbox.site.folder.path(), &first, &["--once"], Stdio::null()).wait().success());
     let sent = mailbox.site.received();
     assert_eq!(sent.len(), 3);
 
@@ -217,6 +224,31 @@ async fn a_replay_that_must_wait_leaves_the_rest_to_the_next_run() {
     let (code, sinks, _) = mailbox.bridge("sinks", "list", &["--format", "json"]);
     let sinks: Value = serde_json::from_str(&sinks).unwrap();
     assert_eq!((code, &sinks["parked"], &sinks["dead_letters"]), (0, &1.into(), &0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_interrupted_leaves_the_rest_to_the_next_run() {
+    let mut mailbox = Mailbox::rejecting().await;
+    mailbox.site.deliver(NO_RETRY, &numbered(3));
+    mailbox.site.received();
+    mailbox.answer_with(200);
+    mailbox.write(&mailbox.site.pipeline("rate_limit = { requests = 1, per = \"1h\", burst = 1 }"));
+    let mut replay = mailbox.command("dead", "replay", &["--all"]);
+    let replay = replay.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut received = Vec::new();
+    wait_until("the first is delivered", || {
+        received.extend(mailbox.site.received());
+        !received.is_empty()
+    })
+    .await;
+    kill(Pid::from_raw(replay.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let output = replay.wait_with_output().unwrap();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(stdout, "3 deliveries: 1 delivered, 2 not attempted yet: left to `bridge run`\n", "{stderr}");
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    mailbox.site.deliver(NO_RETRY, &[] as &[&str]);
+    received.extend(mailbox.site.received());
+    assert_eq!(sorted(numbers(&received)), [1, 2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,6 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let filter = args.filter.filter(&args.ids, Timestamp::now());
-    let (_, settings) = args.pipeline.load()?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     runtime.block_on(async {
         let mut letters = args.pipeline.letters().await?;
@@ -46,7 +45,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
                 return out.flush().map_err(CliError::io("cannot print"));
             }
             for letter in &page {
-                let line = LetterRecord::line(letter, &settings.pipeline).map_err(io::Error::from);
+                let line = LetterRecord::line(letter, letters.pipeline()).map_err(io::Error::from);
                 let line = line.map_err(CliError::io("cannot print"))?;
                 writeln!(out, "{line}").map_err(CliError::io("cannot print"))?;
             }

@@ -33,18 +33,17 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) fn run(args: &ShowArgs) -> Result<(), CliError> {
-    let (_, settings) = args.pipeline.load()?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
-    let letter = runtime.block_on(async {
+    let (letter, pipeline) = runtime.block_on(async {
         let mut letters = args.pipeline.letters().await?;
-        Ok::<_, CliError>(letters.get(args.id).await?)
+        Ok::<_, CliError>((letters.get(args.id).await?, letters.pipeline().to_owned()))
     })?;
     let Some(letter) = letter else {
         return Err(CliError::NoSuchLetter(args.id));
     };
     let cannot_print = || CliError::io("cannot print");
     let text = match args.format {
-        OutputFormat::Json => LetterRecord::line(&letter, &settings.pipeline)
+        OutputFormat::Json => LetterRecord::line(&letter, &pipeline)
             .map(|line| line + "\n")
             .map_err(|error| cannot_print()(error.into()))?
             .into_bytes(),

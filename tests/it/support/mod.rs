@@ -9,6 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod store;
+
+pub(crate) use store::{Parked, parked, rows, store_file};
+
 /// How long a test waits for something that should happen soon. Generous: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
