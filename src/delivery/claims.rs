@@ -122,8 +122,15 @@ impl Claims {
         self.parked_a_lane = false;
     }
 
-    /// Takes the store's answer. Returns whether the sink is disabled.
-    pub(super) fn answered(&mut self, claimed: &Claimed, now: Instant, wall_now: Timestamp) -> bool {
+    /// Takes the store's answer. `has_caught_up` tells whether a bucket's receiver waits for more than has come with
+    /// this answer. Returns whether the sink is disabled.
+    pub(super) fn answered(
+        &mut self,
+        claimed: &Claimed,
+        now: Instant,
+        wall_now: Timestamp,
+        has_caught_up: impl Fn(&BucketName) -> bool,
+    ) -> bool {
         let sent = self.under_way.take();
         let (limit, excepted, is_stale) =
             sent.map_or((0, HashSet::new(), false), |sent| (sent.limit, sent.excepted, sent.is_older_than_disabling));
@@ -141,7 +148,7 @@ impl Claims {
         }
         self.poll_at = now + wait;
         if !more_is_due && count < limit {
-            self.backlogged.retain(|bucket| excepted.contains(bucket));
+            self.backlogged.retain(|bucket| excepted.contains(bucket) || !has_caught_up(bucket));
         }
         // Nothing was asked for because all is closed: what is due then is no news.
         let next_due = claimed.next_due.filter(|_| limit > 0);
@@ -253,12 +260,12 @@ mod tests {
         assert_eq!(claims.due_at(), Some(now));
         claims.sent(256, HashSet::new());
         assert_eq!(claims.due_at(), None, "one claim at a time");
-        claims.answered(&answer(None), now, wall);
+        claims.answered(&answer(None), now, wall, |_| true);
         assert_eq!(claims.due_at(), Some(now + SECOND));
-        claims.answered(&answer(Some(wall + SECOND / 4)), now, wall);
+        claims.answered(&answer(Some(wall + SECOND / 4)), now, wall, |_| true);
         assert_eq!(claims.due_at(), Some(now + SECOND / 4));
         claims.sent(256, HashSet::new());
-        claims.answered(&answer(Some(wall - 3600 * SECOND)), now, wall);
+        claims.answered(&answer(Some(wall - 3600 * SECOND)), now, wall, |_| true);
         assert_eq!(claims.due_at(), Some(now + BUSY_INTERVAL), "what others are at is not asked for without a break");
         claims.parked(now + SECOND / 100, false);
         assert_eq!(claims.due_at(), Some(now + SECOND / 100));
@@ -297,7 +304,7 @@ mod tests {
         let (limit, except) = claims.question(std::iter::empty());
         assert_eq!(except, HashSet::from([bucket("a")]));
         claims.sent(limit, except);
-        claims.answered(&answer(None), now, wall);
+        claims.answered(&answer(None), now, wall, |_| true);
         assert_eq!(claims.due_at(), Some(now), "it was the only one left");
         assert!(claims.question(std::iter::empty()).1.is_empty());
     }
@@ -310,7 +317,7 @@ mod tests {
         let (limit, except) = claims.question([only].into_iter());
         assert_eq!(limit, 0);
         claims.sent(limit, except);
-        claims.answered(&answer(Some(wall - SECOND)), now, wall);
+        claims.answered(&answer(Some(wall - SECOND)), now, wall, |_| true);
         assert_eq!(claims.due_at(), Some(now + SECOND));
         assert!(claims.has_nothing_due(SECOND, wall, |_| true) && !claims.has_nothing_due(SECOND, wall, |_| false));
     }
@@ -321,16 +328,16 @@ mod tests {
         let mut claims = Claims::new(false, now);
         assert!(claims.may_have_lanes() && !claims.has_nothing_due(SECOND, wall, |_| true), "nothing is known yet");
         claims.sent(1, HashSet::new());
-        claims.answered(&answer(Some(wall + 5 * SECOND)), now, wall);
+        claims.answered(&answer(Some(wall + 5 * SECOND)), now, wall, |_| true);
         assert!(!claims.may_have_lanes());
         assert!(claims.has_nothing_due(SECOND, wall, |_| true) && !claims.has_nothing_due(6 * SECOND, wall, |_| true));
 
         claims.sent(1, HashSet::from([bucket("closed")]));
         claims.parked(now, true);
-        claims.answered(&answer(None), now, wall);
+        claims.answered(&answer(None), now, wall, |_| true);
         assert!(claims.may_have_lanes() && !claims.has_nothing_due(SECOND, wall, |_| true));
         claims.sent(1, HashSet::from([bucket("closed")]));
-        claims.answered(&answer(None), now, wall);
+        claims.answered(&answer(None), now, wall, |_| true);
         assert!(!claims.may_have_lanes());
         assert!(claims.has_nothing_due(SECOND, wall, |_| true) && !claims.has_nothing_due(SECOND, wall, |_| false));
     }
@@ -341,13 +348,16 @@ mod tests {
         let mut claims = Claims::new(true, now);
         assert!(claims.set_backlogged(&bucket("a")) && !claims.set_backlogged(&bucket("a")));
         claims.sent(16, HashSet::new());
-        claims.answered(&answer(Some(wall)), now, wall);
+        claims.answered(&answer(Some(wall)), now, wall, |_| true);
         assert!(claims.is_backlogged(&bucket("a")), "more is due");
         claims.sent(16, HashSet::from([bucket("a")]));
-        claims.answered(&answer(None), now, wall);
+        claims.answered(&answer(None), now, wall, |_| true);
         assert!(claims.is_backlogged(&bucket("a")), "it was not asked for");
         claims.sent(16, HashSet::new());
-        claims.answered(&answer(Some(wall + SECOND)), now, wall);
+        claims.answered(&answer(None), now, wall, |_| false);
+        assert!(claims.is_backlogged(&bucket("a")), "what was handed out has to be worked off first");
+        claims.sent(16, HashSet::new());
+        claims.answered(&answer(Some(wall + SECOND)), now, wall, |_| true);
         assert!(!claims.is_backlogged(&bucket("a")));
     }
 
@@ -357,8 +367,8 @@ mod tests {
         let mut claims = Claims::new(false, now);
         claims.sent(1, HashSet::new());
         claims.disabled();
-        assert!(claims.answered(&answer(None), now, wall));
+        assert!(claims.answered(&answer(None), now, wall, |_| true));
         claims.sent(1, HashSet::new());
-        assert!(!claims.answered(&answer(None), now, wall));
+        assert!(!claims.answered(&answer(None), now, wall, |_| true));
     }
 }

@@ -270,7 +270,12 @@ impl Running {
 
     fn take_claimed(&mut self, claimed: Claimed, now: Instant) {
         let Some(parking) = &mut self.parking else { return };
-        let is_disabled = parking.claims.answered(&claimed, now, Timestamp::now());
+        let (schedule, concurrency) = (&self.worker.schedule, self.worker.concurrency);
+        let has_caught_up = |bucket: &BucketName| {
+            let come = claimed.deliveries.iter().filter(|delivery| delivery.bucket == *bucket).count();
+            !schedule.has_a_line(bucket) && come <= concurrency
+        };
+        let is_disabled = parking.claims.answered(&claimed, now, Timestamp::now(), has_caught_up);
         match (self.disabled, is_disabled) {
             (false, true) => {
                 warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \

@@ -142,6 +142,11 @@ impl<T> Schedule<T> {
         self.lines.get(bucket)?.hold(now)
     }
 
+    /// True when deliveries of a bucket wait for their turn.
+    pub fn has_a_line(&self, bucket: &BucketName) -> bool {
+        self.lines.get(bucket).is_some_and(|line| !line.queue.is_empty())
+    }
+
     /// The buckets in which no attempt may start now. One whose breaker waits for its probe is not among them.
     pub fn closed_buckets(&self, now: Instant) -> impl Iterator<Item = &BucketName> {
         self.lines.iter().filter(move |(_, line)| line.is_closed(now)).map(|(name, _)| name)

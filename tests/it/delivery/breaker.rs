@@ -37,7 +37,7 @@ async fn it_opens_probes_and_closes(store: &str, parks: bool) {
     }
     is_well.store(true, Ordering::Relaxed);
     wait_until("the breaker closes", || bridge.log().contains("the circuit breaker closes")).await;
-    wait_until("everything is delivered", || site.log_count(&bridge, ": delivered") >= 20).await;
+    wait_until("everything is delivered", || site.log_count(&bridge, " delivered ") >= 20).await;
     assert!(bridge.stop().success());
     let log = std::fs::read_to_string(site.folder.path().join("bridge.log")).unwrap();
     assert_eq!(

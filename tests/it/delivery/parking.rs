@@ -111,7 +111,7 @@ async fn a_slow_receiver_does_not_hold_up_the_other_sinks_of_its_source() {
             "[sinks.slow]\ntype = \"webhook\"\nfrom = [\"input\"]\nurl = \"{}/\"\nconcurrency = 1\n",
             slow.receiver.url()
         )
-        + "retry = { park_after = \"500ms\" }\n";
+        + "retry = { park_after = \"100ms\" }\n";
     let bridge = Bridge::run(fast.folder.path(), &config);
     wait_until("the fast sink has all", || fast.receiver.requests() >= EVENTS as u64).await;
     let meanwhile = slow.receiver.requests();
