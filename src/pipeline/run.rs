@@ -1,5 +1,5 @@
 //! Runs a graph until all sources have ended or the shutdown is over: two tasks a source (its driver and its router, in
-//! which the filters are asked) and one a sink, spread over the workers.
+//! which the filters are asked), one a sink, and one for dead letters that are sent on or held, spread over the workers.
 //!
 //! A worker is a thread with a current-thread runtime of its own, and a task lives on one worker for life: a request
 //! that hops between the threads of a runtime costs up to twice the CPU. Tasks hand events on over bounded channels
@@ -17,16 +17,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+use super::dead_letters::LetterMaker;
 use super::graph::{Graph, SinkNode, SourceNode, Target};
 use super::router::Router;
 use super::routes::Routes;
 use crate::delivery::Delivery;
 use crate::delivery::dead_letter::DeadLetters;
+use crate::delivery::dead_letter::keeper::Keeper;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// Why a run did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +87,9 @@ pub fn run(mut graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
         Some((store, thread)) => (Some(store), Some(thread.start()?)),
         None => (None, None),
     };
-    let dead_letters = DeadLetters::new(store);
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = graph.workers, "running");
-    let result = Workers::spread(graph, dead_letters, shutdown).run(shutdown);
+    let result = Workers::spread(graph, store, shutdown).run(shutdown);
     let stored = running.map_or(Ok(()), |running| running.join());
     result.and(stored.map_err(|_| RunError::Panicked("the store".to_owned())))
 }
@@ -100,7 +101,7 @@ struct Workers(Vec<Vec<Task>>);
 
 impl Workers {
     /// Makes every node a task and deals the tasks out by the order of their names, sources first.
-    fn spread(graph: Graph, dead_letters: DeadLetters, shutdown: &Shutdown) -> Self {
+    fn spread(graph: Graph, store: Option<Store>, shutdown: &Shutdown) -> Self {
         let routes = Arc::new(graph.routes());
         let Graph { name: pipeline, mut sources, mut sinks, workers, .. } = graph;
         let mut senders = Vec::new();
@@ -110,22 +111,28 @@ impl Workers {
             senders.push(sender);
             receivers.push(receiver);
         }
+        sources.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut letters = LetterMaker::new(store, &routes, &senders, shutdown);
+        let of_sinks: Vec<_> = (0..sinks.len()).map(|index| letters.of_sink(index, &sinks)).collect();
+        let of_sources: Vec<_> = sources.iter().map(|source| letters.of_source(source, &sinks)).collect();
+        let keepers = letters.into_keepers();
         let mut sink_tasks = Vec::new();
-        for (sink, queue) in sinks.drain(..).zip(receivers) {
-            let worker = sink_worker(sink, &pipeline, &dead_letters, shutdown);
+        for ((sink, queue), dead_letters) in sinks.drain(..).zip(receivers).zip(&of_sinks) {
+            let worker = sink_worker(sink, &pipeline, dead_letters, shutdown);
             sink_tasks.push(sink_task(worker, queue));
         }
-        sources.sort_by(|one, other| one.name.cmp(&other.name));
         sink_tasks.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut dealt: Vec<Vec<Task>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
-        for (index, source) in sources.into_iter().enumerate() {
+        for (index, (source, dead_letters)) in sources.into_iter().zip(of_sources).enumerate() {
             let worker = &mut dealt[index % workers.max(1)];
-            worker.extend(source_tasks(source, &routes, &senders, &dead_letters, shutdown));
+            worker.extend(source_tasks(source, &routes, &senders, (dead_letters, &of_sinks), shutdown));
         }
         let sources = dealt.iter().map(|tasks| tasks.len()).sum::<usize>() / 2;
         for (index, task) in sink_tasks.into_iter().enumerate() {
             dealt[(sources + index) % workers.max(1)].push(task);
         }
+        // On one worker, as they may share connections.
+        dealt[0].extend(keepers.into_iter().map(keeper_task));
         Self(dealt)
     }
 
@@ -215,21 +222,35 @@ fn sink_task(worker: SinkWorker, queue: mpsc::Receiver<Box<Delivery>>) -> Task {
     )
 }
 
+fn keeper_task(keeper: Keeper) -> Task {
+    let name = format!("the dead letters of `{}`", keeper.node());
+    (
+        name,
+        Box::pin(async move {
+            keeper.run().await;
+            Ok(())
+        }),
+    )
+}
+
 fn source_tasks(
     source: SourceNode,
     routes: &Arc<Routes>,
     senders: &[mpsc::Sender<Box<Delivery>>],
-    dead_letters: &DeadLetters,
+    (dead_letters, of_sinks): (DeadLetters, &[DeadLetters]),
     shutdown: &Shutdown,
 ) -> [Task; 2] {
-    let SourceNode { name, connector, bounds, outputs } = source;
+    let SourceNode { name, connector, bounds, outputs, .. } = source;
+    let queues = reachable_queues(&outputs, routes, senders);
+    let of_reached = queues.iter().zip(of_sinks).map(|(queue, letters)| queue.as_ref().map(|_| letters.clone()));
     let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
     let router = Router {
-        queues: reachable_queues(&outputs, routes, senders),
+        sink_dead_letters: of_reached.collect(),
+        queues,
         routes: Arc::clone(routes),
         source: Arc::clone(&name),
         outputs,
-        dead_letters: dead_letters.clone(),
+        dead_letters,
     };
     let source_name = name.to_string();
     let driver = connector.drive(name, bounds, sender, shutdown.clone());
