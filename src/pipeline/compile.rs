@@ -121,7 +121,7 @@ impl Compiler<'_> {
             if sink.delivery.from.is_empty() && !self.gets_letters(name) {
                 let help = "add `from` with the names of sources or filters, or name the sink in a `dead_letter`";
                 let message = format!("nothing feeds sink `{name}`");
-                self.problems.push(Problem::new(["sinks", name], message).with_help(help));
+                self.problems.push(Problem::new(["sinks", name, "from"], message).with_help(help));
             }
         }
         self.refuse_cycles(&wiring);

@@ -187,8 +187,7 @@ impl<'a> Compiler<'a> {
         if !self.declared.nodes.iter().all(is_there) {
             return None;
         }
-        let help =
-            format!("letters go through the connection of a {kind} source of this file; send them to a sink instead");
+        let help = "letters go through the connection of such a source; add one, or send them to a sink";
         Some(here(format!("there is no source of type \"{kind}\"")).with_help(help))
     }
 
@@ -198,7 +197,8 @@ impl<'a> Compiler<'a> {
         if self.is_at_fault(name) {
             return None;
         }
-        let producer = KafkaProducer::new(name.into(), config).map_err(|problem| vec![problem]);
+        let help = "dead letters are written with the options of the source, idempotently and with acks=all";
+        let producer = KafkaProducer::new(name.into(), config).map_err(|problem| vec![problem.with_help(help)]);
         self.keep(&["sources", name], producer).map(Arc::new)
     }
 
@@ -291,7 +291,7 @@ impl<'a> Compiler<'a> {
                 [] => format!("sink `{name}` would get its own dead letters"),
                 others => format!("sink `{name}` would get its own dead letters by way of {}", others.join(" and ")),
             };
-            let help = "what it cannot deliver would go round for ever; send it to a broker or to a sink that has no part in this";
+            let help = "what it cannot deliver would go round for ever; send it to a broker or to a sink outside the circle";
             self.problems.push(Problem::new(["sinks", name, "dead_letter"], message).with_help(help));
             reported.extend(chain);
         }
