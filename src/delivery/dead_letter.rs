@@ -33,7 +33,7 @@ use crate::sink::signing::ID_HEADER;
 use crate::sink::webhook::Webhook;
 use crate::source::outgoing::SendError;
 use crate::store::Store;
-use crate::store::record::{Letter, Reason, RequestRecord};
+use crate::store::record::{Letter, Reason, RequestRecord, StoredDelivery};
 
 use keeper::{Keeper, Open, OpenCount};
 
@@ -125,6 +125,24 @@ pub(super) fn of_delivery(
         attempts: delivery.attempts,
     };
     (letter, delivery.ack)
+}
+
+/// The letter of what came out of the store and cannot be sent.
+pub(super) fn of_unusable(stored: StoredDelivery, sink: &str, message: &str) -> Letter {
+    Letter {
+        row: stored.row,
+        node: format!("sinks.{sink}"),
+        reason: Reason::Unrenderable,
+        message: mask(message).into_owned(),
+        time: Timestamp::now(),
+        event: stored.event,
+        copy: stored.copy,
+        request: None,
+        shown: None,
+        bucket: stored.bucket,
+        lane: stored.lane,
+        attempts: stored.attempts,
+    }
 }
 
 fn request_record(delivery: &Delivery, webhook: &Webhook) -> RequestRecord {

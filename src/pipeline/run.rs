@@ -5,6 +5,7 @@
 //! that hops between the threads of a runtime costs up to twice the CPU. Tasks hand events on over bounded channels
 //! only.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use super::dead_letters::LetterMaker;
-use super::graph::{Graph, SinkNode, SourceNode, Target};
+use super::graph::{FilterNode, Graph, SinkNode, SourceNode, Target};
 use super::router::Router;
 use super::routes::Routes;
 use crate::delivery::Delivery;
@@ -82,28 +83,53 @@ pub fn lock_state(folder: &Path) -> Result<File, RunError> {
 ///
 /// # Errors
 /// The first of what went wrong; everything that could be finished has been.
-pub fn run(mut graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
+pub fn run(graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
+    run_graph(graph, None, shutdown)
+}
+
+/// Delivers what belongs to a replay, by the sinks of a graph and without its sources. Blocks until all of it has ended
+/// or waits for longer than `park_after`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_replay(mut graph: Graph, replay: Arc<str>, shutdown: &Shutdown) -> Result<(), RunError> {
+    graph.sources.clear();
+    run_graph(graph, Some(replay), shutdown)
+}
+
+fn run_graph(mut graph: Graph, only_replay: Option<Arc<str>>, shutdown: &Shutdown) -> Result<(), RunError> {
     let (store, running) = match graph.store.take() {
         Some((store, thread)) => (Some(store), Some(thread.start()?)),
         None => (None, None),
     };
+    let surroundings =
+        Surroundings { pipeline: Arc::clone(&graph.name), store, only_replay, shutdown: shutdown.clone() };
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = graph.workers, "running");
-    let result = Workers::spread(graph, store, shutdown).run(shutdown);
+    let result = Workers::spread(graph, surroundings).run(shutdown);
     let stored = running.map_or(Ok(()), |running| running.join());
     result.and(stored.map_err(|_| RunError::Panicked("the store".to_owned())))
 }
 
 type Task = (String, BoxFuture<'static, Result<(), RunError>>);
 
+/// What all tasks of a run share.
+struct Surroundings {
+    pipeline: Arc<str>,
+    store: Option<Store>,
+    only_replay: Option<Arc<str>>,
+    shutdown: Shutdown,
+}
+
 /// The tasks of each worker.
 struct Workers(Vec<Vec<Task>>);
 
 impl Workers {
     /// Makes every node a task and deals the tasks out by the order of their names, sources first.
-    fn spread(graph: Graph, store: Option<Store>, shutdown: &Shutdown) -> Self {
+    fn spread(graph: Graph, surroundings: Surroundings) -> Self {
+        let sharing = sinks_that_share_sources(&graph);
         let routes = Arc::new(graph.routes());
-        let Graph { name: pipeline, mut sources, mut sinks, workers, .. } = graph;
+        let Graph { mut sources, mut sinks, workers, .. } = graph;
         let mut senders = Vec::new();
         let mut receivers = Vec::new();
         for sink in &sinks {
@@ -112,20 +138,20 @@ impl Workers {
             receivers.push(receiver);
         }
         sources.sort_by(|one, other| one.name.cmp(&other.name));
-        let mut letters = LetterMaker::new(store, &routes, &senders, shutdown);
+        let mut letters = LetterMaker::new(surroundings.store.clone(), &routes, &senders, &surroundings.shutdown);
         let of_sinks: Vec<_> = (0..sinks.len()).map(|index| letters.of_sink(index, &sinks)).collect();
         let of_sources: Vec<_> = sources.iter().map(|source| letters.of_source(source, &sinks)).collect();
         let keepers = letters.into_keepers();
         let mut sink_tasks = Vec::new();
-        for ((sink, queue), dead_letters) in sinks.drain(..).zip(receivers).zip(&of_sinks) {
-            let worker = sink_worker(sink, &pipeline, dead_letters, shutdown);
+        for (((sink, queue), dead_letters), shares) in sinks.drain(..).zip(receivers).zip(&of_sinks).zip(sharing) {
+            let worker = sink_worker(sink, shares, dead_letters, &surroundings);
             sink_tasks.push(sink_task(worker, queue));
         }
         sink_tasks.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut dealt: Vec<Vec<Task>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
         for (index, (source, dead_letters)) in sources.into_iter().zip(of_sources).enumerate() {
             let worker = &mut dealt[index % workers.max(1)];
-            worker.extend(source_tasks(source, &routes, &senders, (dead_letters, &of_sinks), shutdown));
+            worker.extend(source_tasks(source, &routes, &senders, (dead_letters, &of_sinks), &surroundings));
         }
         let sources = dealt.iter().map(|tasks| tasks.len()).sum::<usize>() / 2;
         for (index, task) in sink_tasks.into_iter().enumerate() {
@@ -197,17 +223,27 @@ async fn supervise(tasks: Vec<Task>, shutdown: &Shutdown) -> Result<(), RunError
     result
 }
 
-fn sink_worker(sink: SinkNode, pipeline: &Arc<str>, dead_letters: &DeadLetters, shutdown: &Shutdown) -> SinkWorker {
+fn sink_worker(
+    sink: SinkNode,
+    shares_sources: bool,
+    dead_letters: &DeadLetters,
+    surroundings: &Surroundings,
+) -> SinkWorker {
+    let name = Arc::clone(&sink.entrance.name);
     SinkWorker {
-        pipeline: Arc::clone(pipeline),
-        name: Arc::clone(&sink.entrance.name),
+        pipeline: Arc::clone(&surroundings.pipeline),
+        store: surroundings.store.as_ref().map(|store| store.open_sink(Arc::clone(&name))),
+        name,
         webhook: sink.webhook,
         concurrency: sink.concurrency,
         retry: sink.retry,
         responses: sink.responses,
-        schedule: Schedule::new(sink.rate),
+        schedule: Schedule::new(sink.rate, sink.breaker),
+        has_keyed_buckets: sink.entrance.bucket.is_some(),
         dead_letters: dead_letters.clone(),
-        shutdown: shutdown.clone(),
+        shares_sources,
+        only_replay: surroundings.only_replay.clone(),
+        shutdown: surroundings.shutdown.clone(),
     }
 }
 
@@ -238,10 +274,10 @@ fn source_tasks(
     routes: &Arc<Routes>,
     senders: &[mpsc::Sender<Box<Delivery>>],
     (dead_letters, of_sinks): (DeadLetters, &[DeadLetters]),
-    shutdown: &Shutdown,
+    surroundings: &Surroundings,
 ) -> [Task; 2] {
     let SourceNode { name, connector, bounds, outputs, .. } = source;
-    let queues = reachable_queues(&outputs, routes, senders);
+    let queues = reachable_queues(&outputs, &routes.filters, senders);
     let of_reached = queues.iter().zip(of_sinks).map(|(queue, letters)| queue.as_ref().map(|_| letters.clone()));
     let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
     let router = Router {
@@ -253,7 +289,7 @@ fn source_tasks(
         dead_letters,
     };
     let source_name = name.to_string();
-    let driver = connector.drive(name, bounds, sender, shutdown.clone());
+    let driver = connector.drive(name, bounds, sender, surroundings.shutdown.clone());
     let source_task: Task = (
         format!("source `{source_name}`"),
         Box::pin(async move { driver.await.map_err(|error| RunError::Source { source_name, error }) }),
@@ -271,19 +307,41 @@ fn source_tasks(
 /// The queues of the sinks that a source's events can reach.
 fn reachable_queues(
     outputs: &[Target],
-    routes: &Routes,
+    filters: &[FilterNode],
     senders: &[mpsc::Sender<Box<Delivery>>],
 ) -> Vec<Option<mpsc::Sender<Box<Delivery>>>> {
     let mut queues = vec![None; senders.len()];
+    for index in reachable_sinks(outputs, filters) {
+        queues[index] = Some(senders[index].clone());
+    }
+    queues
+}
+
+/// For each sink, whether one of its sources feeds another sink too.
+fn sinks_that_share_sources(graph: &Graph) -> Vec<bool> {
+    let mut sharing = vec![false; graph.sinks.len()];
+    for source in &graph.sources {
+        let reached = reachable_sinks(&source.outputs, &graph.filters);
+        if reached.len() > 1 {
+            reached.into_iter().for_each(|index| sharing[index] = true);
+        }
+    }
+    sharing
+}
+
+fn reachable_sinks(outputs: &[Target], filters: &[FilterNode]) -> BTreeSet<usize> {
+    let mut reached = BTreeSet::new();
     let mut next = outputs.to_vec();
     while let Some(target) = next.pop() {
         match target {
-            Target::Sink(index) => queues[index] = Some(senders[index].clone()),
+            Target::Sink(index) => {
+                reached.insert(index);
+            }
             Target::Filter(index) => {
-                next.extend(&routes.filters[index].matched);
-                next.extend(&routes.filters[index].unmatched);
+                next.extend(&filters[index].matched);
+                next.extend(&filters[index].unmatched);
             }
         }
     }
-    queues
+    reached
 }

@@ -2,9 +2,12 @@
 //! standard input or from a file.
 
 mod answers;
+mod breaker;
 mod durability;
 mod full_disk;
+mod order;
 mod pacing;
+mod parking;
 mod payloads;
 mod retries;
 mod routes;
@@ -20,7 +23,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest, Receiver, Reply};
 
-use crate::support::{Bridge, dead_letters};
+use crate::support::{Bridge, Parked, dead_letters, parked};
 
 /// A receiver, and the folder of the bridge that delivers to it.
 pub(crate) struct Site {
@@ -96,6 +99,16 @@ impl Site {
     /// The dead letters kept so far.
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
         dead_letters(self.folder.path(), "it")
+    }
+
+    /// The deliveries that wait in the store.
+    pub(crate) fn parked(&self) -> Vec<Parked> {
+        parked(self.folder.path(), "it")
+    }
+
+    /// How many lines of the log hold a text.
+    pub(crate) fn log_count(&self, bridge: &Bridge, text: &str) -> usize {
+        bridge.log().lines().filter(|line| line.contains(text)).count()
     }
 }
 

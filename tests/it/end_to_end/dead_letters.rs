@@ -101,7 +101,7 @@ async fn what_a_source_gives_up_goes_where_the_source_says() {
     let site = site_that_rejects().await;
     let (topic, dead) = (Topic::new(1).await, Topic::new(1).await);
     topic.produce_all(vec![Some("not JSON".into()), Some(format!(r#"{{"n":"{}"}}"#, "x".repeat(200)))]).await;
-    let source = topic.source(&format!("max_event_size = 100\ndead_letter = \"kafka:{}\"", dead.name));
+    let source = topic.source(&format!("max_event_size = \"100B\"\ndead_letter = \"kafka:{}\"", dead.name));
     let filter = "[filters.some]\nfrom = [\"input\"]\nwhen = \"$.data.n\"\n";
     let config = site.pipeline_of(&source, "").replace("from = [\"input\"]", "from = [\"some\"]");
     let bridge = Bridge::run(site.folder.path(), &format!("{config}{filter}{NO_STORE}"));
