@@ -35,8 +35,8 @@ pub enum LogFormat {
 /// Starts logging. `RUST_LOG`, when set, goes before `-v`.
 pub fn start(args: &LogArgs) {
     let directives = match args.verbose {
-        0 => "warn,webhook_bridge=info",
-        1 => "warn,webhook_bridge=debug",
+        0 => "warn,lapin::returned_messages=error,webhook_bridge=info",
+        1 => "warn,lapin::returned_messages=error,webhook_bridge=debug",
         _ => "debug,webhook_bridge=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives));

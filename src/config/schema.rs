@@ -45,7 +45,7 @@ pub fn schema() -> Value {
     let sinks = &mut file["properties"]["sinks"]["additionalProperties"];
     *sinks = without_required(sinks.take());
     if let Some(sink_types) = sinks["oneOf"].as_array_mut() {
-        sink_types.iter_mut().for_each(|sink_type| sink_type["required"] = json!(["type", "from"]));
+        sink_types.iter_mut().for_each(|sink_type| sink_type["required"] = json!(["type"]));
     }
     file["properties"]["defaults"] = json!({
         "type": "object",

@@ -1,35 +1,103 @@
 //! Dead letters: what is kept of an event given up on, and where it goes.
+//!
+//! A letter goes into the store. With `dead_letter` it is first sent on, to a broker or to another sink, and into the
+//! store, if there is one, only once it is safe there; its ack settles last. With neither a store nor a `dead_letter`
+//! it is held: its ack stays open, and its source comes to a halt.
+//!
+//! - [`destination`]: the value of `dead_letter`, read
+//! - [`brokers`]: Kafka and AMQP as destinations, [`message`] what they get
+//! - [`keeper`]: the task that sends letters on or holds them, `outage` what it says meanwhile
+//!
+//! Another sink as a destination is part of the graph: `pipeline` brings it.
 
+pub mod brokers;
+pub mod destination;
+pub mod keeper;
+pub mod message;
+mod outage;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use tokio::sync::mpsc;
 
 use super::Delivery;
 use super::stored::stored_request;
 use crate::ack::Ack;
 use crate::secret::{MASK, mask};
+use crate::shutdown::Shutdown;
 use crate::sink::request::holds_a_secret;
 use crate::sink::signing::ID_HEADER;
 use crate::sink::webhook::Webhook;
+use crate::source::outgoing::SendError;
 use crate::store::Store;
 use crate::store::record::{Letter, Reason, RequestRecord, StoredDelivery};
 
-/// Where the dead letters of a source or sink go.
+use keeper::{Keeper, Open, OpenCount};
+
+/// Where letters are sent on to.
+pub trait Destination: Send + Sync {
+    /// Sends a letter, and returns once it is safe there.
+    ///
+    /// # Errors
+    /// When that is not known. The letter is sent again later.
+    fn send<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Sent>;
+}
+
+/// What became of a letter that was sent.
+pub type Sent = Result<(), SendError>;
+
+/// The dead letters of one source or sink.
 #[derive(Debug, Clone)]
-pub struct DeadLetters {
-    store: Option<Store>,
+pub struct DeadLetters(Way);
+
+#[derive(Debug, Clone)]
+enum Way {
+    Store(Store),
+    /// The channel is unbounded by type and bounded in fact: by the events in flight and by what a sink has claimed.
+    Keeper {
+        letters: mpsc::UnboundedSender<Open>,
+        open: OpenCount,
+    },
 }
 
 impl DeadLetters {
-    /// Letters go into the store, if there is one.
-    pub fn new(store: Option<Store>) -> Self {
-        Self { store }
+    /// Letters go into the store.
+    pub fn in_store(store: Store) -> Self {
+        Self(Way::Store(store))
     }
 
-    /// Keeps a letter; its ack settles once it is durable. Does not wait.
+    /// Letters of `node` are sent to the destination, and then go into the store if there is one; with neither they are
+    /// held. The keeper must be run for that.
+    pub fn kept(
+        node: Arc<str>,
+        store: Option<Store>,
+        destination: Option<Arc<dyn Destination>>,
+        shutdown: Shutdown,
+    ) -> (Self, Keeper) {
+        let (sender, letters) = mpsc::unbounded_channel();
+        let open = OpenCount::default();
+        (Self(Way::Keeper { letters: sender, open }), Keeper { node, store, destination, letters, shutdown })
+    }
+
+    /// Keeps a letter; its ack settles once it is kept. Does not wait.
     pub fn keep(&self, letter: Letter, ack: Option<Ack>) {
-        match &self.store {
-            Some(store) => store.bury(letter, ack),
-            None => drop(ack),
+        match &self.0 {
+            Way::Store(store) => store.bury(letter, ack),
+            // A keeper has ended only when the run does: the ack drops here, and the event stays uncommitted.
+            Way::Keeper { letters, open } => drop(letters.send(Open::new(letter, ack, open))),
+        }
+    }
+
+    /// Letters that are on their way or held. They are in memory, and those that were parked are still claimed: a sink
+    /// must not claim more without end while its letters cannot be sent on. Letters that go into the store are bounded
+    /// by it, and not counted.
+    pub fn open(&self) -> usize {
+        match &self.0 {
+            Way::Store(_) => 0,
+            Way::Keeper { open, .. } => open.get(),
         }
     }
 }
@@ -96,3 +164,6 @@ fn request_record(delivery: &Delivery, webhook: &Webhook) -> RequestRecord {
     let body = (!is_payload).then(|| mask(&String::from_utf8_lossy(&request.body)).into_owned());
     RequestRecord { method: webhook.method().to_owned(), url: mask(request.url.as_str()).into_owned(), headers, body }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,9 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeliveryConfig {
-    /// Names of sources or filters whose events come in; `<filter>.unmatched` takes what a filter turns away.
+    /// Names of sources or filters whose events come in; `<filter>.unmatched` takes what a filter turns away. Only a
+    /// sink that a `dead_letter` names can do without.
+    #[serde(default)]
     #[schemars(length(min = 1))]
     pub from: Vec<String>,
     /// Attempts under way at the same time, at most. A delivery that waits is not under way.
@@ -62,7 +64,9 @@ pub struct DeliveryConfig {
     /// When attempts stop for a while because the receiver fails.
     #[serde(default)]
     pub breaker: BreakerConfig,
-    /// Where dead letters are sent as well: `"kafka:topic"`, `"amqp:exchange/routing-key"`, or another sink's name.
+    /// Where dead letters are sent before they go into the store: `"kafka:topic"`, `"amqp:exchange/routing-key"`
+    /// (`"amqp:/queue"` for a queue), or another sink's name. A broker is reached through the connection of the event's
+    /// own source if that is of its type, otherwise of the only source that is; `"kafka@SOURCE:topic"` names one.
     pub dead_letter: Option<String>,
     /// What an answer's status means, where it differs from the defaults: `2xx` delivered; `408 425 429 5xx` retry;
     /// `410` disable; all others dead-letter. Keys are a status (`"409"`) or a class (`"4xx"`).

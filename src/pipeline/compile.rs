@@ -2,6 +2,8 @@
 //!
 //! No I/O happens here. Every fault is collected before any is reported.
 
+mod dead_letters;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,12 +63,19 @@ pub fn compile(
     let wiring = compiler.wire();
     compiler.check_templates();
     let store = compiler.store();
-    let sources = compiler.sources(&wiring);
+    let mut sources = compiler.sources(&wiring);
     let filters = compiler.filters(&wiring);
     let capacities = compiler.queue_capacities(&wiring);
-    let sinks = compiler.sinks(&capacities);
+    let mut sinks = compiler.sinks(&capacities);
+    let letters = compiler.letter_targets(&wiring);
     if !compiler.problems.is_empty() {
         return Err(compiler.problems);
+    }
+    for (source, target) in sources.iter_mut().zip(letters.sources) {
+        source.dead_letter = target;
+    }
+    for (sink, target) in sinks.iter_mut().zip(letters.sinks) {
+        sink.dead_letter = target;
     }
     Ok(Graph {
         name: config.name.as_str().into(),
@@ -110,6 +119,11 @@ impl Compiler<'_> {
         }
         for (index, (name, sink)) in config.sinks.iter().enumerate() {
             self.connect(&["sinks", name], &sink.delivery.from, Target::Sink(index), &mut wiring);
+            if sink.delivery.from.is_empty() && !self.gets_letters(name) {
+                let help = "add `from` with the names of sources or filters, or name the sink in a `dead_letter`";
+                let message = format!("nothing feeds sink `{name}`");
+                self.problems.push(Problem::new(["sinks", name, "from"], message).with_help(help));
+            }
         }
         self.refuse_cycles(&wiring);
         self.refuse_dead_ends(&wiring);
@@ -270,7 +284,8 @@ impl Compiler<'_> {
             if let Some(connector) = self.keep(&["sources", name], connector) {
                 let outputs = wiring.get(name).cloned().unwrap_or_default();
                 let (bounds, format) = (bounds(source), source.common.format);
-                nodes.push(SourceNode { name: name.as_str().into(), connector, bounds, format, outputs });
+                let name = name.as_str().into();
+                nodes.push(SourceNode { name, connector, bounds, format, outputs, dead_letter: None });
             }
         }
         nodes
@@ -312,21 +327,15 @@ impl Compiler<'_> {
         nodes
     }
 
-    /// How many deliveries may come to each sink before its sources are full: walks every path from every source.
+    /// How many deliveries may come to each sink before its sources are full, on every path and as dead letters.
     fn queue_capacities(&self, wiring: &Wiring) -> Vec<usize> {
         let mut capacities = vec![0_usize; self.config.sinks.len()];
         if !self.problems.is_empty() {
             return capacities;
         }
         for (name, source) in &self.config.sources {
-            let mut next = wiring.get(name).cloned().unwrap_or_default();
-            while let Some(target) = next.pop() {
-                match target {
-                    Target::Sink(index) => {
-                        capacities[index] = capacities[index].saturating_add(source.common.max_in_flight);
-                    }
-                    Target::Filter(index) => next.extend(self.outputs_of_filter(wiring, index)),
-                }
+            for index in self.deliveries_of(name, wiring) {
+                capacities[index] = capacities[index].saturating_add(source.common.max_in_flight);
             }
         }
         capacities
@@ -374,6 +383,7 @@ impl Compiler<'_> {
             rate: rate?,
             breaker: breaker?,
             queue_capacity: queue_capacity.max(1),
+            dead_letter: None,
         })
     }
 }

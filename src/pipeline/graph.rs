@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::routes::{Entrance, Routes};
 use crate::delivery::breaker::BreakerPolicy;
+use crate::delivery::dead_letter::Destination;
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
@@ -81,6 +82,8 @@ pub struct SourceNode {
     pub format: Format,
     /// Who takes the events.
     pub outputs: Vec<Target>,
+    /// Where the letters go of events given up before they reach a sink.
+    pub dead_letter: Option<LetterTarget>,
 }
 
 /// A filter and what takes its events.
@@ -114,4 +117,15 @@ pub struct SinkNode {
     /// Deliveries that the sink's queue must hold: as many as its sources may have open, on every path. A sink that
     /// stands still therefore never holds up the router, and with it the other sinks, before its sources are full.
     pub queue_capacity: usize,
+    /// Where its dead letters are sent on to.
+    pub dead_letter: Option<LetterTarget>,
+}
+
+/// Where dead letters are sent on to.
+#[derive(Clone)]
+pub enum LetterTarget {
+    /// An index into [`Graph::sinks`]. There are no circles.
+    Sink(usize),
+    /// A broker.
+    Broker(Arc<dyn Destination>),
 }

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -14,12 +13,10 @@ use super::routes::{Failure, Routes, Stop};
 use crate::ack::Ack;
 use crate::delivery::Delivery;
 use crate::delivery::dead_letter::DeadLetters;
-use crate::delivery::schedule::BucketName;
 use crate::event::Event;
-use crate::secret::mask;
 use crate::source::Defect;
 use crate::source::drive::Arrival;
-use crate::store::record::{AttemptLog, Letter, Reason};
+use crate::store::record::Reason;
 
 /// Takes the events of one source into the graph.
 pub(super) struct Router {
@@ -29,7 +26,10 @@ pub(super) struct Router {
     /// The queue of each sink, by index. A router holds those that its source reaches: a sink ends once all of the
     /// routers that feed it have ended.
     pub(super) queues: Vec<Option<mpsc::Sender<Box<Delivery>>>>,
+    /// The dead letters of what ends before it reaches a sink.
     pub(super) dead_letters: DeadLetters,
+    /// The dead letters of each sink that the source reaches, by index.
+    pub(super) sink_dead_letters: Vec<Option<DeadLetters>>,
 }
 
 /// Events taken from the source in one go.
@@ -74,24 +74,16 @@ impl Router {
     }
 
     fn give_up(&self, event: &Arc<Event>, failure: Failure, ack: Ack) {
-        let Failure { node, copy, reason, message } = failure;
-        let message = mask(&message);
+        let letter = failure.into_letter(event);
+        let (node, message) = (&letter.node, &letter.message);
         warn!(source = %self.source, event = %event.id, node, "given up and kept as a dead letter: {message}");
-        let letter = Letter {
-            row: None,
-            node,
-            reason,
-            message: message.into_owned(),
-            time: Timestamp::now(),
-            event: Arc::clone(event),
-            copy,
-            request: None,
-            shown: None,
-            bucket: BucketName::default(),
-            lane: None,
-            attempts: AttemptLog::default(),
-        };
-        self.dead_letters.keep(letter, Some(ack));
+        self.dead_letters_of(node).keep(letter, Some(ack));
+    }
+
+    /// A sink's own dead letters for what ends at it, the source's for all else.
+    fn dead_letters_of(&self, node: &str) -> &DeadLetters {
+        let sink = node.strip_prefix("sinks.").and_then(|name| self.routes.index_of_sink(name));
+        sink.and_then(|index| self.sink_dead_letters[index].as_ref()).unwrap_or(&self.dead_letters)
     }
 }
 

@@ -7,14 +7,16 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::graph::{FilterNode, Target};
 use crate::delivery::Delivery;
 use crate::delivery::schedule::BucketName;
 use crate::event::{Envelope, Event};
+use crate::secret::mask;
 use crate::sink::request::RequestTemplate;
-use crate::store::record::Reason;
+use crate::store::record::{AttemptLog, Letter, Reason};
 use crate::template::{Context, Template};
 
 /// The filters and sinks of a graph, in its order.
@@ -57,7 +59,32 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// The dead letter of the event.
+    pub(super) fn into_letter(self, event: &Arc<Event>) -> Letter {
+        Letter {
+            row: None,
+            node: self.node,
+            reason: self.reason,
+            message: mask(&self.message).into_owned(),
+            time: Timestamp::now(),
+            event: Arc::clone(event),
+            copy: self.copy,
+            request: None,
+            shown: None,
+            bucket: BucketName::default(),
+            lane: None,
+            attempts: AttemptLog::default(),
+        }
+    }
+}
+
 impl Routes {
+    /// The index of a sink by its name.
+    pub(super) fn index_of_sink(&self, name: &str) -> Option<usize> {
+        self.sinks.iter().position(|sink| *sink.name == *name)
+    }
+
     /// Takes an event from `start` to wherever its ways end, and adds those ends to `stops`. The filters decide on the
     /// way; an event that they turn away everywhere adds nothing.
     pub fn walk(&self, event: &Arc<Event>, start: &[Target], stops: &mut Vec<Stop>) {

@@ -1,5 +1,5 @@
 //! Runs a graph until all sources have ended or the shutdown is over: two tasks a source (its driver and its router, in
-//! which the filters are asked) and one a sink, spread over the workers.
+//! which the filters are asked), one a sink, and one for dead letters that are sent on or held, spread over the workers.
 //!
 //! A worker is a thread with a current-thread runtime of its own, and a task lives on one worker for life: a request
 //! that hops between the threads of a runtime costs up to twice the CPU. Tasks hand events on over bounded channels
@@ -18,11 +18,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+use super::dead_letters::LetterMaker;
 use super::graph::{FilterNode, Graph, SinkNode, SourceNode, Target};
 use super::router::Router;
 use super::routes::Routes;
 use crate::delivery::Delivery;
 use crate::delivery::dead_letter::DeadLetters;
+use crate::delivery::dead_letter::keeper::Keeper;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
@@ -100,13 +102,8 @@ fn run_graph(mut graph: Graph, only_replay: Option<Arc<str>>, shutdown: &Shutdow
         Some((store, thread)) => (Some(store), Some(thread.start()?)),
         None => (None, None),
     };
-    let surroundings = Surroundings {
-        pipeline: Arc::clone(&graph.name),
-        dead_letters: DeadLetters::new(store.clone()),
-        store,
-        only_replay,
-        shutdown: shutdown.clone(),
-    };
+    let surroundings =
+        Surroundings { pipeline: Arc::clone(&graph.name), store, only_replay, shutdown: shutdown.clone() };
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = graph.workers, "running");
     let result = Workers::spread(graph, surroundings).run(shutdown);
@@ -120,7 +117,6 @@ type Task = (String, BoxFuture<'static, Result<(), RunError>>);
 struct Surroundings {
     pipeline: Arc<str>,
     store: Option<Store>,
-    dead_letters: DeadLetters,
     only_replay: Option<Arc<str>>,
     shutdown: Shutdown,
 }
@@ -141,22 +137,28 @@ impl Workers {
             senders.push(sender);
             receivers.push(receiver);
         }
+        sources.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut letters = LetterMaker::new(surroundings.store.clone(), &routes, &senders, &surroundings.shutdown);
+        let of_sinks: Vec<_> = (0..sinks.len()).map(|index| letters.of_sink(index, &sinks)).collect();
+        let of_sources: Vec<_> = sources.iter().map(|source| letters.of_source(source, &sinks)).collect();
+        let keepers = letters.into_keepers();
         let mut sink_tasks = Vec::new();
-        for ((sink, queue), shares_sources) in sinks.drain(..).zip(receivers).zip(sharing) {
-            let worker = sink_worker(sink, shares_sources, &surroundings);
+        for (((sink, queue), dead_letters), shares) in sinks.drain(..).zip(receivers).zip(&of_sinks).zip(sharing) {
+            let worker = sink_worker(sink, shares, dead_letters, &surroundings);
             sink_tasks.push(sink_task(worker, queue));
         }
-        sources.sort_by(|one, other| one.name.cmp(&other.name));
         sink_tasks.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut dealt: Vec<Vec<Task>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
-        for (index, source) in sources.into_iter().enumerate() {
+        for (index, (source, dead_letters)) in sources.into_iter().zip(of_sources).enumerate() {
             let worker = &mut dealt[index % workers.max(1)];
-            worker.extend(source_tasks(source, &routes, &senders, &surroundings));
+            worker.extend(source_tasks(source, &routes, &senders, (dead_letters, &of_sinks), &surroundings));
         }
         let sources = dealt.iter().map(|tasks| tasks.len()).sum::<usize>() / 2;
         for (index, task) in sink_tasks.into_iter().enumerate() {
             dealt[(sources + index) % workers.max(1)].push(task);
         }
+        // On one worker, as they may share connections.
+        dealt[0].extend(keepers.into_iter().map(keeper_task));
         Self(dealt)
     }
 
@@ -221,7 +223,12 @@ async fn supervise(tasks: Vec<Task>, shutdown: &Shutdown) -> Result<(), RunError
     result
 }
 
-fn sink_worker(sink: SinkNode, shares_sources: bool, surroundings: &Surroundings) -> SinkWorker {
+fn sink_worker(
+    sink: SinkNode,
+    shares_sources: bool,
+    dead_letters: &DeadLetters,
+    surroundings: &Surroundings,
+) -> SinkWorker {
     let name = Arc::clone(&sink.entrance.name);
     SinkWorker {
         pipeline: Arc::clone(&surroundings.pipeline),
@@ -233,7 +240,7 @@ fn sink_worker(sink: SinkNode, shares_sources: bool, surroundings: &Surroundings
         responses: sink.responses,
         schedule: Schedule::new(sink.rate, sink.breaker),
         has_keyed_buckets: sink.entrance.bucket.is_some(),
-        dead_letters: surroundings.dead_letters.clone(),
+        dead_letters: dead_letters.clone(),
         shares_sources,
         only_replay: surroundings.only_replay.clone(),
         shutdown: surroundings.shutdown.clone(),
@@ -251,20 +258,35 @@ fn sink_task(worker: SinkWorker, queue: mpsc::Receiver<Box<Delivery>>) -> Task {
     )
 }
 
+fn keeper_task(keeper: Keeper) -> Task {
+    let name = format!("the dead letters of `{}`", keeper.node());
+    (
+        name,
+        Box::pin(async move {
+            keeper.run().await;
+            Ok(())
+        }),
+    )
+}
+
 fn source_tasks(
     source: SourceNode,
     routes: &Arc<Routes>,
     senders: &[mpsc::Sender<Box<Delivery>>],
+    (dead_letters, of_sinks): (DeadLetters, &[DeadLetters]),
     surroundings: &Surroundings,
 ) -> [Task; 2] {
     let SourceNode { name, connector, bounds, outputs, .. } = source;
+    let queues = reachable_queues(&outputs, &routes.filters, senders);
+    let of_reached = queues.iter().zip(of_sinks).map(|(queue, letters)| queue.as_ref().map(|_| letters.clone()));
     let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
     let router = Router {
-        queues: reachable_queues(&outputs, &routes.filters, senders),
+        sink_dead_letters: of_reached.collect(),
+        queues,
         routes: Arc::clone(routes),
         source: Arc::clone(&name),
         outputs,
-        dead_letters: surroundings.dead_letters.clone(),
+        dead_letters,
     };
     let source_name = name.to_string();
     let driver = connector.drive(name, bounds, sender, surroundings.shutdown.clone());

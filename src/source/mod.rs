@@ -11,6 +11,7 @@ pub mod drive;
 pub mod file;
 pub mod kafka;
 mod lines;
+pub mod outgoing;
 pub mod stdin;
 
 use std::path::PathBuf;
@@ -214,6 +215,10 @@ pub struct CommonConfig {
     pub max_event_size: ByteSize,
     /// How often progress is committed. Default: `"1s"`, for AMQP `"50ms"`.
     pub commit_interval: Option<Period>,
+    /// Where events are sent that are given up before they reach a sink, at the source itself or at a filter, before
+    /// they go into the store: `"kafka:topic"`, `"amqp:exchange/routing-key"`, or a sink's name; see `dead_letter` of
+    /// sinks.
+    pub dead_letter: Option<String>,
 }
 
 /// The keys of one type of source. A new connector adds a variant here; schema and reference follow.

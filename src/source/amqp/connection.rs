@@ -57,6 +57,16 @@ impl Connection {
         &self.channel
     }
 
+    /// True while channels can be opened on it.
+    pub(super) fn is_open(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    /// Opens a further channel.
+    pub(super) async fn open_channel(&self) -> Result<Channel, Fault> {
+        self.connection.create_channel().await.map_err(|error| Fault::connect(&error))
+    }
+
     /// Closes the channel and the connection; the broker then requeues what was not acknowledged.
     pub(super) async fn close(self) {
         let closed = timeout(CLOSE_TIMEOUT, async {

@@ -13,6 +13,7 @@ mod end;
 mod error;
 mod fields;
 mod message;
+pub mod publisher;
 mod session;
 mod settings;
 

@@ -199,17 +199,35 @@ impl KafkaConfig {
         config
     }
 
+    /// The options of a producer that connects as the source does, and whose messages are safe once confirmed.
+    pub(super) fn producer_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        // A broker that does not answer is reported so soon, and the message sent again by the bridge. How large a
+        // message may be is for the broker to say.
+        let defaults = [("message.timeout.ms", "10000"), ("message.max.bytes", "1000000000")];
+        for (key, value) in self.connection_defaults().into_iter().chain(defaults) {
+            config.set(key, value);
+        }
+        for (key, value) in &self.options {
+            config.set(key, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config.set("bootstrap.servers", self.brokers.join(","));
+        config.remove("request.required.acks");
+        config.set("acks", "all");
+        config.set("enable.idempotence", "true");
+        config
+    }
+
     /// See the table at [`options`](Self::options).
     fn defaults(&self) -> Vec<(&'static str, &'static str)> {
-        let mut defaults = vec![
-            ("client.id", "bridge"),
+        let mut defaults = self.connection_defaults();
+        defaults.extend([
             ("queued.min.messages", "5000"),
             ("queued.max.messages.kbytes", "4096"),
             ("fetch.max.bytes", "1048576"),
             ("fetch.queue.backoff.ms", "10"),
-            ("topic.metadata.refresh.interval.ms", "10000"),
-            ("reconnect.backoff.max.ms", "3000"),
-        ];
+        ]);
         // An alias of this option given by the user would otherwise fight with our default.
         if !self.options.contains_key("max.partition.fetch.bytes") {
             defaults.push(("fetch.message.max.bytes", "262144"));
@@ -218,6 +236,16 @@ impl KafkaConfig {
         if self.option("group.protocol") != "consumer" {
             defaults.push(("partition.assignment.strategy", "cooperative-sticky"));
         }
+        defaults
+    }
+
+    /// Those of them that are not about reading.
+    fn connection_defaults(&self) -> Vec<(&'static str, &'static str)> {
+        let mut defaults = vec![
+            ("client.id", "bridge"),
+            ("topic.metadata.refresh.interval.ms", "10000"),
+            ("reconnect.backoff.max.ms", "3000"),
+        ];
         if self.option("security.protocol").ends_with("ssl") && !self.options.contains_key("ssl.ca.pem") {
             defaults.push(("ssl.ca.location", "probe"));
         }
@@ -227,7 +255,7 @@ impl KafkaConfig {
         defaults
     }
 
-    fn uses_oidc(&self) -> bool {
+    pub(super) fn uses_oidc(&self) -> bool {
         self.option("sasl.oauthbearer.method") == "oidc"
     }
 
@@ -262,7 +290,7 @@ impl KafkaConfig {
     }
 
     /// Points at the option that librdkafka's message names. OpenSSL does not say of a file that it does not exist.
-    fn blamed_on_an_option(&self, message: &str) -> Problem {
+    pub(super) fn blamed_on_an_option(&self, message: &str) -> Problem {
         let named = self.options.iter().filter(|(key, _)| message.contains(key.as_str()));
         let Some((key, value)) = named.max_by_key(|(key, _)| key.len()) else {
             return Problem::new(["options"], message);

@@ -21,7 +21,7 @@ use crate::secret::mask;
 use crate::source::SourceContext;
 
 /// The target of librdkafka's own log lines, to be filtered by (`RUST_LOG=librdkafka=debug`).
-const LOG_TARGET: &str = "librdkafka";
+pub(super) const LOG_TARGET: &str = "librdkafka";
 
 /// What the session has to hear of.
 #[derive(Debug)]

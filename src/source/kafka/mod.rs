@@ -4,6 +4,7 @@
 //! - `session`: one membership: what is read, paused, committed and given back
 //! - `member`: librdkafka's consumer and its calls that block
 //! - `group`: librdkafka's callbacks
+//! - [`producer`]: messages written with the source's connection settings
 //! - `assignment`: the account of partitions, `health`: what to say of brokers, `record`: messages to events
 //!
 //! librdkafka reconnects by itself, so a broker that goes away ends nothing here: it is logged, and reading goes on
@@ -15,6 +16,7 @@ mod group;
 mod health;
 mod member;
 mod probe;
+pub mod producer;
 mod record;
 mod session;
 

@@ -19,7 +19,7 @@ pub(super) fn source(queue: &TestQueue, keys: &str) -> String {
 }
 
 /// Waits until the queue itself counts so many messages as ready and unacknowledged.
-async fn holds(queue: &TestQueue, expected: (u32, u32)) {
+pub(super) async fn holds(queue: &TestQueue, expected: (u32, u32)) {
     let deadline = Instant::now() + PATIENCE;
     let mut counts = queue.ready_and_unacknowledged().await;
     while counts != expected && Instant::now() < deadline {

@@ -116,7 +116,7 @@ impl Topic {
     }
 
     /// A client that names the group and never joins it.
-    fn onlooker(&self) -> BaseConsumer {
+    pub(super) fn onlooker(&self) -> BaseConsumer {
         self.client().set("group.id", &self.group).create().unwrap()
     }
 }

@@ -1,0 +1,219 @@
+//! The task behind the dead letters of one node that do not simply go into the store: it sends them on, or holds them
+//! when there is nowhere to keep them.
+//!
+//! A letter that cannot be sent is tried again for as long as the process lives. Its ack stays open meanwhile, so its
+//! source comes to a halt at its bound, and a parked delivery that died stays claimed. At the end of the run what is
+//! not sent is let go, unsettled: its event is read again at the next start.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::outage::Outage;
+use super::{Destination, Sent};
+use crate::ack::Ack;
+use crate::backoff::Backoff;
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+use crate::store::record::Letter;
+use crate::timer::sleep_until;
+
+/// How many letters of a node are on their way or held.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenCount(Arc<AtomicUsize>);
+
+/// A letter that is on its way or held.
+pub(super) struct Open {
+    letter: Box<Letter>,
+    /// Settles once the letter is kept.
+    ack: Option<Ack>,
+    _counted: Counted,
+}
+
+/// Counts for as long as it lives.
+struct Counted(OpenCount);
+
+impl OpenCount {
+    pub(super) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Open {
+    pub(super) fn new(letter: Letter, ack: Option<Ack>, count: &OpenCount) -> Self {
+        count.0.fetch_add(1, Ordering::Relaxed);
+        Self { letter: Box::new(letter), ack, _counted: Counted(count.clone()) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes the letters of one node for as long as somebody can give it any.
+pub struct Keeper {
+    pub(super) node: Arc<str>,
+    pub(super) store: Option<Store>,
+    /// `None`: there is no store either, and letters are held.
+    pub(super) destination: Option<Arc<dyn Destination>>,
+    pub(super) letters: mpsc::UnboundedReceiver<Open>,
+    pub(super) shutdown: Shutdown,
+}
+
+/// A letter on its way, or just back from it.
+struct Attempt {
+    open: Open,
+    failures: u32,
+    sent: Sent,
+}
+
+impl Keeper {
+    /// The node whose letters these are, for example `sinks.crm`.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Runs until no more letters can come and all are kept, or until the end of the run.
+    pub async fn run(self) {
+        match self.destination.clone() {
+            Some(destination) => self.send_all(&destination).await,
+            None => self.hold_all().await,
+        }
+    }
+
+    async fn send_all(mut self, destination: &Arc<dyn Destination>) {
+        let mut outage = Outage::default();
+        let mut attempts = FuturesUnordered::new();
+        let mut more_may_come = true;
+        while more_may_come || !attempts.is_empty() {
+            let deadline = self.shutdown.deadline();
+            tokio::select! {
+                biased;
+                () = sleep_until(deadline) => {
+                    info!(node = %self.node, letters = attempts.len(),
+                        "time is up: dead letters that are not sent are left to the next start");
+                    return;
+                }
+                Some(attempt) = attempts.next() => {
+                    if let Some((attempt, wait)) = self.conclude(attempt, &mut outage) {
+                        attempts.push(send(Arc::clone(destination), attempt, wait, self.shutdown.clone()));
+                    }
+                }
+                letter = self.letters.recv(), if more_may_come => match letter {
+                    Some(open) => {
+                        let attempt = Attempt { open, failures: 0, sent: Ok(()) };
+                        attempts.push(send(Arc::clone(destination), attempt, Duration::ZERO, self.shutdown.clone()));
+                    }
+                    None => more_may_come = false,
+                },
+                () = sleep_until(outage.remind_at()) => {
+                    if let Some(failing) = outage.remind(Instant::now()) {
+                        warn!(node = %self.node, letters = failing,
+                            "dead letters still cannot be sent on; trying again, and their sources wait");
+                    }
+                }
+                () = self.shutdown.begun(), if deadline.is_none() => {}
+            }
+        }
+    }
+
+    /// Keeps a letter that was sent; one that was not comes back, with the wait before it is sent again.
+    fn conclude(&self, mut attempt: Attempt, outage: &mut Outage) -> Option<(Attempt, Duration)> {
+        let now = Instant::now();
+        let (node, event) = (&self.node, &attempt.open.letter.event.id);
+        let Err(reason) = &attempt.sent else {
+            debug!(%node, %event, "the dead letter is sent on");
+            if attempt.failures > 0
+                && let Some(lasted) = outage.end(now)
+            {
+                info!(%node, ?lasted, "dead letters can be sent on again");
+            }
+            self.keep_here(attempt.open);
+            return None;
+        };
+        if attempt.failures == 0 && outage.begin(now) {
+            warn!(%node, %event,
+                "the dead letter cannot be sent on: {reason}; it is tried again until it can, and its source waits");
+        }
+        if self.shutdown.deadline().is_some() {
+            info!(%node, %event, "the dead letter cannot be sent on and is left to the next start: {reason}");
+            return None;
+        }
+        attempt.failures += 1;
+        let wait = Backoff::reconnect().wait(attempt.failures, rand::random());
+        debug!(%node, %event, failures = attempt.failures, retry_in = ?wait, "cannot be sent on: {reason}");
+        Some((attempt, wait))
+    }
+
+    /// What follows once the letter is safe at its destination.
+    fn keep_here(&self, open: Open) {
+        match (&self.store, open.ack) {
+            (Some(store), ack) => store.bury(*open.letter, ack),
+            (None, Some(ack)) => ack.settle(),
+            (None, None) => {}
+        }
+    }
+
+    /// Keeps the acks open until the shutdown begins. A dropped ack would make its source read the event again at once.
+    async fn hold_all(mut self) {
+        let mut held = Vec::new();
+        let mut outage = Outage::default();
+        let mut more_may_come = true;
+        while more_may_come || !held.is_empty() {
+            tokio::select! {
+                biased;
+                () = self.shutdown.begun() => {
+                    info!(node = %self.node, letters = held.len(), "held dead letters are left to the next start");
+                    break;
+                }
+                letter = self.letters.recv(), if more_may_come => match letter {
+                    Some(open) => {
+                        self.say_held(&open.letter, outage.begin(Instant::now()));
+                        held.push(open);
+                    }
+                    None => more_may_come = false,
+                },
+                () = sleep_until(outage.remind_at()) => {
+                    if let Some(letters) = outage.remind(Instant::now()) {
+                        error!(node = %self.node, letters, "dead letters are held, and their sources wait: {WHAT_TO_DO}");
+                    }
+                }
+            }
+        }
+        drop(held);
+        while self.letters.recv().await.is_some() {}
+    }
+
+    fn say_held(&self, letter: &Letter, first: bool) {
+        let (node, event, reason) = (&self.node, &letter.event.id, letter.reason.as_str());
+        if first {
+            error!(%node, %event, reason,
+                "the event is given up on, there is nowhere to keep it, and it is held; its source stops when \
+                 `max_in_flight` events are open: {WHAT_TO_DO}");
+        } else {
+            debug!(%node, %event, reason, "the event is held too");
+        }
+    }
+}
+
+const WHAT_TO_DO: &str = "set `dead_letter` there, or a `[store]` that lasts, and restart the bridge, which reads \
+                          them again";
+
+async fn send(destination: Arc<dyn Destination>, mut attempt: Attempt, wait: Duration, shutdown: Shutdown) -> Attempt {
+    if !wait.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.begun() => {}
+        }
+    }
+    attempt.sent = destination.send(&attempt.open.letter).await;
+    attempt
+}

@@ -1,0 +1,112 @@
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use serde_json::json;
+use tokio::sync::mpsc::error::TryRecvError;
+
+use super::*;
+use crate::ack::{SettlementReceiver, Ticket};
+use crate::delivery::schedule::BucketName;
+use crate::event::{Event, Format};
+use crate::store::record::AttemptLog;
+
+pub(super) fn letter() -> Letter {
+    let event = Event {
+        id: "orders/0/7".into(),
+        time: Timestamp::UNIX_EPOCH,
+        source: "orders".into(),
+        key: Some("o-1".into()),
+        headers: vec![("trace".into(), json!("t"))],
+        meta: Vec::new(),
+        payload: Some(Bytes::from_static(b"{}")),
+        format: Format::Json,
+        content_type: None,
+    };
+    Letter {
+        row: None,
+        node: "sinks.crm".into(),
+        reason: Reason::Rejected,
+        message: "the receiver answered 400".into(),
+        time: Timestamp::UNIX_EPOCH,
+        event: Arc::new(event),
+        copy: 0,
+        request: None,
+        shown: None,
+        bucket: BucketName::default(),
+        lane: None,
+        attempts: AttemptLog::default(),
+    }
+}
+
+/// An ack and what its source hears.
+fn ack() -> (Option<Ack>, SettlementReceiver) {
+    let (sender, settlements) = mpsc::unbounded_channel();
+    (Some(Ack::new(Ticket { session: 0, partition: 0, sequence: 0 }, 0, sender)), settlements)
+}
+
+fn shutdown() -> Shutdown {
+    Shutdown::new(Duration::from_secs(5))
+}
+
+/// Refuses as many letters as it says, and takes the others.
+struct Refusing(Mutex<usize>);
+
+impl Destination for Refusing {
+    fn send<'a>(&'a self, _: &'a Letter) -> BoxFuture<'a, Sent> {
+        let mut left = self.0.lock().unwrap();
+        let sent = if *left > 0 { Err(SendError::new("away")) } else { Ok(()) };
+        *left = left.saturating_sub(1);
+        async move { sent }.boxed()
+    }
+}
+
+fn refusing(times: usize) -> Option<Arc<dyn Destination>> {
+    Some(Arc::new(Refusing(Mutex::new(times))))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_is_sent_again_until_it_is_taken_and_only_then_settles() {
+    let (letters, keeper) = DeadLetters::kept("sinks.crm".into(), None, refusing(3), shutdown());
+    let (ack, mut settlements) = ack();
+    letters.keep(letter(), ack);
+    drop(letters);
+    let started = tokio::time::Instant::now();
+    keeper.run().await;
+    assert!(settlements.recv().await.unwrap().settled);
+    assert!(started.elapsed() > Duration::from_secs(2), "0.5 s, 1 s and 2 s, a fifth of them random");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_cannot_be_sent_is_let_go_unsettled_at_the_shutdown() {
+    let shutdown = shutdown();
+    let (letters, keeper) = DeadLetters::kept("sinks.crm".into(), None, refusing(usize::MAX), shutdown.clone());
+    let (ack, mut settlements) = ack();
+    letters.keep(letter(), ack);
+    let keeper = tokio::spawn(keeper.run());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(settlements.try_recv(), Err(TryRecvError::Empty), "its ack stays open");
+    shutdown.begin();
+    assert!(!settlements.recv().await.unwrap().settled);
+    drop(letters);
+    keeper.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_store_and_destination_letters_are_held_until_the_shutdown() {
+    let shutdown = shutdown();
+    let (letters, keeper) = DeadLetters::kept("sinks.crm".into(), None, None, shutdown.clone());
+    let (held, mut settlements) = ack();
+    letters.keep(letter(), held);
+    let keeper = tokio::spawn(keeper.run());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(settlements.try_recv(), Err(TryRecvError::Empty), "its ack stays open");
+    shutdown.begin();
+    assert!(!settlements.recv().await.unwrap().settled);
+    let (late, mut settlements) = ack();
+    letters.keep(letter(), late);
+    assert!(!settlements.recv().await.unwrap().settled);
+    drop(letters);
+    keeper.await.unwrap();
+}

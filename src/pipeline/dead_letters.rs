@@ -1,0 +1,155 @@
+//! The dead letters of every node of a running graph: into the store, on to a broker or another sink, or held.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::graph::{LetterTarget, SinkNode, SourceNode, Target};
+use super::routes::{Routes, Stop};
+use crate::ack::{Ack, Ticket};
+use crate::delivery::Delivery;
+use crate::delivery::dead_letter::keeper::Keeper;
+use crate::delivery::dead_letter::{DeadLetters, Destination, Sent};
+use crate::event::{Event, MetaValue};
+use crate::shutdown::Shutdown;
+use crate::source::outgoing::SendError;
+use crate::store::Store;
+use crate::store::record::Letter;
+
+/// The queue of each sink, by index.
+pub(super) type Queues = [mpsc::Sender<Box<Delivery>>];
+
+/// Makes the dead letters of nodes, and the keepers behind them.
+///
+/// A keeper that sends to another sink holds the queue of that sink. It ends once nobody can give it letters any more,
+/// and the other sink after it; as there are no circles, all end.
+pub(super) struct LetterMaker<'a> {
+    store: Option<Store>,
+    routes: Arc<Routes>,
+    queues: &'a Queues,
+    shutdown: &'a Shutdown,
+    /// By index; made when they are first asked for.
+    sinks: Vec<Option<DeadLetters>>,
+    keepers: Vec<Keeper>,
+}
+
+impl<'a> LetterMaker<'a> {
+    pub(super) fn new(store: Option<Store>, routes: &Arc<Routes>, queues: &'a Queues, shutdown: &'a Shutdown) -> Self {
+        let sinks = vec![None; queues.len()];
+        Self { store, routes: Arc::clone(routes), queues, shutdown, sinks, keepers: Vec::new() }
+    }
+
+    /// The dead letters of a sink.
+    pub(super) fn of_sink(&mut self, index: usize, nodes: &[SinkNode]) -> DeadLetters {
+        if let Some(made) = &self.sinks[index] {
+            return made.clone();
+        }
+        let sink = &nodes[index];
+        let made = self.of_node(format!("sinks.{}", sink.entrance.name), sink.dead_letter.as_ref(), nodes);
+        self.sinks[index] = Some(made.clone());
+        made
+    }
+
+    /// The dead letters of a source.
+    pub(super) fn of_source(&mut self, source: &SourceNode, nodes: &[SinkNode]) -> DeadLetters {
+        self.of_node(format!("sources.{}", source.name), source.dead_letter.as_ref(), nodes)
+    }
+
+    /// The keepers of all letters made; they must be run.
+    pub(super) fn into_keepers(self) -> Vec<Keeper> {
+        self.keepers
+    }
+
+    fn of_node(&mut self, node: String, target: Option<&LetterTarget>, nodes: &[SinkNode]) -> DeadLetters {
+        let destination: Option<Arc<dyn Destination>> = match (target, &self.store) {
+            (None, Some(store)) => return DeadLetters::in_store(store.clone()),
+            (None, None) => None,
+            (Some(LetterTarget::Broker(broker)), _) => Some(Arc::clone(broker)),
+            (Some(LetterTarget::Sink(index)), _) => Some(Arc::new(OtherSink {
+                index: *index,
+                routes: Arc::clone(&self.routes),
+                queue: self.queues[*index].clone(),
+                dead_letters: self.of_sink(*index, nodes),
+            })),
+        };
+        let (letters, keeper) = DeadLetters::kept(node.into(), self.store.clone(), destination, self.shutdown.clone());
+        self.keepers.push(keeper);
+        letters
+    }
+}
+
+/// `dead_letter = "another-sink"`: the letter's event goes the way of any other event of that sink.
+struct OtherSink {
+    index: usize,
+    routes: Arc<Routes>,
+    queue: mpsc::Sender<Box<Delivery>>,
+    dead_letters: DeadLetters,
+}
+
+impl Destination for OtherSink {
+    fn send<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Sent> {
+        self.deliver(letter).boxed()
+    }
+}
+
+impl OtherSink {
+    /// Returns once the delivery has ended or is parked.
+    async fn deliver(&self, letter: &Letter) -> Sent {
+        let (sender, mut settlements) = mpsc::unbounded_channel();
+        // Nobody else hears of this ack, so its ticket need not tell it from others.
+        let ack = Ack::new(Ticket { session: 0, partition: 0, sequence: 0 }, 0, sender);
+        let event = Arc::new(event_of(letter));
+        let mut stops = Vec::new();
+        self.routes.walk(&event, &[Target::Sink(self.index)], &mut stops);
+        for stop in stops {
+            match stop {
+                Stop::Sink(_, mut delivery) => {
+                    delivery.copy = copy_of(letter);
+                    delivery.ack = Some(ack.clone());
+                    let closed = |_| SendError::new("the sink has ended");
+                    self.queue.send(delivery).await.map_err(closed)?;
+                }
+                Stop::Failed(mut failure) => {
+                    failure.copy = copy_of(letter);
+                    self.dead_letters.keep(failure.into_letter(&event), Some(ack.clone()));
+                }
+            }
+        }
+        ack.settle();
+        match settlements.recv().await {
+            Some(settlement) if settlement.settled => Ok(()),
+            _ => Err(SendError::new("the sink has let go of it")),
+        }
+    }
+}
+
+/// The letter's event, with `meta.dead_letter` for the other sink's templates.
+fn event_of(letter: &Letter) -> Event {
+    let mut event = Event::clone(&letter.event);
+    event.meta.retain(|(name, _)| name != META);
+    let about = json!({
+        "node": letter.node,
+        "reason": letter.reason.as_str(),
+        "message": letter.message,
+        "attempts": letter.attempts.total,
+    });
+    event.meta.push((META.into(), MetaValue::Json(about)));
+    event
+}
+
+/// The member of `meta` that says what happened.
+const META: &str = "dead_letter";
+
+/// Tells the letter apart from the event itself, which may go to the same sink, and from the letters of other nodes.
+/// The same letter has the same number after a restart, so that the store keeps its delivery once. It has 31 bits, as
+/// databases have signed numbers.
+fn copy_of(letter: &Letter) -> u32 {
+    let digest =
+        Sha256::new_with_prefix(&letter.node).chain_update([0]).chain_update(letter.copy.to_be_bytes()).finalize();
+    let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
+    (number & 0x3fff_ffff) | 0x4000_0000
+}
