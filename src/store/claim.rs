@@ -70,11 +70,14 @@ impl Work<'_> {
         let selection = Selection::new(sink, claim);
         let disabled = self.is_disabled(sink).await?;
         let mut deliveries = Vec::new();
-        if !disabled && claim.limit > 0 {
-            let ids = self.due(&selection, claim).await?;
-            deliveries = self.take(&ids).await?;
+        let mut next_due = None;
+        if claim.limit > 0 {
+            if !disabled {
+                let ids = self.due(&selection, claim).await?;
+                deliveries = self.take(&ids).await?;
+            }
+            next_due = self.next_due(&selection).await?;
         }
-        let next_due = self.next_due(&selection).await?;
         let has_lanes = self.has_lanes(&selection.node).await?;
         Ok(Claimed { deliveries, next_due, has_lanes, disabled })
     }

@@ -103,8 +103,11 @@ pub(super) fn headers_to_json(headers: &[(String, Vec<u8>)]) -> String {
     to_json(&rows.collect::<Vec<_>>())
 }
 
+/// Names and values of headers.
+type Headers = Vec<(String, Vec<u8>)>;
+
 /// Headers out of their column.
-pub(super) fn headers_from_json(json: &str) -> Result<Vec<(String, Vec<u8>)>, Box<dyn std::error::Error>> {
+pub(super) fn headers_from_json(json: &str) -> Result<Headers, Box<dyn std::error::Error>> {
     let rows: Vec<(String, HeaderRow)> = serde_json::from_str(json)?;
     let headers = rows.into_iter().map(|(name, value)| match value {
         HeaderRow::Text(text) => Ok((name, text.into_owned().into_bytes())),

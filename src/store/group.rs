@@ -55,13 +55,16 @@ pub(super) struct Promises {
     pub(super) loaded: Vec<oneshot::Sender<Result<Option<String>, StoreError>>>,
 }
 
+/// Which lanes have deliveries in the store.
+pub(super) type LaneAnswers = Vec<(Arc<str>, bool)>;
+
 /// What a group has found out.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// For [`Group::loads`], in their order.
     pub(super) checkpoints: Vec<Option<String>>,
     /// For [`Group::lanes`].
-    pub(super) lanes: Vec<(Arc<str>, Vec<(Arc<str>, bool)>)>,
+    pub(super) lanes: Vec<(Arc<str>, LaneAnswers)>,
     /// For [`Group::claims`].
     pub(super) claimed: Vec<(Arc<str>, Claimed)>,
 }

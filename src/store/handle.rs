@@ -58,9 +58,11 @@ pub(super) enum Operation {
 pub struct Claim {
     /// Due at this time.
     pub now: Timestamp,
-    /// As many, at most.
+    /// As many, at most. With 0 the answer only tells whether the sink has lanes and is disabled, which is cheap
+    /// however many deliveries are due.
     pub limit: usize,
-    /// None of these buckets: they are closed, or have enough in memory.
+    /// None of these buckets: they are closed, or have enough in memory. Their due deliveries are passed over one by
+    /// one.
     pub except_buckets: HashSet<Arc<str>>,
     /// Only what belongs to this replay: `bridge dead replay` without a running bridge.
     pub only_replay: Option<Arc<str>>,
@@ -130,7 +132,8 @@ impl Store {
 
 impl SinkStore {
     /// Keeps deliveries until they are due, then settles their acks. Of several with one lane, and of those whose lane
-    /// has deliveries in the store already, each waits for the one before it and not for its time.
+    /// has deliveries in the store already, each waits for the one before it and not for its time. One that was claimed
+    /// goes back by [`reschedule`](Self::reschedule) instead.
     pub fn park(&self, deliveries: Vec<(StoredDelivery, Option<Ack>)>) {
         self.send(Operation::Park { sink: Arc::clone(&self.sink), deliveries });
     }

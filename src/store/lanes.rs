@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::group::{Group, node_of_sink};
+use super::group::{Group, LaneAnswers, node_of_sink};
 use super::sql::{chunks, list, rows};
 use super::work::{Work, now, statement};
 
@@ -90,7 +90,7 @@ impl Work<'_> {
     }
 
     /// The answer to a sink that asks about lanes.
-    pub(super) async fn which_lanes(&mut self, sink: &str, lanes: &[Arc<str>]) -> sqlx::Result<Vec<(Arc<str>, bool)>> {
+    pub(super) async fn which_lanes(&mut self, sink: &str, lanes: &[Arc<str>]) -> sqlx::Result<LaneAnswers> {
         let asked: Vec<&[u8]> = lanes.iter().map(|lane| lane.as_bytes()).collect();
         let occupied = self.occupied(&node_of_sink(sink), &asked).await?;
         Ok(lanes.iter().map(|lane| (Arc::clone(lane), occupied.contains(lane.as_bytes()))).collect())

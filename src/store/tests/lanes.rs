@@ -96,20 +96,20 @@ pub(super) async fn parked_again(site: Site) {
 
 /// What happens to a lane, at random.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Park { lanes: Vec<u8> },
     Claim,
     End { which: prop::sample::Index, how: How },
 }
 
 #[derive(Debug, Clone, Copy)]
-enum How {
+pub(super) enum How {
     Delivered,
     Waits,
     Dies,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let how = prop_oneof![Just(How::Delivered), Just(How::Waits), Just(How::Dies)];
     let step = prop_oneof![
         prop::collection::vec(0..3_u8, 1..6).prop_map(|lanes| Step::Park { lanes }),
@@ -131,7 +131,7 @@ proptest! {
     }
 }
 
-async fn keeps_the_order(site: Site, steps: Vec<Step>) {
+pub(super) async fn keeps_the_order(site: Site, steps: Vec<Step>) {
     let mut sink = site.sink("crm");
     let mut model: BTreeMap<u8, Vec<String>> = BTreeMap::new();
     let mut out: Vec<StoredDelivery> = Vec::new();

@@ -1,5 +1,6 @@
 //! The same on PostgreSQL, and what only several replicas can do.
 
+use proptest::prelude::*;
 use sqlx::{Connection as _, Executor as _};
 use uuid::Uuid;
 
@@ -51,6 +52,17 @@ on_postgres! {
     room_made_by_others_is_noticed: room::room_made_by_others_in_a_small_store,
     claims_are_freed_at_the_end: opening::reopened,
     a_newer_schema_is_refused: opening::newer_schema,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    #[test]
+    #[ignore = "needs PostgreSQL"]
+    fn every_history_keeps_the_order_of_every_lane(steps in lanes::steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { lanes::keeps_the_order(site().await, steps).await });
+    }
 }
 
 #[tokio::test]
