@@ -105,8 +105,8 @@ async fn no_secret_shows_when_deliveries_fail() {
         assert!(shown[0].1.contains("given up"), "the deliveries failed: {}", shown[0].1);
         assert_no_secret(&shown);
         let kept = kept(folder.path());
-        let letters = kept.iter().filter(|(what, letter)| what == "a dead letter" && letter.contains("***"));
-        assert!(letters.count() >= 6, "{kept:?}");
+        let letters: Vec<_> = kept.iter().filter(|(what, _)| what == "a dead letter").collect();
+        assert!(letters.len() >= 6 && letters.iter().any(|(_, letter)| letter.contains("***")), "{letters:?}");
         assert_no_secret(&kept);
         assert!(receiver.requests() >= 3);
     }
