@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::breaker::{Change, Permit};
+use super::lane::LaneName;
 use super::responses::{Action, retry_after};
 use super::retry::{Decision, Failure};
 use super::schedule::BucketName;
@@ -16,7 +17,7 @@ use super::{Delivery, LONGEST_PAUSE, dead_letter};
 use crate::store::record::{AttemptRecord, Reason};
 
 /// The gauge of a sink's circuit breaker: 0 closed, 1 half-open, 2 open; of several buckets, that of the worst.
-pub const BREAKER_STATE: &str = "bridge_sink_breaker_state";
+const BREAKER_STATE: &str = "bridge_sink_breaker_state";
 
 impl Running {
     /// Brings a delivery to what follows from its attempt.
@@ -36,7 +37,7 @@ impl Running {
             self.health.succeeded();
             debug!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "delivered");
             self.report(&delivery.bucket, permit, false, now);
-            return self.end(*delivery, now);
+            return self.end(*delivery);
         }
         delivery.attempts.push(AttemptRecord::answered(
             Timestamp::now() - latency,
@@ -55,7 +56,7 @@ impl Running {
             Action::Delivered | Action::Retry => {}
             Action::Drop => {
                 info!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "dropped, as configured");
-                self.end(*delivery, now);
+                self.end(*delivery);
             }
             Action::DeadLetter => self.give_up(*delivery, Reason::Rejected, message),
             Action::Disable => self.disable(*delivery, message, now),
@@ -106,7 +107,7 @@ impl Running {
     }
 
     /// Ends a delivery that was delivered or dropped.
-    fn end(&mut self, delivery: Delivery, _now: Instant) {
+    fn end(&mut self, delivery: Delivery) {
         if let Some(ack) = delivery.ack {
             ack.settle();
         }
@@ -117,7 +118,7 @@ impl Running {
     }
 
     /// Lets the next delivery of a lane go whose head was in memory and has ended.
-    fn start_next(&mut self, lane: Option<&super::lane::LaneName>) {
+    fn start_next(&mut self, lane: Option<&LaneName>) {
         if let Some(next) = lane.and_then(|lane| self.lanes.head_ended(lane)) {
             self.start(next, Instant::now());
         }

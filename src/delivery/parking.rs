@@ -184,8 +184,9 @@ impl Running {
         if self.parking.is_none() || !shares_sources {
             return;
         }
-        let is_overdue = |delivery: &Box<Delivery>| delivery.row.is_none() && now - delivery.since > park_after;
-        for delivery in self.worker.schedule.take_from_lines(is_overdue) {
+        let schedule = &mut self.worker.schedule;
+        let overdue = schedule.take_from_lines(|one| one.row.is_none() && now - one.since > park_after);
+        for delivery in overdue {
             let is_new = self.parking.as_mut().is_some_and(|parking| parking.claims.set_backlogged(&delivery.bucket));
             if is_new {
                 info!(sink = %self.worker.name, bucket = %delivery.bucket,
@@ -294,7 +295,10 @@ impl Running {
         for stored in claimed.deliveries {
             match from_stored(stored) {
                 Ok(delivery) => self.accept_claimed(Box::new(delivery), now),
-                Err((stored, message)) => self.bury_unusable(stored, message),
+                Err(unusable) => {
+                    let (stored, message) = *unusable;
+                    self.bury_unusable(stored, message);
+                }
             }
         }
     }

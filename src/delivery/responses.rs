@@ -20,7 +20,8 @@ pub enum Action {
     DeadLetter,
     /// Give up and keep nothing: the receiver does not want this event.
     Drop,
-    /// Stop the sink: this delivery and all that follow become dead letters, until the bridge is restarted.
+    /// Stop the sink, beyond restarts: this delivery and all that follow become dead letters, until
+    /// `bridge sinks enable` is said.
     Disable,
 }
 

@@ -29,7 +29,7 @@ pub fn to_stored(delivery: Delivery, due: Timestamp) -> (StoredDelivery, Option<
 ///
 /// # Errors
 /// Why the stored request cannot be sent; it was sound when it was written, so the store has been tampered with.
-pub fn from_stored(stored: StoredDelivery) -> Result<Delivery, (StoredDelivery, String)> {
+pub fn from_stored(stored: StoredDelivery) -> Result<Delivery, Box<(StoredDelivery, String)>> {
     match request(&stored.request) {
         Ok(request) => {
             let mut delivery = Delivery::new(stored.event, request, stored.bucket, None);
@@ -39,7 +39,7 @@ pub fn from_stored(stored: StoredDelivery) -> Result<Delivery, (StoredDelivery, 
             delivery.attempts = stored.attempts;
             Ok(delivery)
         }
-        Err(message) => Err((stored, message)),
+        Err(message) => Err(Box::new((stored, message))),
     }
 }
 

@@ -98,20 +98,8 @@ impl SinkWorker {
         let webhook = &Arc::new(sink.worker.webhook.clone());
         loop {
             sink.look_after_what_waits();
-            let mut wake_at = None;
-            while attempts.len() < sink.worker.concurrency {
-                match sink.worker.schedule.next(Instant::now()) {
-                    Next::Start(delivery, permit) => {
-                        sink.note_start(&delivery, permit);
-                        attempts.push(attempt(Arc::clone(webhook), delivery, permit));
-                    }
-                    Next::WaitUntil(moment) => {
-                        wake_at = Some(moment);
-                        break;
-                    }
-                    Next::Idle => break,
-                }
-            }
+            let wake_at =
+                sink.start_attempts(&mut attempts, |delivery, permit| attempt(Arc::clone(webhook), delivery, permit));
             let deadline = sink.worker.shutdown.deadline();
             if wake_at.zip(deadline).is_some_and(|(wake_at, deadline)| wake_at > deadline)
                 && !sink.worker.schedule.is_empty()
@@ -170,6 +158,25 @@ impl Running {
             Self { worker, health, lanes: Lanes::default(), parking, disabled: false, check_at, is_ending: false };
         sink.show_breaker();
         sink
+    }
+
+    /// Starts as many attempts as may be under way; says when the next one may start if that is a matter of time.
+    fn start_attempts<A: Future>(
+        &mut self,
+        attempts: &mut FuturesUnordered<A>,
+        attempt: impl Fn(Box<Delivery>, Permit) -> A,
+    ) -> Option<Instant> {
+        while attempts.len() < self.worker.concurrency {
+            match self.worker.schedule.next(Instant::now()) {
+                Next::Start(delivery, permit) => {
+                    self.note_start(&delivery, permit);
+                    attempts.push(attempt(delivery, permit));
+                }
+                Next::WaitUntil(moment) => return Some(moment),
+                Next::Idle => break,
+            }
+        }
+        None
     }
 
     /// False until the store has said whether the sink is disabled.

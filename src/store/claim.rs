@@ -78,7 +78,8 @@ impl Work<'_> {
             }
             next_due = self.next_due(&selection).await?;
         }
-        let has_lanes = self.has_lanes(&selection.node).await?;
+        // Where replicas share the store, another one may park a lane right after this: then the sink must always ask.
+        let has_lanes = self.backend.is_shared() || self.has_lanes(&selection.node).await?;
         Ok(Claimed { deliveries, next_due, has_lanes, disabled })
     }
 

@@ -84,7 +84,8 @@ pub struct Claimed {
     pub deliveries: Vec<StoredDelivery>,
     /// When the next delivery that is not handed out is due, among the buckets that were not excepted; may be past.
     pub next_due: Option<Timestamp>,
-    /// True when the sink has deliveries with a lane in the store, handed out or not.
+    /// True when the sink has deliveries with a lane in the store, handed out or not, or when other replicas may put
+    /// some there at any time.
     pub has_lanes: bool,
     /// True while the sink is disabled.
     pub disabled: bool,
