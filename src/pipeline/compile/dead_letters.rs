@@ -291,7 +291,8 @@ impl<'a> Compiler<'a> {
                 [] => format!("sink `{name}` would get its own dead letters"),
                 others => format!("sink `{name}` would get its own dead letters by way of {}", others.join(" and ")),
             };
-            let help = "what it cannot deliver would go round for ever; send it to a broker or to a sink outside the circle";
+            let help =
+                "what it cannot deliver would go round for ever; send it to a broker or to a sink outside the circle";
             self.problems.push(Problem::new(["sinks", name, "dead_letter"], message).with_help(help));
             reported.extend(chain);
         }
