@@ -11,10 +11,11 @@ fn small(mut site: Site) -> Site {
 
 #[tokio::test]
 async fn a_full_store_holds_what_makes_it_grow_and_lets_the_rest_through() {
-    holds_growth(small(Site::sqlite())).await;
+    holds_growth_of_a_small_store(Site::sqlite()).await;
 }
 
-pub(super) async fn holds_growth(site: Site) {
+pub(super) async fn holds_growth_of_a_small_store(site: Site) {
+    let site = small(site);
     let mut sink = site.sink("crm");
     // Two are more than 1000 bytes.
     sink.park(vec![in_lane("k", "a", 5), delivery("b", 6)]).await;
@@ -46,10 +47,11 @@ pub(super) async fn holds_growth(site: Site) {
 
 #[tokio::test]
 async fn room_made_by_another_process_is_noticed() {
-    room_made_by_others(small(Site::sqlite())).await;
+    room_made_by_others_in_a_small_store(Site::sqlite()).await;
 }
 
-pub(super) async fn room_made_by_others(site: Site) {
+pub(super) async fn room_made_by_others_in_a_small_store(site: Site) {
+    let site = small(site);
     let sink = site.sink("crm");
     sink.park(vec![delivery("a", 5), delivery("b", 6)]).await;
     let (mut settlements, mut acks) = acks(1);
