@@ -3,8 +3,8 @@
 //! Letters are read in pages, so that their number does not matter. Replays are in [`replays`](super::replays).
 
 use jiff::Timestamp;
-use sqlx::any::AnyRow;
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 use super::StoreError;
 use super::config::StoreSettings;
@@ -157,7 +157,7 @@ impl Letters {
         let purged = async {
             let rows = statement.build().fetch_all(&mut *transaction).await?;
             let sizes: Vec<i64> = rows.iter().map(|row| row.try_get("size")).collect::<Result<_, _>>()?;
-            add_bytes(&mut *transaction, -sizes.iter().sum::<i64>()).await?;
+            add_bytes(&mut transaction, -sizes.iter().sum::<i64>()).await?;
             transaction.commit().await?;
             Ok(sizes.len() as u64)
         };

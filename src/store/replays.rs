@@ -76,7 +76,7 @@ impl Letters {
                 }
             }
             let Writer { queued, bytes, .. } = writer;
-            add_bytes(&mut *transaction, bytes).await?;
+            add_bytes(&mut transaction, bytes).await?;
             transaction.commit().await?;
             Ok(queued)
         };

@@ -99,7 +99,7 @@ pub(super) async fn replayed_in_place(site: Site) {
     let (booked, there) = letters.bytes().await;
     assert_eq!(booked, there);
 
-        let pending = Progress { pending: 1, ..Progress::default() };
+    let pending = Progress { pending: 1, ..Progress::default() };
     assert_eq!(letters.progress("r1", at(100)).await.unwrap(), pending);
     assert_eq!(letters.progress("r2", at(100)).await.unwrap(), Progress::default());
     let waiting = Progress { waiting: 1, ..Progress::default() };
