@@ -7,8 +7,8 @@ use clap::Args;
 use super::CliError;
 use crate::config::{self, ConfigErrors, Parsed, PipelineConfig};
 use crate::pipeline::compile::base_dir;
-use crate::store::config::StoreSettings;
 use crate::pipeline::{Declared, Environment, Graph, compile};
+use crate::store::config::StoreSettings;
 
 /// Where durable state is kept.
 #[derive(Debug, Clone, Args)]

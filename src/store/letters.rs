@@ -3,8 +3,8 @@
 //! Letters are read in pages, so that their number does not matter. Replays are in [`replays`](super::replays).
 
 use jiff::Timestamp;
-use sqlx::any::AnyRow;
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 use super::StoreError;
 use super::config::StoreSettings;
@@ -157,7 +157,7 @@ impl Letters {
         let purged = async {
             let rows = statement.build().fetch_all(&mut *transaction).await?;
             let sizes: Vec<i64> = rows.iter().map(|row| row.try_get("size")).collect::<Result<_, _>>()?;
-            add_bytes(&mut *transaction, -sizes.iter().sum::<i64>()).await?;
+            add_bytes(&mut transaction, -sizes.iter().sum::<i64>()).await?;
             transaction.commit().await?;
             Ok(sizes.len() as u64)
         };
@@ -220,88 +220,4 @@ fn summary(row: &AnyRow) -> Result<LetterSummary, StoreError> {
         })
     };
     parts().map_err(|error| StoreError::Damaged { row: id, problem: error.to_string() })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::store::replays::tests::{letter, letters_of};
-
-    fn filter() -> LetterFilter {
-        LetterFilter::default()
-    }
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).unwrap()
-    }
-
-    async fn ids(letters: &mut Letters, filter: &LetterFilter) -> Vec<String> {
-        letters.newest(filter, 10).await.unwrap().into_iter().map(|letter| letter.event_id).collect()
-    }
-
-    #[tokio::test]
-    async fn all_conditions_of_a_filter_must_hold() {
-        let folder = tempfile::tempdir().unwrap();
-        let keyed = |id: &str, key: &str, seconds| {
-            let mut letter = letter("sinks.crm", id, seconds);
-            std::sync::Arc::make_mut(&mut letter.event).key = Some(key.to_owned());
-            letter
-        };
-        let mut undecodable = letter("filters.paid", "d", 40);
-        undecodable.reason = Reason::Undecodable;
-        let rows = vec![keyed("a", "x'; --", 10), keyed("b", "y", 20), letter("sinks.log", "c", 30), undecodable];
-        let mut letters = letters_of(folder.path(), rows).await;
-        assert_eq!(ids(&mut letters, &filter()).await, ["d", "c", "b", "a"]);
-        let node = LetterFilter { node: Some("sinks.crm".into()), ..filter() };
-        assert_eq!(ids(&mut letters, &node).await, ["b", "a"]);
-        let key = LetterFilter { key: Some("x'; --".into()), ..node.clone() };
-        assert_eq!(ids(&mut letters, &key).await, ["a"]);
-        let reasons = LetterFilter { reasons: vec![Reason::Undecodable, Reason::Lost], ..filter() };
-        assert_eq!(ids(&mut letters, &reasons).await, ["d"]);
-        let time = LetterFilter { since: Some(at(20)), until: Some(at(40)), ..filter() };
-        assert_eq!(ids(&mut letters, &time).await, ["c", "b"]);
-        assert_eq!(letters.count(&time).await.unwrap(), 2);
-        assert_eq!(ids(&mut letters, &time.before(at(30))).await, ["b"]);
-        let first = letters.newest(&key, 1).await.unwrap()[0].id;
-        assert_eq!(ids(&mut letters, &LetterFilter { ids: vec![first, 999], ..filter() }).await, ["a"]);
-        letters.pipeline = "another".to_owned();
-        assert_eq!(letters.count(&filter()).await.unwrap(), 0);
-        assert!(letters.get(first).await.unwrap().is_none(), "letters of other pipelines are nobody's business");
-    }
-
-    #[tokio::test]
-    async fn pages_show_every_letter_once() {
-        let folder = tempfile::tempdir().unwrap();
-        // More than two pages, many of one time.
-        let rows = (0..150).map(|n| letter("sinks.crm", &n.to_string(), n / 40)).collect();
-        let mut letters = letters_of(folder.path(), rows).await;
-        let (mut cursor, mut seen) = (Cursor::default(), Vec::new());
-        loop {
-            let page = letters.page(&filter(), &mut cursor).await.unwrap();
-            if page.is_empty() {
-                break;
-            }
-            assert!(page.len() as i64 <= PAGE);
-            seen.extend(page.into_iter().map(|letter| letter.event.id.clone()));
-        }
-        assert_eq!((seen.len(), seen.iter().collect::<BTreeSet<_>>().len()), (150, 150));
-    }
-
-    #[tokio::test]
-    async fn what_is_purged_counts_no_more() {
-        let folder = tempfile::tempdir().unwrap();
-        let rows = (0..5).map(|n| letter("sinks.crm", &n.to_string(), n)).collect();
-        let mut letters = letters_of(folder.path(), rows).await;
-        let before = letters.bytes().await;
-        assert_eq!(before.0, before.1);
-        let old = LetterFilter { until: Some(at(3)), ..filter() };
-        assert_eq!(letters.purge_some(&old).await.unwrap(), 3);
-        assert_eq!(letters.purge_some(&old).await.unwrap(), 0);
-        assert_eq!(ids(&mut letters, &filter()).await, ["4", "3"]);
-        let after = letters.bytes().await;
-        assert_eq!(after.0, after.1);
-        assert!(after.0 > 0 && after.0 < before.0, "{before:?} {after:?}");
-    }
 }

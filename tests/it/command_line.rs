@@ -118,7 +118,9 @@ fn assert_help(name: &str, command: &clap::Command) {
 
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
-    for args in [&["run"][..], &["fly"], &["run", "--fast", "x.toml"], &["check"], &["completions", "cobol"], &["dead"], &[]] {
+    for args in
+        [&["run"][..], &["fly"], &["run", "--fast", "x.toml"], &["check"], &["completions", "cobol"], &["dead"], &[]]
+    {
         let (code, stdout, stderr) = bridge(args);
         assert_eq!(code, 2, "{args:?}");
         assert!(stdout.is_empty() && stderr.contains("--help"), "{args:?}: {stderr}");

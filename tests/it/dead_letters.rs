@@ -88,7 +88,8 @@ async fn letters_are_listed_shown_and_exported_with_secrets_masked() {
     let letters = mailbox.site.dead_letters();
     let id = letters.iter().find(|letter| letter["event"]["payload"] == r#"{"n": 2}"#).unwrap()["id"].to_string();
     let shown = mailbox.dead_well("show", &[&id]);
-    for part in ["rejected", "\"n\": 2", "POST http://", "authorization: ***", "\"number\": 2", "400", "no such order"] {
+    for part in ["rejected", "\"n\": 2", "POST http://", "authorization: ***", "\"number\": 2", "400", "no such order"]
+    {
         assert!(shown.contains(part), "{part} is missing:\n{shown}");
     }
     assert!(shown.contains("Attempts: 1"), "{shown}");
@@ -193,7 +194,9 @@ async fn a_running_bridge_delivers_what_is_replayed() {
     assert_eq!(said, "queued 1 delivery: the running bridge delivers them\n");
     let mut received = Vec::new();
     wait_until("it is delivered", || {
-        received.extend(mailbox.site.received().into_iter().filter(|request| request.answered_status == Some(StatusCode::OK)));
+        received.extend(
+            mailbox.site.received().into_iter().filter(|request| request.answered_status == Some(StatusCode::OK)),
+        );
         received.len() == 1
     })
     .await;

@@ -22,7 +22,7 @@ Examples:
   bridge dead export pipeline.toml > letters.jsonl
   bridge dead export pipeline.toml --sink crm | jq -r .event.payload > again.jsonl
   bridge dead export pipeline.toml | jq -r '[.time, .node, .reason, .event.id, .message] | @tsv'")]
-pub(super) struct ExportArgs {
+pub struct ExportArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     /// Only the letters of these numbers

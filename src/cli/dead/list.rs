@@ -22,7 +22,7 @@ Examples:
   bridge dead list pipeline.toml
   bridge dead list pipeline.toml --sink crm --reason rejected --since 2h
   bridge dead list pipeline.toml --limit 1000 --format json | jq -r .event_id")]
-pub(super) struct ListArgs {
+pub struct ListArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     #[command(flatten)]

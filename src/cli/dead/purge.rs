@@ -19,7 +19,7 @@ Examples:
   bridge dead purge pipeline.toml --until 30d --yes         what is older than 30 days; for a timer
   bridge dead purge pipeline.toml --reason too-large
   bridge dead purge pipeline.toml --all")]
-pub(super) struct PurgeArgs {
+pub struct PurgeArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     /// Only the letters of these numbers
@@ -37,7 +37,9 @@ pub(super) struct PurgeArgs {
 
 pub(super) fn run(args: &PurgeArgs) -> Result<(), CliError> {
     if !args.all && args.ids.is_empty() && args.filter.is_empty() {
-        return Err(CliError::Usage("which letters? Give their numbers, a filter such as --until 30d, or --all".into()));
+        return Err(CliError::Usage(
+            "which letters? Give their numbers, a filter such as --until 30d, or --all".into(),
+        ));
     }
     let now = Timestamp::now();
     let filter = args.filter.filter(&args.ids, now).before(now);

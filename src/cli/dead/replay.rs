@@ -49,7 +49,7 @@ Rate limits are respected. At Ctrl-C the rest stays queued for the next `bridge 
 
 Exit codes: 0 when all were delivered, were turned away by a filter, or wait for their next attempt;
 1 when some are dead letters still or again.")]
-pub(super) struct ReplayArgs {
+pub struct ReplayArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     /// Only the letters of these numbers

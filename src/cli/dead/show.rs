@@ -21,7 +21,7 @@ Examples:
   bridge dead show pipeline.toml 17 --format json | jq .request
 
 Secrets of the pipeline file are masked. Of the attempts the last 20 are kept.")]
-pub(super) struct ShowArgs {
+pub struct ShowArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     /// The letter's number, from `bridge dead list`

@@ -3,6 +3,7 @@
 mod claims;
 mod keeping;
 mod lanes;
+mod letters;
 mod opening;
 mod postgres;
 mod room;

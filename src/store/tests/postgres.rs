@@ -51,6 +51,11 @@ on_postgres! {
     a_full_store_holds_growth: room::holds_growth_of_a_small_store,
     room_made_by_others_is_noticed: room::room_made_by_others_in_a_small_store,
     claims_are_freed_at_the_end: opening::reopened,
+    all_conditions_of_a_filter_must_hold: letters::filtered,
+    pages_show_every_letter_once: letters::paged,
+    what_is_purged_counts_no_more: letters::purged,
+    a_letter_becomes_a_delivery_in_its_row_once: letters::replayed_in_place,
+    a_letter_that_goes_on_leaves_its_row_to_others: letters::replayed_onwards,
     a_newer_schema_is_refused: opening::newer_schema,
 }
 

@@ -1,0 +1,219 @@
+//! Dead letters as the command line sees and changes them, beside a running store.
+
+use std::collections::BTreeSet;
+
+use sqlx::Row as _;
+
+use super::*;
+use crate::store::letters::{Cursor, LetterFilter, Letters};
+use crate::store::replays::{Change, Fate, Progress, Row};
+
+#[tokio::test]
+async fn all_conditions_of_a_filter_must_hold() {
+    filtered(Site::sqlite()).await;
+}
+
+pub(super) async fn filtered(site: Site) {
+    let keyed = |id: &str, key: &str, seconds| {
+        let mut letter = letter("sinks.crm", id, seconds);
+        Arc::make_mut(&mut letter.event).key = Some(key.to_owned());
+        letter
+    };
+    let mut undecodable = letter("filters.paid", "d", 40);
+    undecodable.reason = Reason::Undecodable;
+    let rows = vec![keyed("a", "x'; --", 10), keyed("b", "y", 20), letter("sinks.log", "c", 30), undecodable];
+    let mut letters = letters_of(&site, rows).await;
+    assert_eq!(ids(&mut letters, &filter()).await, ["d", "c", "b", "a"]);
+    let node = LetterFilter { node: Some("sinks.crm".into()), ..filter() };
+    assert_eq!(ids(&mut letters, &node).await, ["b", "a"]);
+    let key = LetterFilter { key: Some("x'; --".into()), ..node.clone() };
+    assert_eq!(ids(&mut letters, &key).await, ["a"]);
+    let reasons = LetterFilter { reasons: vec![Reason::Undecodable, Reason::Lost], ..filter() };
+    assert_eq!(ids(&mut letters, &reasons).await, ["d"]);
+    let time = LetterFilter { since: Some(at(20)), until: Some(at(40)), ..filter() };
+    assert_eq!(ids(&mut letters, &time).await, ["c", "b"]);
+    assert_eq!(letters.count(&time).await.unwrap(), 2);
+    assert_eq!(ids(&mut letters, &time.before(at(30))).await, ["b"]);
+    let first = letters.newest(&key, 1).await.unwrap()[0].id;
+    assert_eq!(ids(&mut letters, &LetterFilter { ids: vec![first, 999], ..filter() }).await, ["a"]);
+    letters.pipeline = "another".to_owned();
+    assert_eq!(letters.count(&filter()).await.unwrap(), 0);
+    assert!(letters.get(first).await.unwrap().is_none(), "letters of other pipelines are nobody's business");
+}
+
+#[tokio::test]
+async fn pages_show_every_letter_once() {
+    paged(Site::sqlite()).await;
+}
+
+pub(super) async fn paged(site: Site) {
+    // More than two pages, many of one time.
+    let rows = (0..150).map(|n| letter("sinks.crm", &n.to_string(), n / 40)).collect();
+    let mut letters = letters_of(&site, rows).await;
+    let (mut cursor, mut seen) = (Cursor::default(), Vec::new());
+    loop {
+        let page = letters.page(&filter(), &mut cursor).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() < 150, "a page is bounded");
+        seen.extend(page.into_iter().map(|letter| letter.event.id.clone()));
+    }
+    assert_eq!((seen.len(), seen.iter().collect::<BTreeSet<_>>().len()), (150, 150));
+}
+
+#[tokio::test]
+async fn what_is_purged_counts_no_more() {
+    purged(Site::sqlite()).await;
+}
+
+pub(super) async fn purged(site: Site) {
+    let rows = (0..5).map(|n| letter("sinks.crm", &n.to_string(), n)).collect();
+    let mut letters = letters_of(&site, rows).await;
+    let before = letters.bytes().await;
+    assert_eq!(before.0, before.1);
+    let old = LetterFilter { until: Some(at(3)), ..filter() };
+    assert_eq!(letters.purge_some(&old).await.unwrap(), 3);
+    assert_eq!(letters.purge_some(&old).await.unwrap(), 0);
+    assert_eq!(ids(&mut letters, &filter()).await, ["4", "3"]);
+    let after = letters.bytes().await;
+    assert_eq!(after.0, after.1);
+    assert!(after.0 > 0 && after.0 < before.0, "{before:?} {after:?}");
+}
+
+#[tokio::test]
+async fn a_letter_becomes_a_delivery_in_its_row_once() {
+    replayed_in_place(Site::sqlite()).await;
+}
+
+pub(super) async fn replayed_in_place(site: Site) {
+    let mut letters = letters_of(&site, vec![letter("sinks.crm", "a", 1)]).await;
+    let dead = letters.all().await.remove(0);
+    let change = || {
+        let fate = Fate::Delivery("sinks.crm".to_owned(), delivery_of(&dead, 100));
+        vec![Change { letter: dead.row.unwrap(), fate }]
+    };
+    assert_eq!(letters.change(change(), "r1").await.unwrap(), 1);
+    assert_eq!(letters.change(change(), "r2").await.unwrap(), 0, "it is no letter any more");
+    assert_eq!(letters.all().await.len(), 0);
+    let (booked, there) = letters.bytes().await;
+    assert_eq!(booked, there);
+
+    let pending = Progress { pending: 1, ..Progress::default() };
+    assert_eq!(letters.progress("r1", at(100)).await.unwrap(), pending);
+    assert_eq!(letters.progress("r2", at(100)).await.unwrap(), Progress::default());
+    let waiting = Progress { waiting: 1, ..Progress::default() };
+    assert_eq!(letters.progress("r1", at(99)).await.unwrap(), waiting, "it is due later");
+    let disable = "INSERT INTO disabled_sinks VALUES ('shop', 'crm', 0, 'gone')";
+    sqlx::query(disable).execute(letters.database.connection()).await.unwrap();
+    assert_eq!(letters.progress("r1", at(100)).await.unwrap(), waiting, "nobody attempts it now");
+    letters.forget_replay("r1").await.unwrap();
+    assert_eq!(letters.progress("r1", at(100)).await.unwrap(), Progress::default());
+}
+
+#[tokio::test]
+async fn a_letter_that_goes_on_leaves_its_row_to_others() {
+    replayed_onwards(Site::sqlite()).await;
+}
+
+pub(super) async fn replayed_onwards(site: Site) {
+    let rows = vec![letter("filters.paid", "a", 1), letter("sinks.log", "a", 2), letter("sinks.crm", "b", 3)];
+    let mut letters = letters_of(&site, rows).await;
+    let dead = letters.all().await;
+    // The event has come to `log` on another path, and has died there.
+    let rows = vec![
+        Row::Delivery("sinks.log".to_owned(), delivery_of(&dead[0], 100)),
+        Row::Letter(Box::new(letter("sinks.crm", "a", 4))),
+    ];
+    let mut still_dead = dead[2].clone();
+    still_dead.message = "cannot render".to_owned();
+    let changes = vec![
+        Change { letter: dead[0].row.unwrap(), fate: Fate::Rows(rows) },
+        Change { letter: dead[2].row.unwrap(), fate: Fate::Letter(Box::new(still_dead)) },
+    ];
+    assert_eq!(letters.change(changes, "r").await.unwrap(), 1);
+    let (booked, there) = letters.bytes().await;
+    assert_eq!(booked, there);
+    let left = letters.all().await;
+    let left: Vec<_> = left.iter().map(|letter| (letter.node.as_str(), letter.message.as_str())).collect();
+    let answered = "the receiver answered 400";
+    assert_eq!(left, [("sinks.log", answered), ("sinks.crm", "cannot render"), ("sinks.crm", answered)]);
+    let copy = sqlx::query("SELECT copy FROM deliveries WHERE state = 'parked'");
+    let copy: i64 = copy.fetch_one(letters.database.connection()).await.unwrap().get(0);
+    assert_eq!(copy, 1);
+}
+
+fn filter() -> LetterFilter {
+    LetterFilter::default()
+}
+
+async fn ids(letters: &mut Letters, filter: &LetterFilter) -> Vec<String> {
+    letters.newest(filter, 10).await.unwrap().into_iter().map(|letter| letter.event_id).collect()
+}
+
+/// A letter of the event `id`, given up so many seconds after 1970.
+fn letter(node: &str, id: &str, seconds: i64) -> Letter {
+    let event = Event {
+        id: id.to_owned(),
+        time: Timestamp::UNIX_EPOCH,
+        source: "lines".into(),
+        key: None,
+        headers: Vec::new(),
+        meta: Vec::new(),
+        payload: Some(Bytes::from_static(b"{\"n\":1}")),
+        format: Format::Json,
+        content_type: None,
+    };
+    Letter {
+        row: None,
+        node: node.to_owned(),
+        reason: Reason::Rejected,
+        message: "the receiver answered 400".to_owned(),
+        time: Timestamp::from_second(seconds).unwrap(),
+        event: Arc::new(event),
+        copy: 0,
+        request: None,
+        shown: None,
+        bucket: Arc::default(),
+        lane: None,
+        attempts: AttemptLog::default(),
+    }
+}
+
+/// The letters of a store that was given these.
+async fn letters_of(site: &Site, rows: Vec<Letter>) -> Letters {
+    let (mut settlements, acks) = acks(rows.len());
+    for (letter, ack) in rows.into_iter().zip(acks) {
+        site.store().bury(letter, Some(ack));
+    }
+    all_settled(&mut settlements).await;
+    Letters::open(&site.settings).await.unwrap()
+}
+
+impl Letters {
+    /// The store's size as it is booked, and as it is.
+    async fn bytes(&mut self) -> (i64, i64) {
+        let text = "SELECT (SELECT CAST(sum(bytes) AS BIGINT) FROM replicas), \
+                    (SELECT CAST(coalesce(sum(size), 0) AS BIGINT) FROM deliveries)";
+        let row = sqlx::query(text).fetch_one(self.database.connection()).await.unwrap();
+        (row.get(0), row.get(1))
+    }
+
+    async fn all(&mut self) -> Vec<Letter> {
+        self.page(&LetterFilter::default(), &mut Cursor::default()).await.unwrap()
+    }
+}
+
+fn delivery_of(letter: &Letter, due: i64) -> Box<StoredDelivery> {
+    let request = StoredRequest { url: "http://h/".into(), headers: vec![], body: "longer than it was".into() };
+    Box::new(StoredDelivery {
+        row: letter.row,
+        event: Arc::clone(&letter.event),
+        copy: letter.copy,
+        request,
+        bucket: Arc::default(),
+        lane: None,
+        attempts: letter.attempts.clone(),
+        due: Timestamp::from_second(due).unwrap(),
+    })
+}
