@@ -11,6 +11,8 @@ mod file_end_to_end;
 mod file_rotation;
 mod kafka;
 mod quickstart;
+mod replicas;
 mod secrets;
 mod shutdown;
 mod support;
+mod torture;

@@ -2,8 +2,10 @@
 //! standard input or from a file.
 
 mod answers;
+mod beside;
 mod durability;
 mod full_disk;
+mod full_store;
 mod pacing;
 mod payloads;
 mod retries;
