@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::SinkConfig;
+use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
@@ -41,6 +42,7 @@ pub(super) fn sink(config: &SinkConfig) -> Vec<Problem> {
     let tables = [
         ("retry", RetryPolicy::new(&delivery.retry).err()),
         ("rate_limit", rate_limit.and_then(Result::err)),
+        ("breaker", BreakerPolicy::new(&delivery.breaker).err()),
         ("responses", Responses::new(&delivery.responses).err()),
     ];
     let of_tables = tables

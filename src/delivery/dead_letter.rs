@@ -11,7 +11,7 @@ use crate::sink::request::holds_a_secret;
 use crate::sink::signing::ID_HEADER;
 use crate::sink::webhook::Webhook;
 use crate::store::Store;
-use crate::store::record::{Letter, Reason, RequestRecord};
+use crate::store::record::{Letter, Reason, RequestRecord, StoredDelivery};
 
 /// Where the dead letters of a source or sink go.
 #[derive(Debug, Clone)]
@@ -57,6 +57,24 @@ pub(super) fn of_delivery(
         attempts: delivery.attempts,
     };
     (letter, delivery.ack)
+}
+
+/// The letter of what came out of the store and cannot be sent.
+pub(super) fn of_unusable(stored: StoredDelivery, sink: &str, message: &str) -> Letter {
+    Letter {
+        row: stored.row,
+        node: format!("sinks.{sink}"),
+        reason: Reason::Unrenderable,
+        message: mask(message).into_owned(),
+        time: Timestamp::now(),
+        event: stored.event,
+        copy: stored.copy,
+        request: None,
+        shown: None,
+        bucket: stored.bucket,
+        lane: stored.lane,
+        attempts: stored.attempts,
+    }
 }
 
 fn request_record(delivery: &Delivery, webhook: &Webhook) -> RequestRecord {

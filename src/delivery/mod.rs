@@ -1,13 +1,18 @@
 //! Deliveries: from a sink's queue to an outcome.
 //!
-//! [`worker`] is the loop; [`schedule`], [`rate_limit`], [`retry`] and [`responses`] are the decisions it follows, pure
-//! and without I/O. A delivery that waits holds no connection and no slot, and every attempt passes the rate limit. It
-//! does hold its memory and its place among its source's events in flight: there is no store for waiting deliveries
-//! yet.
+//! [`worker`] is the loop, with what follows an attempt (`outcome`) and what goes to the store and comes back
+//! (`parking`). [`schedule`], [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`] and `claims` are the
+//! decisions it follows, pure and without I/O. A delivery that waits holds no connection and no slot, and every attempt
+//! passes the rate limit and the breaker. A short wait is spent in memory, a long one in the store, and then the
+//! delivery holds no place among its source's events in flight either.
 
 pub mod breaker;
+mod claims;
 pub mod dead_letter;
 mod health;
+pub mod lane;
+mod outcome;
+mod parking;
 pub mod rate_limit;
 pub mod responses;
 pub mod retry;
@@ -33,6 +38,7 @@ use breaker::BreakerConfig;
 use rate_limit::RateLimitConfig;
 use responses::Action;
 use retry::RetryConfig;
+use tokio::time::Instant;
 
 /// Keys that every sink has, beside those of its type.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -82,6 +88,8 @@ pub struct Delivery {
     pub copy: u32,
     /// Its number in the store, when it comes from there.
     pub row: Option<RowId>,
+    /// When it came to the sink.
+    pub since: Instant,
     /// Settles when the delivery has ended or is parked; `None` when that is done.
     pub ack: Option<Ack>,
     /// Attempts made.
@@ -96,7 +104,8 @@ impl Delivery {
     pub fn new(event: Arc<Event>, request: Request, bucket: schedule::BucketName, ack: Option<Ack>) -> Self {
         // `webhook_id` makes every id fit for a header; an empty one would still be delivered.
         let webhook_id = HeaderValue::try_from(webhook_id(&event.id)).unwrap_or(HeaderValue::from_static(""));
-        Self { event, request, webhook_id, bucket, lane: None, copy: 0, row: None, ack, attempts: AttemptLog::default() }
+        let (since, attempts) = (Instant::now(), AttemptLog::default());
+        Self { event, request, webhook_id, bucket, lane: None, copy: 0, row: None, since, ack, attempts }
     }
 }
 

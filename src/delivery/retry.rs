@@ -42,6 +42,7 @@ pub struct RetryPolicy {
     waits: Waits,
     max_elapsed: Duration,
     max_attempts: Option<u32>,
+    park_after: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +98,7 @@ const DEFAULT_FACTOR: f64 = 2.0;
 const DEFAULT_JITTER: f64 = 0.2;
 const DEFAULT_MAX: Duration = Duration::from_secs(3600);
 const DEFAULT_MAX_ELAPSED: Duration = Duration::from_secs(3 * 24 * 3600);
+const DEFAULT_PARK_AFTER: Duration = Duration::from_secs(30);
 
 impl RetryPolicy {
     /// Checks a `retry` table.
@@ -121,7 +123,13 @@ impl RetryPolicy {
             return Err(problems);
         }
         let max_elapsed = config.max_elapsed.map_or(DEFAULT_MAX_ELAPSED, |period| period.0);
-        Ok(Self { waits, max_elapsed, max_attempts: config.max_attempts })
+        let park_after = config.park_after.map_or(DEFAULT_PARK_AFTER, |period| period.0);
+        Ok(Self { waits, max_elapsed, max_attempts: config.max_attempts, park_after })
+    }
+
+    /// The longest that a delivery waits in memory, in one go or in all.
+    pub fn park_after(&self) -> Duration {
+        self.park_after
     }
 
     fn waits(config: &RetryConfig, jitter: Jitter) -> Result<Waits, Problem> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::graph::{FilterNode, Graph, SinkNode, SourceNode, Target};
 use crate::config::{PipelineConfig, SinkConfig};
+use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
@@ -349,6 +350,7 @@ impl Compiler<'_> {
         let request = self.keep(&path, RequestTemplate::new(webhook, &self.config.templates, self.declared.templates));
         let retry = self.keep(&["sinks", name, "retry"], RetryPolicy::new(&delivery.retry));
         let responses = self.keep(&["sinks", name, "responses"], Responses::new(&delivery.responses));
+        let breaker = self.keep(&["sinks", name, "breaker"], BreakerPolicy::new(&delivery.breaker));
         let limit = delivery.rate_limit.as_ref();
         let rate = self.keep(&["sinks", name, "rate_limit"], limit.map(Rate::new).transpose());
         let key = limit.and_then(|limit| limit.key.as_deref());
@@ -370,6 +372,7 @@ impl Compiler<'_> {
             retry: retry?,
             responses: responses?,
             rate: rate?,
+            breaker: breaker?,
             queue_capacity: queue_capacity.max(1),
         })
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
@@ -86,6 +87,8 @@ pub struct SinkNode {
     pub responses: Responses,
     /// The rate limit.
     pub rate: Option<Rate>,
+    /// When attempts stop because they fail; `None` for never.
+    pub breaker: Option<BreakerPolicy>,
     /// Deliveries that the sink's queue must hold: as many as its sources may have open, on every path. A sink that
     /// stands still therefore never holds up the router, and with it the other sinks, before its sources are full.
     pub queue_capacity: usize,

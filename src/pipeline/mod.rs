@@ -11,4 +11,4 @@ pub mod run;
 
 pub use compile::{Declared, Environment, compile};
 pub use graph::Graph;
-pub use run::{RunError, run};
+pub use run::{RunError, run, run_replay};

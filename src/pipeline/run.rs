@@ -5,6 +5,7 @@
 //! that hops between the threads of a runtime costs up to twice the CPU. Tasks hand events on over bounded channels
 //! only.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,15 +18,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use super::graph::{Graph, SinkNode, SourceNode, Target};
+use super::graph::{FilterNode, Graph, SinkNode, SourceNode, Target};
 use super::router::{Entrance, Router, Routes};
 use crate::delivery::Delivery;
+use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
-use crate::delivery::dead_letter::DeadLetters;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// Why a run did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -79,28 +80,58 @@ pub fn lock_state(folder: &Path) -> Result<File, RunError> {
 ///
 /// # Errors
 /// The first of what went wrong; everything that could be finished has been.
-pub fn run(mut graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
+pub fn run(graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
+    run_graph(graph, None, shutdown)
+}
+
+/// Delivers what belongs to a replay, by the sinks of a graph and without its sources. Blocks until all of it has ended
+/// or waits for longer than `park_after`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_replay(mut graph: Graph, replay: Arc<str>, shutdown: &Shutdown) -> Result<(), RunError> {
+    graph.sources.clear();
+    run_graph(graph, Some(replay), shutdown)
+}
+
+fn run_graph(mut graph: Graph, only_replay: Option<Arc<str>>, shutdown: &Shutdown) -> Result<(), RunError> {
     let (store, running) = match graph.store.take() {
         Some((store, thread)) => (Some(store), Some(thread.start()?)),
         None => (None, None),
     };
-    let dead_letters = DeadLetters::new(store);
+    let surroundings = Surroundings {
+        pipeline: Arc::clone(&graph.name),
+        dead_letters: DeadLetters::new(store.clone()),
+        store,
+        only_replay,
+        shutdown: shutdown.clone(),
+    };
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = graph.workers, "running");
-    let result = Workers::spread(graph, dead_letters, shutdown).run(shutdown);
+    let result = Workers::spread(graph, surroundings).run(shutdown);
     let stored = running.map_or(Ok(()), |running| running.join());
     result.and(stored.map_err(|_| RunError::Panicked("the store".to_owned())))
 }
 
 type Task = (String, BoxFuture<'static, Result<(), RunError>>);
 
+/// What all tasks of a run share.
+struct Surroundings {
+    pipeline: Arc<str>,
+    store: Option<Store>,
+    dead_letters: DeadLetters,
+    only_replay: Option<Arc<str>>,
+    shutdown: Shutdown,
+}
+
 /// The tasks of each worker.
 struct Workers(Vec<Vec<Task>>);
 
 impl Workers {
     /// Makes every node a task and deals the tasks out by the order of their names, sources first.
-    fn spread(graph: Graph, dead_letters: DeadLetters, shutdown: &Shutdown) -> Self {
-        let Graph { name: pipeline, mut sources, filters, mut sinks, workers, .. } = graph;
+    fn spread(graph: Graph, surroundings: Surroundings) -> Self {
+        let sharing = sinks_that_share_sources(&graph);
+        let Graph { mut sources, filters, mut sinks, workers, .. } = graph;
         let mut senders = Vec::new();
         let mut receivers = Vec::new();
         for sink in &sinks {
@@ -110,8 +141,8 @@ impl Workers {
         }
         let mut entrances = Vec::new();
         let mut sink_tasks = Vec::new();
-        for (sink, queue) in sinks.drain(..).zip(receivers) {
-            let (entrance, worker) = split_sink(sink, &pipeline, &dead_letters, shutdown);
+        for ((sink, queue), shares_sources) in sinks.drain(..).zip(receivers).zip(sharing) {
+            let (entrance, worker) = split_sink(sink, shares_sources, &surroundings);
             sink_tasks.push(sink_task(worker, queue));
             entrances.push(entrance);
         }
@@ -121,7 +152,7 @@ impl Workers {
         let mut dealt: Vec<Vec<Task>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
         for (index, source) in sources.into_iter().enumerate() {
             let worker = &mut dealt[index % workers.max(1)];
-            worker.extend(source_tasks(source, &routes, &senders, &dead_letters, shutdown));
+            worker.extend(source_tasks(source, &routes, &senders, &surroundings));
         }
         let sources = dealt.iter().map(|tasks| tasks.len()).sum::<usize>() / 2;
         for (index, task) in sink_tasks.into_iter().enumerate() {
@@ -191,23 +222,24 @@ async fn supervise(tasks: Vec<Task>, shutdown: &Shutdown) -> Result<(), RunError
     result
 }
 
-fn split_sink(
-    sink: SinkNode,
-    pipeline: &Arc<str>,
-    dead_letters: &DeadLetters,
-    shutdown: &Shutdown,
-) -> (Entrance, SinkWorker) {
-    let entrance = Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket, order_by: sink.order_by };
+fn split_sink(sink: SinkNode, shares_sources: bool, surroundings: &Surroundings) -> (Entrance, SinkWorker) {
+    let has_keyed_buckets = sink.bucket.is_some();
+    let entrance =
+        Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket, order_by: sink.order_by };
     let worker = SinkWorker {
-        pipeline: Arc::clone(pipeline),
+        pipeline: Arc::clone(&surroundings.pipeline),
+        store: surroundings.store.as_ref().map(|store| store.open_sink(Arc::clone(&sink.name))),
         name: sink.name,
         webhook: sink.webhook,
         concurrency: sink.concurrency,
         retry: sink.retry,
         responses: sink.responses,
-        schedule: Schedule::new(sink.rate),
-        dead_letters: dead_letters.clone(),
-        shutdown: shutdown.clone(),
+        schedule: Schedule::new(sink.rate, sink.breaker),
+        has_keyed_buckets,
+        dead_letters: surroundings.dead_letters.clone(),
+        shares_sources,
+        only_replay: surroundings.only_replay.clone(),
+        shutdown: surroundings.shutdown.clone(),
     };
     (entrance, worker)
 }
@@ -227,20 +259,19 @@ fn source_tasks(
     source: SourceNode,
     routes: &Arc<Routes>,
     senders: &[mpsc::Sender<Box<Delivery>>],
-    dead_letters: &DeadLetters,
-    shutdown: &Shutdown,
+    surroundings: &Surroundings,
 ) -> [Task; 2] {
     let SourceNode { name, connector, bounds, outputs } = source;
     let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
     let router = Router {
-        queues: reachable_queues(&outputs, routes, senders),
+        queues: reachable_queues(&outputs, &routes.filters, senders),
         routes: Arc::clone(routes),
         source: Arc::clone(&name),
         outputs,
-        dead_letters: dead_letters.clone(),
+        dead_letters: surroundings.dead_letters.clone(),
     };
     let source_name = name.to_string();
-    let driver = connector.drive(name, bounds, sender, shutdown.clone());
+    let driver = connector.drive(name, bounds, sender, surroundings.shutdown.clone());
     let source_task: Task = (
         format!("source `{source_name}`"),
         Box::pin(async move { driver.await.map_err(|error| RunError::Source { source_name, error }) }),
@@ -258,19 +289,41 @@ fn source_tasks(
 /// The queues of the sinks that a source's events can reach.
 fn reachable_queues(
     outputs: &[Target],
-    routes: &Routes,
+    filters: &[FilterNode],
     senders: &[mpsc::Sender<Box<Delivery>>],
 ) -> Vec<Option<mpsc::Sender<Box<Delivery>>>> {
     let mut queues = vec![None; senders.len()];
+    for index in reachable_sinks(outputs, filters) {
+        queues[index] = Some(senders[index].clone());
+    }
+    queues
+}
+
+/// For each sink, whether one of its sources feeds another sink too.
+fn sinks_that_share_sources(graph: &Graph) -> Vec<bool> {
+    let mut sharing = vec![false; graph.sinks.len()];
+    for source in &graph.sources {
+        let reached = reachable_sinks(&source.outputs, &graph.filters);
+        if reached.len() > 1 {
+            reached.into_iter().for_each(|index| sharing[index] = true);
+        }
+    }
+    sharing
+}
+
+fn reachable_sinks(outputs: &[Target], filters: &[FilterNode]) -> BTreeSet<usize> {
+    let mut reached = BTreeSet::new();
     let mut next = outputs.to_vec();
     while let Some(target) = next.pop() {
         match target {
-            Target::Sink(index) => queues[index] = Some(senders[index].clone()),
+            Target::Sink(index) => {
+                reached.insert(index);
+            }
             Target::Filter(index) => {
-                next.extend(&routes.filters[index].matched);
-                next.extend(&routes.filters[index].unmatched);
+                next.extend(&filters[index].matched);
+                next.extend(&filters[index].unmatched);
             }
         }
     }
-    queues
+    reached
 }

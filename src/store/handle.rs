@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::record::{AttemptLog, Letter, RowId, StoredDelivery};
 use super::StoreError;
+use super::record::{AttemptLog, Letter, RowId, StoredDelivery};
 use crate::ack::Ack;
 
 /// A handle on the store; all clones are one.

@@ -3,10 +3,13 @@
 
 mod answers;
 mod beside;
+mod breaker;
 mod durability;
 mod full_disk;
 mod full_store;
+mod order;
 mod pacing;
+mod parking;
 mod payloads;
 mod retries;
 mod routes;
@@ -22,7 +25,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest, Receiver, Reply};
 
-use crate::support::{Bridge, dead_letters};
+use crate::support::{Bridge, Parked, dead_letters, parked};
 
 /// A receiver, and the folder of the bridge that delivers to it.
 pub(crate) struct Site {
@@ -98,6 +101,16 @@ impl Site {
     /// The dead letters kept so far.
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
         dead_letters(self.folder.path(), "it")
+    }
+
+    /// The deliveries that wait in the store.
+    pub(crate) fn parked(&self) -> Vec<Parked> {
+        parked(self.folder.path(), "it")
+    }
+
+    /// How many lines of the log hold a text.
+    pub(crate) fn log_count(&self, bridge: &Bridge, text: &str) -> usize {
+        bridge.log().lines().filter(|line| line.contains(text)).count()
     }
 }
 

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+
+mod store;
+
+pub(crate) use store::{Parked, dead_letters, parked, rows, store_file};
 
 /// How long a test waits for something that should happen soon. Generous: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,12 +121,4 @@ pub(crate) async fn wait_until_within(patience: Duration, what: &str, mut condit
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// The dead letters of the pipeline `name` whose bridge runs in `folder`; one that is just being written is left out.
-pub(crate) fn dead_letters(folder: &Path, name: &str) -> Vec<Value> {
-    let path = folder.join("state").join(name).join("dead-letters.jsonl");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -1,0 +1,221 @@
+//! What follows an attempt: the end of its delivery, a wait, or the end of the sink.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use metrics::gauge;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::breaker::{Change, Permit};
+use super::responses::{Action, retry_after};
+use super::retry::{Decision, Failure};
+use super::schedule::BucketName;
+use super::worker::{Attempted, Running};
+use super::{Delivery, LONGEST_PAUSE, dead_letter};
+use crate::store::record::{AttemptRecord, Reason};
+
+/// The gauge of a sink's circuit breaker: 0 closed, 1 half-open, 2 open; of several buckets, that of the worst.
+pub const BREAKER_STATE: &str = "bridge_sink_breaker_state";
+
+impl Running {
+    /// Brings a delivery to what follows from its attempt.
+    pub(super) fn finish_attempt(&mut self, attempted: Attempted) {
+        let Attempted { mut delivery, permit, started, result } = attempted;
+        let now = Instant::now();
+        let latency = now - started;
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(error) => {
+                delivery.attempts.push(AttemptRecord::unanswered(Timestamp::now() - latency, latency, &error));
+                return self.after_failure(delivery, permit, &error.to_string(), None, true, now);
+            }
+        };
+        let action = self.worker.responses.action(answer.status);
+        if action == Action::Delivered {
+            self.health.succeeded();
+            debug!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "delivered");
+            self.report(&delivery.bucket, permit, false, now);
+            return self.end(*delivery, now);
+        }
+        delivery.attempts.push(AttemptRecord::answered(
+            Timestamp::now() - latency,
+            latency,
+            answer.status,
+            &answer.excerpt,
+        ));
+        let message = format!("the receiver answered {}", answer.status);
+        if action == Action::Retry {
+            let pause = answer.retry_after.as_deref().and_then(|header| retry_after(header, SystemTime::now()));
+            // A receiver that asks for less (429) works.
+            return self.after_failure(delivery, permit, &message, pause, answer.status != TOO_MANY_REQUESTS, now);
+        }
+        self.report(&delivery.bucket, permit, false, now);
+        match action {
+            Action::Delivered | Action::Retry => {}
+            Action::Drop => {
+                info!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "dropped, as configured");
+                self.end(*delivery, now);
+            }
+            Action::DeadLetter => self.give_up(*delivery, Reason::Rejected, message),
+            Action::Disable => self.disable(*delivery, message, now),
+        }
+    }
+
+    /// Notes that an attempt starts; only a breaker's probe is worth a word.
+    pub(super) fn note_start(&self, delivery: &Delivery, permit: Permit) {
+        if permit.is_probe {
+            info!(sink = %self.worker.name, bucket = %delivery.bucket, event = %delivery.event.id,
+                "the circuit breaker is half-open: one attempt tries the receiver");
+            self.show_breaker();
+        }
+    }
+
+    /// Sets the gauge of the breaker.
+    pub(super) fn show_breaker(&self) {
+        let labels = [("pipeline", self.worker.pipeline.to_string()), ("sink", self.worker.name.to_string())];
+        gauge!(BREAKER_STATE, &labels).set(f64::from(self.worker.schedule.worst_breaker() as u8));
+    }
+
+    /// Keeps a dead letter; the ack settles once it is durable. The next of its lane may go.
+    pub(super) fn give_up(&mut self, delivery: Delivery, reason: Reason, message: String) {
+        warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
+            "given up and kept as a dead letter: {message}");
+        let (row, bucket, lane) = (delivery.row, delivery.bucket.clone(), delivery.lane.clone());
+        let (letter, ack) =
+            dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
+        self.worker.dead_letters.keep(letter, ack);
+        match (row, &mut self.parking) {
+            (Some(_), Some(parking)) => parking.ended(&bucket, lane.is_some()),
+            _ => self.start_next(lane.as_ref()),
+        }
+    }
+
+    /// Makes dead letters of all fresh deliveries in memory; those that came from the store go back there.
+    pub(super) fn turn_away_all(&mut self, now: Instant) {
+        self.disabled = true;
+        let waiting = self.worker.schedule.drain(now).into_iter().map(|(delivery, _)| delivery);
+        let waiting: Vec<_> = waiting.chain(self.lanes.drain()).collect();
+        for delivery in waiting {
+            if delivery.row.is_some() {
+                self.wait(delivery, now, now);
+            } else {
+                self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
+            }
+        }
+    }
+
+    /// Ends a delivery that was delivered or dropped.
+    fn end(&mut self, delivery: Delivery, _now: Instant) {
+        if let Some(ack) = delivery.ack {
+            ack.settle();
+        }
+        match (delivery.row, &mut self.parking) {
+            (Some(row), Some(parking)) => parking.finish(row, &delivery.bucket, delivery.lane.is_some()),
+            _ => self.start_next(delivery.lane.as_ref()),
+        }
+    }
+
+    /// Lets the next delivery of a lane go whose head was in memory and has ended.
+    fn start_next(&mut self, lane: Option<&super::lane::LaneName>) {
+        if let Some(next) = lane.and_then(|lane| self.lanes.head_ended(lane)) {
+            self.start(next, Instant::now());
+        }
+    }
+
+    fn after_failure(
+        &mut self,
+        delivery: Box<Delivery>,
+        permit: Permit,
+        message: &str,
+        retry_after: Option<Duration>,
+        counts_for_breaker: bool,
+        now: Instant,
+    ) {
+        self.health.failed(&delivery.event.id, message);
+        let bucket = delivery.bucket.clone();
+        let has_opened = self.report(&bucket, permit, counts_for_breaker, now);
+        let pause = retry_after.map(|pause| pause.min(LONGEST_PAUSE));
+        if let Some(pause) = pause {
+            debug!(sink = %self.worker.name, ?pause, "paused, as the receiver asked");
+            self.worker.schedule.pause(&bucket, now + pause, now);
+        }
+        self.retry_or_give_up(delivery, message, retry_after, now);
+        if has_opened || pause.is_some_and(|pause| pause > self.worker.retry.park_after()) {
+            self.park_bucket(&bucket, now);
+        }
+    }
+
+    fn retry_or_give_up(
+        &mut self,
+        delivery: Box<Delivery>,
+        message: &str,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) {
+        if self.disabled && delivery.row.is_none() {
+            return self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
+        }
+        let failure = Failure { attempts: delivery.attempts.round, elapsed: elapsed(&delivery), retry_after };
+        match self.worker.retry.decide(failure, rand::random()) {
+            Decision::GiveUp(exhausted) => {
+                self.give_up(*delivery, Reason::RetriesExhausted, format!("{message}; {exhausted}"));
+            }
+            Decision::RetryAfter(wait) => {
+                debug!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total, retry_in = ?wait,
+                    "the attempt failed: {message}");
+                self.wait(delivery, now + wait, now);
+            }
+        }
+    }
+
+    fn disable(&mut self, delivery: Delivery, message: String, now: Instant) {
+        let is_new = !self.disabled;
+        if is_new {
+            self.disabled = true;
+            let until = match &mut self.parking {
+                Some(parking) => {
+                    parking.disable(message.clone());
+                    format!("until `bridge sinks enable {}`", self.worker.name)
+                }
+                None => "until the bridge is restarted".to_owned(),
+            };
+            error!(sink = %self.worker.name, event = %delivery.event.id,
+                "{message}: the sink is disabled {until}; its events become dead letters");
+        }
+        self.give_up(delivery, Reason::SinkDisabled, message);
+        if is_new {
+            self.turn_away_all(now);
+        }
+    }
+
+    /// Tells the breaker a result, and people what it changed. Returns true when the breaker is open now.
+    fn report(&mut self, bucket: &BucketName, permit: Permit, failed: bool, now: Instant) -> bool {
+        let Some(change) = self.worker.schedule.report(bucket, permit, failed, now) else { return false };
+        let sink = &self.worker.name;
+        match change {
+            Change::Opened(time) => warn!(%sink, %bucket, open_for = ?time,
+                "the circuit breaker opens, as too many attempts fail: there are none until one has succeeded"),
+            Change::Reopened(time) => debug!(%sink, %bucket, open_for = ?time, "the circuit breaker is open again"),
+            Change::Closed(lasted) => {
+                info!(%sink, %bucket, ?lasted, "the circuit breaker closes: an attempt succeeded")
+            }
+        }
+        self.show_breaker();
+        if let Some(parking) = &mut self.parking {
+            parking.claims.soon(now);
+        }
+        !matches!(change, Change::Closed(_))
+    }
+}
+
+const TOO_MANY_REQUESTS: u16 = 429;
+
+/// The time since the first attempt, by the clock of the wall: it may lie before a restart. A delivery that was never
+/// in the store is not older than its stay here, however that clock may jump.
+fn elapsed(delivery: &Delivery) -> Duration {
+    let first = delivery.attempts.first;
+    let elapsed =
+        first.map_or(Duration::ZERO, |first| Timestamp::now().duration_since(first).try_into().unwrap_or_default());
+    if delivery.row.is_none() { elapsed.min(delivery.since.elapsed()) } else { elapsed }
+}

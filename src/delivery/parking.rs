@@ -1,0 +1,348 @@
+//! What a sink's worker sends to the store and takes from it: deliveries that wait there, lanes, and whether the sink is
+//! disabled.
+//!
+//! A delivery that came from its source (*fresh*: without a row) is parked when its wait is long, and then its source
+//! moves on; one that came from the store always goes back there to wait. Without a store everything waits in memory.
+//! What is sent in one round of the worker's loop goes in one piece, so that the store can commit it at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::claims::Claims;
+use super::lane::{Arrived, Asked, LaneName};
+use super::schedule::{BucketName, Hold};
+use super::stored::{from_stored, to_stored};
+use super::worker::Running;
+use super::{Delivery, dead_letter};
+use crate::ack::Ack;
+use crate::store::SinkStore;
+use crate::store::handle::{Claim, Claimed, FromStore};
+use crate::store::record::{Reason, RowId, StoredDelivery};
+
+/// The store, as one sink uses it.
+pub(super) struct Parking {
+    store: SinkStore,
+    from_store: mpsc::UnboundedReceiver<FromStore>,
+    only_replay: Option<Arc<str>>,
+    pub(super) claims: Claims,
+    to_park: Vec<(StoredDelivery, Option<Ack>)>,
+    to_ask: Vec<LaneName>,
+}
+
+impl Parking {
+    pub(super) fn new(
+        (store, from_store): (SinkStore, mpsc::UnboundedReceiver<FromStore>),
+        has_keyed_buckets: bool,
+        only_replay: Option<Arc<str>>,
+    ) -> Self {
+        let claims = Claims::new(has_keyed_buckets, Instant::now());
+        Self { store, from_store, only_replay, claims, to_park: Vec::new(), to_ask: Vec::new() }
+    }
+
+    /// What the store says next; `None` when it has ended. Cancel safe.
+    pub(super) async fn next(parking: &mut Option<Self>) -> Option<FromStore> {
+        match parking {
+            Some(parking) => parking.from_store.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Removes a claimed delivery that was delivered or dropped.
+    pub(super) fn finish(&mut self, row: RowId, bucket: &BucketName, has_lane: bool) {
+        self.store.finish(row);
+        self.ended(bucket, has_lane);
+    }
+
+    /// Notes that a claimed delivery has left memory. The next of its lane is due then.
+    pub(super) fn ended(&mut self, bucket: &BucketName, has_lane: bool) {
+        self.claims.released(bucket);
+        if has_lane {
+            self.claims.soon(Instant::now());
+        }
+    }
+
+    /// Remembers that the sink is disabled.
+    pub(super) fn disable(&mut self, reason: String) {
+        self.store.disable(reason);
+        self.claims.disabled();
+    }
+
+    /// Sends what has come together. Questions about lanes go behind what was parked before them.
+    pub(super) fn flush(&mut self) {
+        if !self.to_park.is_empty() {
+            self.store.park(std::mem::take(&mut self.to_park));
+        }
+        if !self.to_ask.is_empty() {
+            self.store.ask_lanes(std::mem::take(&mut self.to_ask));
+        }
+    }
+
+    fn park(&mut self, delivery: Delivery, due: Instant, now: Instant) {
+        self.claims.parked(due, delivery.lane.is_some());
+        self.to_park.push(to_stored(delivery, on_the_wall(due, now)));
+    }
+
+    fn put_back(&mut self, row: RowId, delivery: Delivery, due: Instant, now: Instant) {
+        self.store.reschedule(row, on_the_wall(due, now), delivery.attempts);
+        self.claims.released(&delivery.bucket);
+        self.claims.soon(due);
+    }
+}
+
+/// A moment of this process as the store has it.
+fn on_the_wall(due: Instant, now: Instant) -> Timestamp {
+    Timestamp::now().checked_add(due.saturating_duration_since(now)).unwrap_or(Timestamp::MAX)
+}
+
+impl Running {
+    /// Takes in a delivery from the queue.
+    pub(super) fn accept(&mut self, delivery: Box<Delivery>, now: Instant) {
+        if self.disabled {
+            return self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
+        }
+        let Some(lane) = delivery.lane.clone() else { return self.start(delivery, now) };
+        if !self.lanes.contains(&lane)
+            && let Some(due) = self.must_park(&delivery, now)
+        {
+            return self.park(delivery, due, now);
+        }
+        let ask_first = self.parking.as_ref().is_some_and(|parking| parking.claims.may_have_lanes());
+        match self.lanes.arrive(&lane, delivery, ask_first) {
+            Arrived::Start(delivery) => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
+            Arrived::Ask => {
+                if let Some(parking) = &mut self.parking {
+                    parking.to_ask.push(lane);
+                }
+            }
+            Arrived::Waits => {}
+        }
+    }
+
+    /// Lets a fresh delivery go whose turn it is in its lane.
+    pub(super) fn start(&mut self, delivery: Box<Delivery>, now: Instant) {
+        match self.must_park(&delivery, now) {
+            Some(due) => self.park(delivery, due, now),
+            None => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
+        }
+    }
+
+    /// Keeps a delivery until its next attempt is due, in memory or in the store.
+    pub(super) fn wait(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
+        let hold = self.worker.schedule.hold(&delivery.bucket, now);
+        let due = hold.map_or(due, |hold| hold.until.max(due));
+        let park_after = self.worker.retry.park_after();
+        let is_long = due - now > park_after || due - delivery.since > park_after;
+        let is_parked = delivery.row.is_some() || is_long || hold.is_some_and(|hold| hold.by_breaker);
+        if self.parking.is_some() && is_parked {
+            self.park(delivery, due, now);
+        } else {
+            self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
+        }
+    }
+
+    /// Sends a delivery to the store, together with those of its lane that wait behind it in memory.
+    fn park(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
+        let Some(parking) = &mut self.parking else {
+            return self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
+        };
+        debug!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
+            wait = ?due.saturating_duration_since(now), "waits in the store");
+        if let Some(row) = delivery.row {
+            return parking.put_back(row, *delivery, due, now);
+        }
+        let followers = delivery.lane.as_ref().map(|lane| self.lanes.take(lane)).unwrap_or_default();
+        parking.park(*delivery, due, now);
+        // Theirs is the turn after the one before them; the time only counts if that has ended meanwhile.
+        followers.into_iter().for_each(|follower| parking.park(*follower, now, now));
+    }
+
+    /// Until when a fresh delivery whose turn it is must go to the store instead; `None` when it can be attempted here.
+    fn must_park(&self, delivery: &Delivery, now: Instant) -> Option<Instant> {
+        let parking = self.parking.as_ref()?;
+        let park_after = self.worker.retry.park_after();
+        let hold = self.worker.schedule.hold(&delivery.bucket, now);
+        if let Some(Hold { until, .. }) = hold.filter(|hold| hold.by_breaker || hold.until - now > park_after) {
+            return Some(until);
+        }
+        (parking.claims.is_backlogged(&delivery.bucket) || self.is_overdue(delivery, now)).then_some(now)
+    }
+
+    /// True when a delivery has waited for its turn so long that it holds up the other sinks of its source.
+    fn is_overdue(&self, delivery: &Delivery, now: Instant) -> bool {
+        self.worker.shares_sources && delivery.row.is_none() && now - delivery.since > self.worker.retry.park_after()
+    }
+
+    /// Parks what has waited in line for too long, and lets what comes behind it follow it to the store at once:
+    /// otherwise the source would stand still for as long again.
+    pub(super) fn park_overdue(&mut self, now: Instant) {
+        let (shares_sources, park_after) = (self.worker.shares_sources, self.worker.retry.park_after());
+        if self.parking.is_none() || !shares_sources {
+            return;
+        }
+        let is_overdue = |delivery: &Box<Delivery>| delivery.row.is_none() && now - delivery.since > park_after;
+        for delivery in self.worker.schedule.take_from_lines(is_overdue) {
+            let is_new = self.parking.as_mut().is_some_and(|parking| parking.claims.set_backlogged(&delivery.bucket));
+            if is_new {
+                info!(sink = %self.worker.name, bucket = %delivery.bucket,
+                    "deliveries come faster than they can be sent; they wait in the store, so that other sinks go on");
+            }
+            self.park(delivery, now, now);
+        }
+    }
+
+    /// Sends everything of a bucket that is closed for long to the store.
+    pub(super) fn park_bucket(&mut self, bucket: &BucketName, now: Instant) {
+        if self.parking.is_none() {
+            return;
+        }
+        let until = self.worker.schedule.hold(bucket, now).map_or(now, |hold| hold.until);
+        for (delivery, due) in self.worker.schedule.drain_bucket(bucket, now) {
+            self.park(delivery, due.max(until), now);
+        }
+    }
+
+    /// Lets go of what cannot start before the shutdown's deadline, be it for its retry, for a pause or for the rate
+    /// limit: it would only hold up the shutdown. Without a store its events stay uncommitted, and are read again.
+    pub(super) fn let_go_of_what_waits(&mut self, now: Instant) {
+        let waiting = self.worker.schedule.drain(now);
+        info!(sink = %self.worker.name, deliveries = waiting.len(), "what is due after the shutdown is left to the next start");
+        if self.parking.is_some() {
+            waiting.into_iter().for_each(|(delivery, due)| self.park(delivery, due, now));
+        }
+    }
+
+    /// Gives others the room of claimed deliveries that wait for their rate limit, when there are too many buckets.
+    pub(super) fn take_turns(&mut self, now: Instant) {
+        if !self.parking.as_ref().is_some_and(|parking| parking.claims.must_take_turns()) {
+            return;
+        }
+        for delivery in self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some()) {
+            if let Some(parking) = &mut self.parking {
+                parking.claims.rest(&delivery.bucket);
+            }
+            self.park(delivery, now, now);
+        }
+    }
+
+    /// Lets go of claimed deliveries: the store hands them out again after the next start.
+    pub(super) fn let_go_of_claims(&mut self) {
+        self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some());
+    }
+
+    /// Asks the store for deliveries when that is due.
+    pub(super) fn claim(&mut self, now: Instant) {
+        let Some(parking) = &mut self.parking else { return };
+        if self.worker.shutdown.deadline().is_some() || parking.claims.due_at().is_none_or(|due| due > now) {
+            return;
+        }
+        let (limit, except_buckets) = parking.claims.question(self.worker.schedule.closed_buckets(now).cloned());
+        parking.claims.sent(limit, except_buckets.clone());
+        let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
+        let only_replay = parking.only_replay.clone();
+        parking.store.claim(Claim { now: Timestamp::now(), limit, except_buckets, only_replay });
+    }
+
+    /// Takes what the store says; `None` when it has ended before us, which it does only by a bug.
+    pub(super) fn hear(&mut self, said: Option<FromStore>, now: Instant) {
+        match said {
+            Some(FromStore::Lanes(answers)) => {
+                answers.iter().for_each(|(lane, is_in_store)| match self.lanes.answered(lane, *is_in_store) {
+                    Asked::Start(delivery) => self.start(delivery, now),
+                    Asked::Park(deliveries) => {
+                        deliveries.into_iter().for_each(|delivery| self.park(delivery, now, now))
+                    }
+                    Asked::Forgotten => {}
+                })
+            }
+            Some(FromStore::Claimed(claimed)) => self.take_claimed(claimed, now),
+            None => {
+                error!(sink = %self.worker.name, "the store has ended, so the bridge ends; open events stay uncommitted");
+                self.parking = None;
+                self.worker.shutdown.begin();
+            }
+        }
+    }
+
+    fn take_claimed(&mut self, claimed: Claimed, now: Instant) {
+        let Some(parking) = &mut self.parking else { return };
+        let (schedule, concurrency) = (&self.worker.schedule, self.worker.concurrency);
+        let has_caught_up = |bucket: &BucketName| {
+            let come = claimed.deliveries.iter().filter(|delivery| delivery.bucket == *bucket).count();
+            !schedule.has_a_line(bucket) && come <= concurrency
+        };
+        let is_disabled = parking.claims.answered(&claimed, now, Timestamp::now(), has_caught_up);
+        match (self.disabled, is_disabled) {
+            (false, true) => {
+                warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
+                    `bridge sinks enable {}` lifts that", self.worker.name);
+                self.turn_away_all(now);
+            }
+            (true, false) => {
+                info!(sink = %self.worker.name, "the sink is enabled again");
+                self.disabled = false;
+            }
+            _ => {}
+        }
+        if self.worker.shutdown.deadline().is_some() {
+            return;
+        }
+        for stored in claimed.deliveries {
+            match from_stored(stored) {
+                Ok(delivery) => self.accept_claimed(Box::new(delivery), now),
+                Err((stored, message)) => self.bury_unusable(stored, message),
+            }
+        }
+    }
+
+    fn accept_claimed(&mut self, delivery: Box<Delivery>, now: Instant) {
+        let Some(parking) = &mut self.parking else { return };
+        parking.claims.took(&delivery.bucket);
+        let has_too_many = parking.claims.has_too_many(&delivery.bucket);
+        let park_after = self.worker.retry.park_after();
+        let hold = self.worker.schedule.hold(&delivery.bucket, now);
+        // The bucket may have closed while the claim was under way.
+        let is_closed = hold.filter(|hold| hold.by_breaker && !hold.is_probe_due || hold.until - now > park_after);
+        match is_closed {
+            _ if self.disabled || has_too_many => self.park(delivery, now, now),
+            Some(hold) => self.park(delivery, hold.until, now),
+            None => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
+        }
+    }
+
+    /// Makes a dead letter of what came out of the store and cannot be sent.
+    fn bury_unusable(&mut self, stored: StoredDelivery, message: String) {
+        warn!(sink = %self.worker.name, event = %stored.event.id, "given up and kept as a dead letter: {message}");
+        if let Some(parking) = &mut self.parking {
+            parking.claims.took(&stored.bucket);
+            parking.ended(&stored.bucket, stored.lane.is_some());
+        }
+        let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
+        self.worker.dead_letters.keep(letter, None);
+    }
+
+    /// True when there is nothing left to do, here and, but for a shutdown, in the store for the time that a delivery
+    /// would wait in memory.
+    pub(super) fn has_ended(&mut self, now: Instant) -> bool {
+        if !self.worker.schedule.is_empty() || !self.lanes.is_empty() {
+            return false;
+        }
+        let Some(parking) = &mut self.parking else { return true };
+        if self.worker.shutdown.deadline().is_some() {
+            return true;
+        }
+        if !parking.claims.is_up_to_date() {
+            parking.claims.soon(now);
+        }
+        let park_after = self.worker.retry.park_after();
+        let schedule = &self.worker.schedule;
+        let stays_closed = |bucket: &BucketName| {
+            schedule.hold(bucket, now).is_some_and(|hold| !hold.is_probe_due && hold.until - now > park_after)
+        };
+        parking.claims.has_nothing_due(park_after, Timestamp::now(), stays_closed)
+    }
+}
