@@ -1,5 +1,7 @@
 //! Handing out deliveries that are due.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use sqlx::Row as _;
 use tracing::error;
@@ -117,6 +119,24 @@ impl Work<'_> {
         }
         deliveries.sort_by_key(|delivery| (delivery.due, delivery.row));
         Ok(deliveries)
+    }
+
+    /// Frees what was claimed by a transaction of which only the database knows that it was committed: its answer was
+    /// lost with the connection.
+    pub(super) async fn free_all_but(&mut self, in_hand: &HashSet<RowId>) -> sqlx::Result<()> {
+        let sql = "SELECT id FROM deliveries WHERE claimed_by = $1";
+        let claimed = self.fetch(sqlx::query(sql).bind(self.replica)).await?;
+        let claimed: Vec<RowId> = claimed.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?;
+        let lost: Vec<RowId> = claimed.into_iter().filter(|row| !in_hand.contains(row)).collect();
+        for ids in chunks(&lost) {
+            let sql = "UPDATE deliveries SET claimed_by = NULL WHERE claimed_by = $1 AND id IN";
+            let mut query = statement(format!("{sql} ({})", list(2, ids.len()))).bind(self.replica);
+            for id in ids {
+                query = query.bind(*id);
+            }
+            self.execute(query).await?;
+        }
+        Ok(())
     }
 
     async fn next_due(&mut self, selection: &Selection<'_>) -> sqlx::Result<Option<Timestamp>> {

@@ -146,6 +146,13 @@ impl Group {
         self.finished.iter().copied().chain(self.buried.iter().map(|buried| buried.row)).collect()
     }
 
+    /// Claimed rows that this group gives back.
+    pub(super) fn given_back(&self) -> impl Iterator<Item = RowId> {
+        let buried = self.buried.iter().map(|buried| buried.row);
+        let rescheduled = self.rescheduled.iter().map(|rescheduled| rescheduled.row);
+        self.finished.iter().copied().chain(buried).chain(rescheduled)
+    }
+
     fn count(&mut self, row: &NewRow) {
         self.rows += 1;
         self.bytes += row.weight();

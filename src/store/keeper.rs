@@ -1,6 +1,6 @@
 //! The loop of the store's thread: takes operations, commits them in groups, and tells what has become of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::config::StoreSettings;
 use super::database::Database;
 use super::group::{Answers, Group};
 use super::handle::{FromStore, Operation};
+use super::record::RowId;
 use super::reminder::Reminder;
 use super::work::Work;
 use crate::units::ByteSize;
@@ -36,6 +37,8 @@ pub(super) struct Keeper {
     /// This process among those that share the store.
     replica: String,
     sinks: HashMap<Arc<str>, mpsc::UnboundedSender<FromStore>>,
+    /// Rows that sinks have claimed and not given back.
+    in_hand: HashSet<RowId>,
     /// What would make a full store grow, in its order, and the questions that must not overtake it.
     held: VecDeque<Operation>,
     /// The store's size after the last transaction.
@@ -43,6 +46,17 @@ pub(super) struct Keeper {
     last_beat: Instant,
     failing: Reminder,
     full: Reminder,
+}
+
+/// What a transaction is to do.
+struct Task<'t> {
+    settings: &'t StoreSettings,
+    replica: &'t str,
+    group: &'t Group,
+    /// Say that this replica is there.
+    beat: bool,
+    /// Free all claims but these: the end of an earlier transaction is not known.
+    in_hand: Option<&'t HashSet<RowId>>,
 }
 
 /// What a transaction has come to.
@@ -64,7 +78,8 @@ impl Keeper {
         let mut database = Database::connect(&settings).await?;
         let is_shared = database.parts().0.is_shared();
         let replica = format!("{}/{}", settings.pipeline, Uuid::new_v4());
-        let committed = transact(&mut database, &settings, &replica, &Group::default(), true).await?;
+        let task = Task { settings: &settings, replica: &replica, group: &Group::default(), beat: true, in_hand: None };
+        let committed = transact(&mut database, &task).await?;
         Ok(Self {
             settings,
             operations,
@@ -72,6 +87,7 @@ impl Keeper {
             is_shared,
             replica,
             sinks: HashMap::new(),
+            in_hand: HashSet::new(),
             held: VecDeque::new(),
             bytes: committed.bytes,
             last_beat: Instant::now(),
@@ -191,18 +207,21 @@ impl Keeper {
     }
 
     async fn try_commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
+        let beat = self.is_shared && self.last_beat.elapsed() >= self.settings.lease / 3;
+        let is_new = self.database.is_none();
         let database = match &mut self.database {
             Some(database) => database,
             closed => closed.insert(Database::open(backend::of_settings(&self.settings)?).await?),
         };
-        let beat = self.is_shared && self.last_beat.elapsed() >= self.settings.lease / 3;
-        let transaction = transact(database, &self.settings, &self.replica, group, beat);
-        let committed = match self.is_shared {
-            false => transaction.await?,
-            true => timeout(SLOWEST, transaction).await.map_err(|_| StoreError::Lost {
-                place: String::new(),
-                problem: format!("no answer within {} s", SLOWEST.as_secs()),
-            })??,
+        let place = database.parts().0.place().to_owned();
+        let in_hand = is_new.then_some(&self.in_hand);
+        let task = Task { settings: &self.settings, replica: &self.replica, group, beat, in_hand };
+        let transaction = transact(database, &task);
+        let committed = if self.is_shared {
+            let problem = format!("no answer within {} s", SLOWEST.as_secs());
+            timeout(SLOWEST, transaction).await.unwrap_or(Err(StoreError::Lost { place, problem }))?
+        } else {
+            transaction.await?
         };
         if beat {
             self.last_beat = Instant::now();
@@ -215,6 +234,7 @@ impl Keeper {
         self.bytes = committed.bytes;
         self.say_how_full();
         self.measure(committed.parked);
+        self.count_in_hand(&group, &committed.answers);
         for ack in group.promises.acks {
             ack.settle();
         }
@@ -231,6 +251,14 @@ impl Keeper {
         for (sink, claimed) in committed.answers.claimed {
             self.answer(&sink, FromStore::Claimed(claimed));
         }
+    }
+
+    fn count_in_hand(&mut self, group: &Group, answers: &Answers) {
+        for row in group.given_back() {
+            self.in_hand.remove(&row);
+        }
+        let claimed = answers.claimed.iter().flat_map(|(_, claimed)| &claimed.deliveries);
+        self.in_hand.extend(claimed.filter_map(|delivery| delivery.row));
     }
 
     fn answer(&self, sink: &str, answer: FromStore) {
@@ -276,21 +304,18 @@ impl Keeper {
 }
 
 /// Carries out a group in one transaction.
-async fn transact(
-    database: &mut Database,
-    settings: &StoreSettings,
-    replica: &str,
-    group: &Group,
-    beat: bool,
-) -> Result<Committed, StoreError> {
+async fn transact(database: &mut Database, task: &Task<'_>) -> Result<Committed, StoreError> {
     let (backend, connection) = database.parts();
     let transaction = async {
         let mut transaction = connection.begin_with(backend.begin()).await?;
-        let mut work = Work::new(&mut transaction, backend, &settings.pipeline, replica);
-        if beat {
-            work.beat(settings.lease).await?;
+        let mut work = Work::new(&mut transaction, backend, &task.settings.pipeline, task.replica);
+        if task.beat {
+            work.beat(task.settings.lease).await?;
         }
-        let answers = work.carry_out(group).await?;
+        if let Some(in_hand) = task.in_hand {
+            work.free_all_but(in_hand).await?;
+        }
+        let answers = work.carry_out(task.group).await?;
         work.book_growth().await?;
         let (bytes, parked) = (work.total_bytes().await?, work.parked);
         transaction.commit().await?;

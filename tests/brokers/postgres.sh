@@ -21,7 +21,7 @@ bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
 
 broker_pid() { pid_of "$dir/postgres.pid"; }
 
-# What is run as the server's user, which need not be able to enter the folders above.
+# What runs commands as the server's user.
 as_server=()
 owner=$(id -un)
 if [[ $(id -u) -eq 0 ]]; then

@@ -179,16 +179,21 @@ async fn a_replica_that_is_there_keeps_its_claims_beyond_its_lease() {
 async fn a_lost_connection_is_made_again_and_nothing_is_lost() {
     let site = site().await;
     let mut sink = site.sink("crm");
-    sink.park(vec![delivery("a", 5)]).await;
+    sink.park(vec![delivery("a", 5), delivery("b", 6)]).await;
+    let first = sink.due(5).await;
     let mut database = site.database().await;
-    let schema: String = sqlx::query_scalar("SELECT CAST(current_schema() AS TEXT)")
-        .fetch_one(database.connection())
-        .await
-        .unwrap();
+    // As after a claim whose answer was lost with the connection.
+    let claim = "UPDATE deliveries SET claimed_by = (SELECT id FROM replicas WHERE bytes > 0)";
+    sqlx::query(claim).execute(database.connection()).await.unwrap();
+    let schema: String =
+        sqlx::query_scalar("SELECT CAST(current_schema() AS TEXT)").fetch_one(database.connection()).await.unwrap();
     // The connections to a schema bear its name.
     let end = "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity \
                WHERE pid <> pg_backend_pid() AND application_name = $1";
     sqlx::query(end).bind(schema).fetch_all(database.connection()).await.unwrap();
-    sink.park(vec![delivery("b", 6)]).await;
-    assert_eq!(ids(&sink.due(6).await.deliveries), ["a", "b"]);
+    sink.park(vec![delivery("c", 6)]).await;
+    assert_eq!(ids(&sink.due(6).await.deliveries), ["b", "c"], "one is in hand, and one only seems to be");
+    sink.handle.finish(first.deliveries[0].row.unwrap());
+    assert_eq!(sink.due(6).await.deliveries.len(), 0);
+    assert_eq!(site.number("SELECT COUNT(*) FROM deliveries").await, 2);
 }
