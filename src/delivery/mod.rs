@@ -96,7 +96,17 @@ impl Delivery {
     pub fn new(event: Arc<Event>, request: Request, bucket: schedule::BucketName, ack: Option<Ack>) -> Self {
         // `webhook_id` makes every id fit for a header; an empty one would still be delivered.
         let webhook_id = HeaderValue::try_from(webhook_id(&event.id)).unwrap_or(HeaderValue::from_static(""));
-        Self { event, request, webhook_id, bucket, lane: None, copy: 0, row: None, ack, attempts: AttemptLog::default() }
+        Self {
+            event,
+            request,
+            webhook_id,
+            bucket,
+            lane: None,
+            copy: 0,
+            row: None,
+            ack,
+            attempts: AttemptLog::default(),
+        }
     }
 }
 

@@ -152,7 +152,12 @@ impl Running {
             debug!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "delivered");
             return settle(delivery.ack);
         }
-        delivery.attempts.push(AttemptRecord::answered(Timestamp::now() - latency, latency, answer.status, &answer.excerpt));
+        delivery.attempts.push(AttemptRecord::answered(
+            Timestamp::now() - latency,
+            latency,
+            answer.status,
+            &answer.excerpt,
+        ));
         let message = format!("the receiver answered {}", answer.status);
         match action {
             Action::Delivered => {}
@@ -221,7 +226,8 @@ impl Running {
     fn give_up(&self, delivery: Delivery, reason: Reason, message: String) {
         warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
             "given up and kept as a dead letter: {message}");
-        let (letter, ack) = dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
+        let (letter, ack) =
+            dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
         self.worker.dead_letters.keep(letter, ack);
     }
 }

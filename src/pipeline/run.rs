@@ -20,11 +20,11 @@ use tracing::{error, info};
 use super::graph::{Graph, SinkNode, SourceNode, Target};
 use super::router::{Entrance, Router, Routes};
 use crate::delivery::Delivery;
+use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
-use crate::delivery::dead_letter::DeadLetters;
 use crate::store::StoreError;
 
 /// Why a run did not end well.
@@ -197,7 +197,8 @@ fn split_sink(
     dead_letters: &DeadLetters,
     shutdown: &Shutdown,
 ) -> (Entrance, SinkWorker) {
-    let entrance = Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket, order_by: sink.order_by };
+    let entrance =
+        Entrance { name: Arc::clone(&sink.name), request: sink.request, bucket: sink.bucket, order_by: sink.order_by };
     let worker = SinkWorker {
         pipeline: Arc::clone(pipeline),
         name: sink.name,

@@ -10,7 +10,6 @@
 //!
 //! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
 
-pub mod checkpoints;
 pub mod config;
 pub mod handle;
 pub mod record;

@@ -2,9 +2,9 @@
 
 use tokio::sync::mpsc;
 
+use super::StoreError;
 use super::config::StoreSettings;
 use super::handle::{Operation, Store};
-use super::StoreError;
 
 /// A store that is not open yet: its handles can be given away before anything is read or written.
 #[derive(Debug)]
@@ -33,7 +33,11 @@ impl StoreThread {
     pub fn start(self) -> Result<RunningStore, StoreError> {
         let Self { settings, mut operations } = self;
         let thread = std::thread::Builder::new().name("store".to_owned());
-        let thread = thread.spawn(move || while operations.blocking_recv().is_some() { let _ = &settings; });
+        let thread = thread.spawn(move || {
+            while operations.blocking_recv().is_some() {
+                let _ = &settings;
+            }
+        });
         Ok(RunningStore { thread: thread.map_err(|_| StoreError::Closed)? })
     }
 }
