@@ -14,13 +14,13 @@ use tracing::{debug, warn};
 use super::graph::{FilterNode, Target};
 use crate::ack::Ack;
 use crate::delivery::Delivery;
+use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::schedule::BucketName;
 use crate::event::{Envelope, Event};
 use crate::secret::mask;
 use crate::sink::request::RequestTemplate;
 use crate::source::Defect;
 use crate::source::drive::Arrival;
-use crate::delivery::dead_letter::DeadLetters;
 use crate::store::record::{AttemptLog, Letter, Reason};
 use crate::template::{Context, Template};
 
@@ -110,7 +110,13 @@ impl Router {
         reached
     }
 
-    async fn enter(&self, (index, copy): (usize, u32), event: &Arc<Event>, context: &Result<Context, String>, ack: Ack) {
+    async fn enter(
+        &self,
+        (index, copy): (usize, u32),
+        event: &Arc<Event>,
+        context: &Result<Context, String>,
+        ack: Ack,
+    ) {
         let sink = &self.routes.sinks[index];
         let empty = Context::new(Value::Null);
         let context = match context {

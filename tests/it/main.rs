@@ -8,7 +8,7 @@ mod config;
 mod delivery;
 mod end_to_end;
 mod file_end_to_end;
-mod file_rotation;
+//mod file_rotation;
 mod kafka;
 mod quickstart;
 mod replicas;

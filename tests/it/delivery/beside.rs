@@ -36,7 +36,9 @@ async fn healthy_takes(beside: Option<&str>) -> Duration {
     let bridge = Bridge::run(site.folder.path(), &config);
     let mut left: std::collections::BTreeSet<u64> = (1..=EVENTS as u64).collect();
     wait_until("the healthy sink has everything", || {
-        site.received().iter().for_each(|request| drop(left.remove(&number(request))));
+        for request in site.received() {
+            left.remove(&number(&request));
+        }
         left.is_empty()
     })
     .await;

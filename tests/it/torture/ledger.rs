@@ -35,7 +35,11 @@ pub(super) struct Ledger {
     produced: u64,
     attempts: BTreeMap<(Sink, u64), Vec<Attempt>>,
     kills: Vec<Duration>,
+    /// As many events were produced before each kill.
+    produced_at_kill: Vec<u64>,
     letters: Vec<Letter>,
+    /// The receiver has got well.
+    is_the_end: bool,
 }
 
 /// What is settled but not yet confirmed to the source or the store when the bridge dies was settled within this time:
@@ -47,11 +51,17 @@ const TOLD: usize = 5;
 
 impl Ledger {
     pub(super) fn new(plan: Plan, max_in_flight: usize) -> Self {
-        Self { plan, max_in_flight, produced: 0, attempts: BTreeMap::new(), kills: Vec::new(), letters: Vec::new() }
+        Self { plan, max_in_flight, produced: 0, attempts: BTreeMap::new(), kills: Vec::new(),
+            produced_at_kill: Vec::new(), letters: Vec::new(), is_the_end: false }
     }
 
     pub(super) fn produced(&mut self, events: u64) {
         self.produced += events;
+    }
+
+    /// From now on attempts fail only where they must.
+    pub(super) fn the_end_begins(&mut self) {
+        self.is_the_end = true;
     }
 
     /// How many events were produced.
@@ -61,6 +71,7 @@ impl Ledger {
 
     pub(super) fn killed(&mut self, at: Duration) {
         self.kills.push(at);
+        self.produced_at_kill.push(self.produced);
     }
 
     /// The dead letters that there are now.
@@ -72,7 +83,10 @@ impl Ledger {
     pub(super) fn attempted(&mut self, sink: Sink, event: u64, content: String, at: Duration) -> Answer {
         let earlier = self.attempts.entry((sink, event)).or_default();
         let number = u32::try_from(earlier.len() + 1).unwrap_or(u32::MAX);
-        let answer = self.plan.answer(sink, event, number);
+        let answer = match self.is_the_end {
+            true => self.plan.answer_in_the_end(sink, event),
+            false => self.plan.answer(sink, event, number),
+        };
         earlier.push(Attempt { at, content, answer });
         answer
     }
@@ -160,19 +174,23 @@ impl Ledger {
         violations.extend(changed.map(|(delivery, _)| format!("changed: {}", self.history(*delivery))).take(TOLD));
     }
 
-    /// A delivery succeeds a second time only when a kill came in between and the first success was not confirmed by
-    /// then. That concerns what succeeded just before the kill, and what had to stay unconfirmed as an earlier event of
-    /// its source was open: at most the source's window, for each kill and sink.
+    /// A delivery succeeds a second time only for a kill at which it was not confirmed. Mostly the first success was
+    /// before the kill: just before it, or longer ago when it had to stay unconfirmed, as an earlier event of its source
+    /// was open: at most the source's window, for each kill and sink. But it may also be parked at the kill, with its
+    /// source not yet told: then it comes from the store and from the source, and may succeed twice in the next life.
     fn repetitions_are_bounded(&self, violations: &mut Vec<String>) {
         for sink in Sink::ALL {
             let mut repeated: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
             for (event, _) in self.attempts_of(sink) {
-                for pair in self.successes((sink, event)).windows(2) {
-                    match self.kills.iter().position(|kill| pair[0] < *kill && *kill < pair[1]) {
-                        Some(kill) if pair[0] + CONFIRMED_WITHIN > self.kills[kill] => {}
-                        Some(kill) => repeated.entry(kill).or_default().push(event),
-                        None => violations.push(format!("repeated for no reason: {}", self.history((sink, event)))),
+                let successes = self.successes((sink, event));
+                for pair in successes.windows(2) {
+                    let kill = self.kills.iter().position(|kill| pair[0] < *kill && *kill < pair[1]);
+                    if let Some(kill) = kill.filter(|kill| pair[0] + CONFIRMED_WITHIN < self.kills[*kill]) {
+                        repeated.entry(kill).or_default().push(event);
                     }
+                }
+                if successes.len() > 1 + self.kills_since_production(event) {
+                    violations.push(format!("repeated for no reason: {}", self.history((sink, event))));
                 }
             }
             for (kill, events) in repeated.iter().filter(|(_, events)| events.len() > self.max_in_flight) {
@@ -180,6 +198,11 @@ impl Ledger {
                 violations.push(format!("kill {kill} let {count} deliveries be repeated, one of them: {history}"));
             }
         }
+    }
+
+    fn kills_since_production(&self, event: u64) -> usize {
+        let before = self.produced_at_kill.iter().filter(|produced| **produced <= event).count();
+        self.kills.len() - before
     }
 
     /// In the sink with `order_by` no delivery is attempted before every earlier one of its key has succeeded, unless

@@ -142,6 +142,16 @@ impl Plan {
         }
     }
 
+    /// What it does in the end, when it has got well: attempts fail only where they must, and with a status that does
+    /// not open the circuit breaker.
+    pub(super) fn answer_in_the_end(self, sink: Sink, event: u64) -> Answer {
+        match self.fate(sink, event) {
+            Fate::Delivered { .. } | Fate::Gone => Answer::Status(200),
+            Fate::Rejected { .. } => Answer::Status(400),
+            Fate::Hopeless => Answer::Status(429),
+        }
+    }
+
     fn failure(self, sink: Sink, event: u64, attempt: u32) -> Answer {
         let mut random = self.random("failure", (event, sink as u64, attempt));
         match random.random_range(0..100) {

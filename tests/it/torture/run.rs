@@ -13,7 +13,7 @@ use super::plan::{Answer, MAX_ATTEMPTS, Plan, Sink};
 use super::source::{Event, Source};
 use super::store::Store;
 use crate::delivery::header;
-use crate::support::{Bridge, PATIENCE, command};
+use crate::support::{Bridge, PATIENCE};
 
 /// Events that the source may have in flight.
 pub(super) const MAX_IN_FLIGHT: usize = 32;
@@ -51,6 +51,7 @@ impl Torture {
         for number in 0..self.cycles {
             self.cycle(number, &config, &shared).await;
         }
+        shared.ledger().the_end_begins();
         let bridge = Bridge::run(self.folder.path(), &config);
         let is_drained = self.drained(&shared).await;
         let ended_well = bridge.stop().success();
@@ -109,11 +110,7 @@ impl Torture {
     /// Does what an operator does when a receiver that had answered 410 is wanted again.
     async fn enable_sinks(&self) {
         for sink in self.store.disabled().await {
-            let mut enable = command();
-            enable.args(["sinks", "enable", "--state-dir"]).arg(self.folder.path().join("state"));
-            enable.arg(&sink).arg(self.folder.path().join("pipeline.toml"));
-            let output = enable.output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            self.store.enable(&sink).await;
         }
     }
 

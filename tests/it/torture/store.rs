@@ -68,6 +68,11 @@ impl Store {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
+    pub(super) async fn enable(&self, sink: &str) {
+        let mut c = self.connect().await;
+        sqlx::query("DELETE FROM disabled_sinks WHERE pipeline = $1 AND sink = $2").bind(&self.pipeline).bind(sink).execute(&mut c).await.unwrap();
+    }
+
     async fn connect(&self) -> AnyConnection {
         sqlx::any::install_default_drivers();
         let url = self.url.clone().unwrap_or_else(|| format!("sqlite:{}", self.file.display()));
