@@ -98,10 +98,6 @@ impl Ledger {
         all.filter(|delivery| self.successes(*delivery).is_empty() && !given_up.contains(delivery)).collect()
     }
 
-    pub(super) fn is_everything_done(&self) -> bool {
-        self.open().is_empty()
-    }
-
     /// Every rule that was broken, with the history of the events concerned.
     pub(super) fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();

@@ -65,7 +65,7 @@ const MOST_FAILURES: u32 = 3;
 /// So many events in a row share good times or hard ones; hard times open the circuit breaker.
 const SEASON: u64 = 40;
 
-const KEYS: u64 = 6;
+const KEYS: u64 = 12;
 
 /// All decisions of one seed.
 #[derive(Debug, Clone, Copy)]

@@ -52,8 +52,8 @@ impl Torture {
             self.cycle(number, &config, &shared).await;
         }
         shared.ledger().the_end_begins();
-        let bridge = Bridge::run(self.folder.path(), &config);
-        let is_drained = self.drained(&shared).await;
+        let mut bridge = Bridge::run(self.folder.path(), &config);
+        let is_drained = self.drained(&shared, &mut bridge).await;
         let ended_well = bridge.stop().success();
         self.judge(&shared, is_drained, ended_well);
         self.source.is_used_up().await;
@@ -88,19 +88,24 @@ impl Torture {
         (key, payload)
     }
 
-    /// Waits until everything has succeeded or is a dead letter, and nothing is parked.
-    async fn drained(&self, shared: &Shared) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
+    /// Waits until everything has succeeded or is a dead letter, and nothing is parked. Gives up when nothing changes any
+    /// more: how long it takes depends on the machine.
+    async fn drained(&self, shared: &Shared, bridge: &mut Bridge) -> bool {
+        let (mut last, mut changed) = (None, Instant::now());
+        while bridge.is_running() && changed.elapsed() < PATIENCE {
             self.enable_sinks().await;
             let letters = self.store.letters().await;
-            let is_done = {
+            let parked = self.store.parked().await;
+            let open = {
                 let mut ledger = shared.ledger();
                 ledger.has_letters(letters);
-                ledger.is_everything_done()
+                ledger.open().len()
             };
-            if is_done && self.store.parked().await == 0 {
+            if (open, parked) == (0, 0) {
                 return true;
+            }
+            if last.replace((open, parked)) != Some((open, parked)) {
+                changed = Instant::now();
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -130,7 +135,7 @@ impl Torture {
         }
         self.folder.disable_cleanup(true);
         panic!(
-            "TORTURE_SEED={} TORTURE_CYCLES is to be as it was; {summary}\nlogs and state: {}\n{}",
+            "TORTURE_SEED={} repeats the decisions, with as many cycles; {summary}\nlogs and state: {}\n{}",
             self.plan.seed,
             self.folder.path().display(),
             violations.join("\n")
