@@ -123,8 +123,8 @@ async fn a_replica_takes_over_what_a_killed_one_had_claimed() {
     mood.store(hanging, Ordering::SeqCst);
     let tried = site.received().len() as u64;
     wait_until("attempts hang", || site.receiver.requests() >= tried + CONCURRENCY).await;
-    let (stays, _other_folder) = pipeline.replica().await;
     mood.store(well, Ordering::SeqCst);
+    let (stays, _other_folder) = pipeline.replica().await;
 
     // Whatever the first has not claimed may go; what hangs is claimed, and stays so for as long as its owner lives.
     // That nothing happens can only be seen by letting time pass.
