@@ -13,7 +13,7 @@ with_brokers = trap '[[ "$${KEEP_BROKERS:-}" == 1 ]] || $(brokers_down)' EXIT; $
 brokers_up = $(brokers)/kafka.sh start; $(brokers)/rabbitmq.sh start; $(brokers)/postgres.sh start
 brokers_down = { $(brokers)/kafka.sh stop; $(brokers)/rabbitmq.sh stop; $(brokers)/postgres.sh stop; }
 
-.PHONY: help demo test bench lint brokers-up brokers-down schemas
+.PHONY: help demo test torture bench lint brokers-up brokers-down schemas
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,6 +26,12 @@ test: ## run all tests, with a real Kafka, RabbitMQ and PostgreSQL (KEEP_BROKERS
 	$(with_brokers); \
 	cargo test --release --lib --bins --tests -- --include-ignored; \
 	cargo test --release --doc
+
+N ?= 1000
+torture: ## kill -9 the bridge N=1000 times under load (TORTURE_SEED=... repeats the decisions of a run)
+	$(brokers)/install.sh
+	$(with_brokers); \
+	TORTURE_CYCLES=$(N) cargo test --release --test it -- torture:: --include-ignored --nocapture
 
 bench: ## run the benchmarks, with the same brokers
 	$(brokers)/install.sh

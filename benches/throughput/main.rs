@@ -5,7 +5,8 @@
 //! take turns, and what counts is the median of their ratios. A missed aim is printed and fails nothing; a webhook
 //! that is missing or too many fails the run.
 //!
-//! `cargo bench -- --quick` only shows that it works; `--only full|pass|kafka|slow|start` measures one part.
+//! `cargo bench -- --quick` only shows that it works; `--only` measures one part. The parts of the store are measured on
+//! SQLite, and on PostgreSQL too where POSTGRES_URL names a server on which databases may be made.
 
 #![allow(clippy::print_stdout, reason = "a benchmark's results are its output")]
 
@@ -15,6 +16,7 @@ mod pipelines;
 mod report;
 mod roles;
 mod runs;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use clap::{Parser, ValueEnum};
 use pipelines::Shape;
 use report::Report;
 use runs::Bench;
+use store::database::Engine;
 
 /// Whatever goes wrong ends the benchmark; nobody handles it.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -56,6 +59,14 @@ enum Part {
     Start,
     /// A backlog in Kafka, if KAFKA_BOOTSTRAP says where
     Kafka,
+    /// Deliveries parked
+    Park,
+    /// Parked deliveries brought back
+    Replay,
+    /// Memory, and time to the first delivery, with a large backlog
+    Backlog,
+    /// A dead sink beside a healthy one
+    Beside,
 }
 
 fn main() -> ExitCode {
@@ -87,8 +98,29 @@ fn measure_all(args: &Args) -> Result<()> {
                 Ok(brokers) => bench.kafka(&brokers, if args.quick { 10_000 } else { 500_000 }, &mut report)?,
                 Err(_) => report.skip("Kafka backlog", "no broker: KAFKA_BOOTSTRAP is not set"),
             },
+            Part::Park | Part::Replay | Part::Backlog | Part::Beside => {
+                measure_store(&bench, *part, args.quick, &mut report)?;
+            }
         }
     }
     report.print();
+    Ok(())
+}
+
+fn measure_store(bench: &Bench, part: Part, quick: bool, report: &mut Report) -> Result<()> {
+    let or_quick = |amount: usize| if quick { 2_000 } else { amount };
+    for engine in Engine::available() {
+        match part {
+            Part::Park => store::park(bench, &engine, or_quick(200_000), report)?,
+            Part::Replay => store::replay(bench, &engine, or_quick(100_000), report)?,
+            Part::Backlog => store::backlog(bench, &engine, or_quick(1_000_000), report)?,
+            Part::Beside => {
+                let repetitions = if quick { 1 } else { 3 };
+                let amounts = (or_quick(50_000), or_quick(100_000), repetitions);
+                store::dead_beside_healthy(bench, &engine, amounts, report)?;
+            }
+            Part::Full | Part::Pass | Part::Slow | Part::Start | Part::Kafka => {}
+        }
+    }
     Ok(())
 }

@@ -47,8 +47,8 @@ fn cpu_of_children() -> Result<Duration> {
     Ok(Duration::from_micros(microseconds.try_into()?))
 }
 
-/// `None` once the process has ended.
-fn peak_rss_of(process: u32) -> Option<u64> {
+/// The most memory that a process ever had in use, in bytes; `None` once it has ended.
+pub(crate) fn peak_rss_of(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

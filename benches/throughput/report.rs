@@ -116,6 +116,30 @@ impl Report {
         self.memory(pair.bridge.usage.peak_rss, 50.0);
     }
 
+    pub(crate) fn parks(&mut self, engine: &str, parked: f64, inserted: f64) {
+        let result = format!("{parked:.0}/s, {:.2} of plain inserts", parked / inserted);
+        self.row(format!("{engine}: deliveries parked"), result, "≥ 10000/s".to_owned(), parked >= 10_000.0);
+    }
+
+    pub(crate) fn replays(&mut self, engine: &str, replayed: f64, bare: f64) {
+        let result = format!("{replayed:.0}/s, {:.2} of the bare loop", replayed / bare);
+        let what = format!("{engine}: parked deliveries claimed, attempted, finished");
+        self.row(what, result, "≥ 5000/s".to_owned(), replayed >= 5_000.0);
+    }
+
+    pub(crate) fn backlog(&mut self, what: &str, first_delivery: Duration, peak_rss: u64) {
+        let milliseconds = first_delivery.as_secs_f64() * 1e3;
+        let result = format!("{milliseconds:.0} ms");
+        self.row(format!("{what}: start to first delivery"), result, "≤ 500 ms".to_owned(), milliseconds <= 500.0);
+        self.memory(peak_rss, 60.0);
+    }
+
+    pub(crate) fn beside(&mut self, what: &str, ratios: &mut [f64]) {
+        let (least, ratio, most) = spread(ratios);
+        let result = format!("{ratio:.3} ({least:.3} to {most:.3})");
+        self.row(format!("{what}: healthy sink"), result, "≥ 0.95".to_owned(), ratio >= 0.95);
+    }
+
     pub(crate) fn skip(&mut self, what: &str, why: &str) {
         self.rows.push(Row { what: what.to_owned(), result: why.to_owned(), aim: String::new(), verdict: "skipped" });
     }

@@ -7,6 +7,7 @@ use std::io::{self, BufRead as _, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect};
@@ -17,7 +18,7 @@ use webhook_bridge::receiver::{Behaviour, Receiver};
 use super::Result;
 use super::pipelines::CONCURRENCY;
 
-/// The argument that makes a process a receiver; then the delay of its answers in milliseconds.
+/// The argument that makes a process a receiver; then the delay of its answers in milliseconds, and their status.
 ///
 /// It prints its URL. To every line on its standard input it prints the number of requests so far; it ends with its
 /// standard input.
@@ -38,14 +39,15 @@ pub(crate) struct BareLoop {
 /// Plays the role that the arguments ask for, if they ask for one.
 pub(crate) fn of(arguments: &[String]) -> Option<Result<()>> {
     match arguments {
-        [role, delay] if role == RECEIVER => Some(receiver(delay)),
+        [role, delay, status] if role == RECEIVER => Some(receiver(delay, status)),
         [role, what] if role == BARE_LOOP => Some(bare_loop(what)),
         _ => None,
     }
 }
 
-fn receiver(delay: &str) -> Result<()> {
-    let behaviour = Behaviour { delay: Duration::from_millis(delay.parse()?), ..Behaviour::default() };
+fn receiver(delay: &str, status: &str) -> Result<()> {
+    let (delay, status) = (Duration::from_millis(delay.parse()?), StatusCode::from_bytes(status.as_bytes())?);
+    let behaviour = Behaviour { delay, status, ..Behaviour::default() };
     // A thread of its own serves, so that this one can wait for its standard input.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let receiver = runtime.block_on(Receiver::bind("127.0.0.1:0", behaviour))?;

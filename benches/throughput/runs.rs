@@ -1,5 +1,6 @@
 //! The measurements: which processes run, against what, and what comes of it.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -61,16 +62,11 @@ impl Bench {
         let mut times = Vec::new();
         for _ in 0..repetitions {
             let folder = Folder::new(&pipelines::events(1))?;
-            let mut receiver = self.receiver(Duration::ZERO)?;
+            let mut receiver = self.receiver(Duration::ZERO, 200)?;
             let pipeline = Shape::Full.pipeline(FILE_SOURCE, &receiver.url);
             let started = Instant::now();
-            let bridge = self.spawn_bridge(&folder, &pipeline)?;
-            while receiver.count()? == 0 {
-                if started.elapsed() > Duration::from_secs(30) {
-                    return Err("nothing was delivered within 30 s".into());
-                }
-                sleep(Duration::from_micros(200));
-            }
+            let bridge = self.spawn_bridge(&folder, &pipeline, ONCE)?;
+            receiver.wait_for(1, Duration::from_secs(30))?;
             times.push(started.elapsed());
             measure::wait(bridge, started)?;
             receiver.end(1)?;
@@ -92,15 +88,15 @@ impl Bench {
     }
 
     fn bridge_run(&self, folder: &Folder, shape: Shape, source: &str, delay: Duration, events: usize) -> Result<Cost> {
-        let receiver = self.receiver(delay)?;
+        let receiver = self.receiver(delay, 200)?;
         let pipeline = shape.pipeline(source, &receiver.url);
         let started = Instant::now();
-        let usage = measure::wait(self.spawn_bridge(folder, &pipeline)?, started)?;
+        let usage = measure::wait(self.spawn_bridge(folder, &pipeline, ONCE)?, started)?;
         Ok(Cost { usage, receiver: receiver.end(events)?, webhooks: events })
     }
 
-    fn bare_run(&self, mut request: BareLoop, requests: usize, delay: Duration) -> Result<Cost> {
-        let receiver = self.receiver(delay)?;
+    pub(crate) fn bare_run(&self, mut request: BareLoop, requests: usize, delay: Duration) -> Result<Cost> {
+        let receiver = self.receiver(delay, 200)?;
         request.url.clone_from(&receiver.url);
         request.requests = requests;
         let started = Instant::now();
@@ -110,12 +106,12 @@ impl Bench {
     }
 
     /// What the bridge sends for one event, headers and all: the bare loop sends just that.
-    fn sample(&self, shape: Shape) -> Result<BareLoop> {
+    pub(crate) fn sample(&self, shape: Shape) -> Result<BareLoop> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (behaviour, mut recorded) = Behaviour::recording(1);
         let receiver = runtime.block_on(Receiver::bind("127.0.0.1:0", behaviour))?;
         let folder = Folder::new(&pipelines::events(1))?;
-        let bridge = self.spawn_bridge(&folder, &shape.pipeline(FILE_SOURCE, &receiver.url()))?;
+        let bridge = self.spawn_bridge(&folder, &shape.pipeline(FILE_SOURCE, &receiver.url()), ONCE)?;
         measure::wait(bridge, Instant::now())?;
         let ReceivedRequest { headers, body, .. } = recorded.try_recv()?;
         let set_by_client = ["host", "accept", "accept-encoding", "content-length"];
@@ -129,20 +125,26 @@ impl Bench {
         })
     }
 
-    fn spawn_bridge(&self, folder: &Folder, pipeline: &str) -> Result<Child> {
+    /// Starts `bridge run` with these further arguments.
+    pub(crate) fn spawn_bridge(&self, folder: &Folder, pipeline: &str, args: &[&str]) -> Result<Child> {
         let path = folder.path().join("pipeline.toml");
         std::fs::write(&path, pipeline)?;
         let mut command = Command::new(&self.bridge);
         for variable in ["RUST_LOG", "BRIDGE_LOG_FORMAT", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
             command.env_remove(variable);
         }
-        command.env("RUST_LOG", "warn").args(["run", "--once", "--state-dir"]).arg(folder.path().join("state"));
+        command.env("RUST_LOG", "warn").arg("run").args(args);
+        command.arg("--state-dir").arg(folder.path().join("state"));
         Ok(command.arg(path).stdin(Stdio::null()).spawn()?)
     }
 
-    fn receiver(&self, delay: Duration) -> Result<ReceiverProcess> {
+    /// A receiver that takes so long for each answer, which is of this status.
+    pub(crate) fn receiver(&self, delay: Duration, status: u16) -> Result<ReceiverProcess> {
         let mut command = Command::new(&self.own);
-        command.args([RECEIVER, &delay.as_millis().to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args([RECEIVER, &delay.as_millis().to_string(), &status.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn()?;
         let questions = child.stdin.take().ok_or("the receiver has no standard input")?;
@@ -153,31 +155,40 @@ impl Bench {
     }
 }
 
+/// Arguments of a run that ends when everything is delivered.
+pub(crate) const ONCE: &[&str] = &["--once"];
+
 /// The keys of a source that reads [`Folder`]'s events.
 const FILE_SOURCE: &str = "type = \"file\"\npaths = [\"events.jsonl\"]";
 
 /// A run's own folder: the events, the pipeline file and the state.
-struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    fn new(events: &str) -> Result<Self> {
+    pub(crate) fn new(events: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("events.jsonl"), events)?;
         Ok(Self(folder))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Adds events to the file.
+    pub(crate) fn append(&self, events: &str) -> Result<()> {
+        let mut file = File::options().append(true).open(self.path().join("events.jsonl"))?;
+        Ok(file.write_all(events.as_bytes())?)
     }
 }
 
 /// A receiver in a process of its own.
-struct ReceiverProcess {
+pub(crate) struct ReceiverProcess {
     child: Child,
     started: Instant,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl ReceiverProcess {
@@ -189,8 +200,20 @@ impl ReceiverProcess {
         Ok(answer.trim().parse()?)
     }
 
+    /// Waits until it has got so many.
+    pub(crate) fn wait_for(&mut self, requests: usize, patience: Duration) -> Result<()> {
+        let started = Instant::now();
+        while self.count()? < requests {
+            if started.elapsed() > patience {
+                return Err(format!("the receiver did not get {requests} requests within {patience:?}").into());
+            }
+            sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
     /// Ends it. It must have got `expected` requests, no more and no fewer.
-    fn end(mut self, expected: usize) -> Result<Usage> {
+    pub(crate) fn end(mut self, expected: usize) -> Result<Usage> {
         let count = self.count()?;
         drop(self.questions);
         let usage = measure::wait(self.child, self.started)?;

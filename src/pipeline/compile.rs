@@ -23,7 +23,7 @@ use crate::sink::webhook::Webhook;
 use crate::source::drive::Bounds;
 use crate::source::{Connector, SourceConfig, SourceContext};
 use crate::store::Store;
-use crate::store::config::StoreSettings;
+use crate::store::config::{StoreConfig, StoreSettings};
 use crate::store::thread::StoreThread;
 use crate::template::{Escape, Template};
 
@@ -63,7 +63,7 @@ pub fn compile(
     let wiring = compiler.wire();
     compiler.check_templates();
     let store = compiler.store();
-    let mut sources = compiler.sources(&wiring);
+    let mut sources = compiler.sources(&wiring, store.as_ref().map(|(store, _)| store));
     let filters = compiler.filters(&wiring);
     let capacities = compiler.queue_capacities(&wiring);
     let mut sinks = compiler.sinks(&capacities);
@@ -82,7 +82,7 @@ pub fn compile(
         sources,
         filters: filters.into(),
         sinks,
-        store: store.flatten(),
+        store,
         workers: config.runtime.workers,
         shutdown_timeout: config.runtime.shutdown_timeout.0,
     })
@@ -268,7 +268,7 @@ impl Compiler<'_> {
         outputs.iter().filter_map(|output| wiring.get(output)).flatten().copied().collect()
     }
 
-    fn sources(&mut self, wiring: &Wiring) -> Vec<SourceNode> {
+    fn sources(&mut self, wiring: &Wiring, store: Option<&Store>) -> Vec<SourceNode> {
         let config = self.config;
         let mut standard_input = None;
         let mut nodes = Vec::new();
@@ -280,7 +280,7 @@ impl Compiler<'_> {
                 let help = "keep one of the two: what one reads, the other would not get";
                 self.problems.push(Problem::new(["sources", name, "type"], message).with_help(help));
             }
-            let connector = Connector::new(self.source_context(name, source), &source.kind);
+            let connector = Connector::new(self.source_context(name, source, store), &source.kind);
             if let Some(connector) = self.keep(&["sources", name], connector) {
                 let outputs = wiring.get(name).cloned().unwrap_or_default();
                 let (bounds, format) = (bounds(source), source.common.format);
@@ -291,14 +291,14 @@ impl Compiler<'_> {
         nodes
     }
 
-    fn source_context(&self, name: &str, source: &SourceConfig) -> SourceContext {
+    fn source_context(&self, name: &str, source: &SourceConfig, store: Option<&Store>) -> SourceContext {
         SourceContext {
             pipeline: self.config.name.as_str().into(),
             name: name.into(),
             format: source.common.format,
             max_event_size: source.common.max_event_size.0,
             once: self.environment.once,
-            state_dir: self.environment.state_dir.clone(),
+            store: store.cloned(),
             base_dir: self.environment.base_dir.clone(),
         }
     }
@@ -341,10 +341,14 @@ impl Compiler<'_> {
         capacities
     }
 
-    fn store(&mut self) -> Option<Option<(Store, StoreThread)>> {
+    /// The store, which is not open yet; `None` when there is to be none.
+    fn store(&mut self) -> Option<(Store, StoreThread)> {
         let Environment { state_dir, base_dir, .. } = self.environment;
-        let settings = StoreSettings::new(&self.config.store, &self.config.name, state_dir, base_dir);
-        Some(self.keep(&["store"], settings)?.map(StoreThread::new))
+        let settings = |config: &StoreConfig| StoreSettings::new(config, &self.config.name, state_dir, base_dir);
+        let checked = settings(&self.config.store);
+        // In the place of a store whose table is at fault: what needs one must not be reported as a second fault.
+        let stand_in = if checked.is_err() { settings(&StoreConfig::default()).ok().flatten() } else { None };
+        self.keep(&["store"], checked).flatten().or(stand_in).map(StoreThread::new)
     }
 
     fn sinks(&mut self, capacities: &[usize]) -> Vec<SinkNode> {

@@ -125,11 +125,7 @@ impl Webhook {
     ///
     /// # Errors
     /// Every value at fault, with its path below the sink.
-    pub fn new(
-        config: &WebhookConfig,
-        concurrency: usize,
-        fixed_headers: HeaderMap,
-    ) -> Result<Self, Vec<Problem>> {
+    pub fn new(config: &WebhookConfig, concurrency: usize, fixed_headers: HeaderMap) -> Result<Self, Vec<Problem>> {
         let signer = config.signing.as_ref().map(Signer::new).transpose();
         let signer =
             signer.map_err(|problems| problems.into_iter().map(|p| p.under(["signing"])).collect::<Vec<_>>())?;

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::event::{Event, Format};
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
+use crate::store::Store;
 use crate::units::{ByteSize, Period};
 
 /// What a connector provides. The driver calls the methods one at a time, never two at once.
@@ -54,7 +55,8 @@ pub trait Source: Send {
         std::future::pending()
     }
 
-    /// Makes progress durable. Called at the commit interval, and a last time before `release` and `close`.
+    /// Makes progress durable, or sees to it that it soon is. Called at the commit interval, and a last time before
+    /// `release` and `close`.
     fn commit(&mut self, progress: Progress) -> impl Future<Output = Result<(), SourceError>> + Send;
 
     /// The partitions named by an [`Input::Closing`] have been drained and committed, or their time was up. Nothing is
@@ -165,8 +167,8 @@ pub struct SourceContext {
     pub max_event_size: usize,
     /// Stop at the end seen at the start.
     pub once: bool,
-    /// The pipeline's own folder for durable state. It exists and is locked by this process.
-    pub state_dir: PathBuf,
+    /// Keeps the positions of sources that have no broker to keep them; `None` with `store.url = "none"`.
+    pub store: Option<Store>,
     /// The folder of the pipeline file: relative paths in it start there.
     pub base_dir: PathBuf,
 }

@@ -175,7 +175,7 @@ mod tests {
             format: Format::Text,
             max_event_size: 8,
             once: false,
-            state_dir: "unused".into(),
+            store: None,
             base_dir: std::path::PathBuf::new(),
         };
         StdinSource::over(context, input)

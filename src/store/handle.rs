@@ -120,14 +120,19 @@ impl Store {
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Replaces the checkpoint of a source. It is durable when this returns.
+    /// Replaces the checkpoint of a source: at the call, in the order of the calls. It is durable when the future is
+    /// ready; nobody has to wait for that.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn save_checkpoint(&self, source: Arc<str>, state: String) -> Result<(), StoreError> {
+    pub fn save_checkpoint(
+        &self,
+        source: Arc<str>,
+        state: String,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let (answer, answered) = oneshot::channel();
         self.operations.send(Operation::SaveCheckpoint { source, state, answer }).ok();
-        answered.await.map_err(|_| StoreError::Closed)?
+        async { answered.await.map_err(|_| StoreError::Closed)? }
     }
 }
 

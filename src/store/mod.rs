@@ -16,7 +16,6 @@
 //! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
 
 mod backend;
-pub mod checkpoints;
 mod claim;
 pub mod config;
 pub mod database;

@@ -88,7 +88,7 @@ impl Scene {
             format: Format::Json,
             max_event_size: 500_000,
             once,
-            state_dir: "unused".into(),
+            store: None,
             base_dir: std::path::PathBuf::new(),
         };
         KafkaSource::new(context, config).unwrap()
@@ -191,8 +191,11 @@ async fn every_part_of_a_message_reaches_the_event() {
     let expected = [("trace", json!("a")), ("trace", json!("/w==")), ("nothing", Value::Null)];
     assert_eq!(names[..3], expected);
     let topic = MetaValue::Text(scene.topic.as_str().into());
-    let meta =
-        [("topic".into(), topic), ("partition".into(), MetaValue::Integer(0)), ("offset".into(), MetaValue::Integer(0))];
+    let meta = [
+        ("topic".into(), topic),
+        ("partition".into(), MetaValue::Integer(0)),
+        ("offset".into(), MetaValue::Integer(0)),
+    ];
     assert_eq!(event.meta, meta);
     assert_eq!((full.position, full.defect), (1, None));
 

@@ -205,7 +205,7 @@ impl<'a> Compiler<'a> {
     fn publisher(&mut self, name: &str) -> Option<Arc<AmqpPublisher>> {
         let source = self.config.sources.get(name)?;
         let TypeConfig::Amqp(config) = &source.kind else { return None };
-        AmqpPublisher::new(&self.source_context(name, source), config).ok().map(Arc::new)
+        AmqpPublisher::new(&self.source_context(name, source, None), config).ok().map(Arc::new)
     }
 
     fn is_at_fault(&self, source: &str) -> bool {

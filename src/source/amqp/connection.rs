@@ -200,7 +200,7 @@ mod tests {
             format: Format::Json,
             max_event_size: 1024,
             once: false,
-            state_dir: std::path::PathBuf::new(),
+            store: None,
             base_dir: std::path::PathBuf::new(),
         };
         let config = serde_json::json!({"uri": uri, "queue": "q"});

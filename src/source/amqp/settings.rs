@@ -227,7 +227,7 @@ mod tests {
             format: crate::event::Format::Json,
             max_event_size: 1024,
             once: false,
-            state_dir: PathBuf::new(),
+            store: None,
             base_dir: std::path::PathBuf::new(),
         }
     }

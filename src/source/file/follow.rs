@@ -43,7 +43,7 @@ impl Session {
             }
         }
         self.look_after_rotated(&plan.missing);
-        self.unsaved |= self.registry.is_first_run();
+        self.saver.note_ids(self.registry.is_first_run());
         if first_look && self.tails.is_empty() {
             tracing::info!(source = %self.context.name, "no file matches yet; waiting for one");
         }
@@ -191,7 +191,7 @@ impl Session {
         if let Some(line) = seen.head.as_deref().and_then(first_line) {
             self.registry.name(key, line);
         }
-        self.unsaved = true;
+        self.saver.note_ids(true);
         self.attach(key, seen, live);
     }
 

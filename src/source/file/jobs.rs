@@ -1,24 +1,23 @@
 //! Jobs: the blocking work of a session, one at a time on a blocking thread, and what is done with what they bring.
+//! Beside a job there may be a save, which the store's thread carries out.
 //!
-//! A job in progress belongs to the session and not to whoever waits for it, so that waiting can be broken off at any
-//! time without losing what the job brings.
+//! A job or save in progress belongs to the session and not to whoever waits for it, so that waiting can be broken off
+//! at any time without losing what it brings.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use super::FileStart;
 use super::content::{Chunk, Content, Place};
 use super::discovery::{Scan, Scanner};
 use super::identity::{Fingerprint, first_line};
 use super::registry::Key;
 use super::session::Session;
 use super::tail::Tail;
-use super::{FileStart, checkpoint_error};
 use crate::source::SourceError;
-use crate::store::checkpoints::CheckpointError;
 
 /// Reported changes lead to a look at the paths this soon, so that a burst of them leads to one.
 const CHANGE_DELAY: Duration = Duration::from_millis(50);
@@ -31,31 +30,34 @@ pub(super) enum Done {
     Scanned(Scanner, Scan, Duration),
     Opened(Vec<(Key, io::Result<Content>)>),
     Read(Key, Content, io::Result<Chunk>),
-    Saved(Result<(), CheckpointError>),
 }
 
 impl Session {
-    /// Does one step of work, or waits until there is some. Cancel safe: a job that is not waited for to its end is
-    /// waited for in the next call.
+    /// Does one step of work, or waits until there is some. Cancel safe: what is not waited for to its end is waited for
+    /// in the next call.
     pub(super) async fn work(&mut self, reading: bool) -> Result<(), SourceError> {
+        self.saver.start(&self.registry);
         if self.job.is_none() {
             self.note_changes();
-            self.start_job(reading);
+            self.start_job(reading && !self.saver.holds_up_reading());
         }
-        if self.job.is_some() {
-            return self.finish_job().await;
-        }
+        let idle = self.job.is_none();
         tokio::select! {
-            () = self.watch.changed() => {}
-            () = sleep_until(self.next_scan) => {}
+            saved = self.saver.ended() => saved,
+            done = ended(&mut self.job) => self.job_ended(done),
+            () = self.watch.changed(), if idle => Ok(()),
+            () = sleep_until(self.next_scan), if idle => Ok(()),
         }
-        Ok(())
     }
 
-    /// Waits for the running job, if there is one. Cancel safe.
-    pub(super) async fn finish_job(&mut self) -> Result<(), SourceError> {
-        let Some(job) = &mut self.job else { return Ok(()) };
-        let done = job.await;
+    /// Looks at the paths once. Cancel safe.
+    pub(super) async fn scan(&mut self) -> Result<(), SourceError> {
+        self.start_scan();
+        let done = ended(&mut self.job).await;
+        self.job_ended(done)
+    }
+
+    fn job_ended(&mut self, done: Result<Done, JoinError>) -> Result<(), SourceError> {
         self.job = None;
         match done.map_err(SourceError::transient)? {
             Done::Scanned(scanner, scan, took) => {
@@ -65,19 +67,11 @@ impl Session {
             }
             Done::Opened(opened) => opened.into_iter().for_each(|(key, content)| self.opened(key, content)),
             Done::Read(key, content, chunk) => self.chunk_read(key, content, chunk),
-            Done::Saved(result) => {
-                self.saving = false;
-                self.unsaved |= result.is_err();
-                result.map_err(checkpoint_error)?;
-            }
         }
         Ok(())
     }
 
     fn start_job(&mut self, reading: bool) {
-        if self.unsaved {
-            return self.start_save();
-        }
         if Instant::now() >= self.next_scan {
             return self.start_scan();
         }
@@ -89,7 +83,7 @@ impl Session {
         }
     }
 
-    pub(super) fn start_scan(&mut self) {
+    fn start_scan(&mut self) {
         let Some(mut scanner) = self.scanner.take() else { return };
         let known = self.registry.known_paths();
         let line_ends = self.registry.is_first_run() && self.start == FileStart::End;
@@ -98,13 +92,6 @@ impl Session {
             let scan = scanner.scan(&known, line_ends);
             Done::Scanned(scanner, scan, started.elapsed())
         }));
-    }
-
-    pub(super) fn start_save(&mut self) {
-        let (checkpoint, state) = (Arc::clone(&self.checkpoint), self.registry.checkpoint());
-        self.unsaved = false;
-        self.saving = true;
-        self.job = Some(spawn_blocking(move || Done::Saved(checkpoint.save(&state))));
     }
 
     fn start_opening(&mut self) {
@@ -164,7 +151,7 @@ impl Session {
                     file.fingerprint = Fingerprint::of(tail.head());
                 }
                 if let Some(line) = first_line(tail.head()) {
-                    self.unsaved |= self.registry.name(key, line);
+                    self.saver.note_ids(self.registry.name(key, line));
                 }
                 self.current = Some(key);
             }
@@ -212,5 +199,13 @@ impl Session {
 
     fn scan_soon(&mut self) {
         self.next_scan = self.next_scan.min(Instant::now() + CHANGE_DELAY);
+    }
+}
+
+/// Waits for the end of a job; for ever when there is none. Cancel safe.
+async fn ended(job: &mut Option<JoinHandle<Done>>) -> Result<Done, JoinError> {
+    match job {
+        Some(job) => job.await,
+        None => std::future::pending().await,
     }
 }

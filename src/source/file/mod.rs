@@ -5,6 +5,7 @@
 //! | `discovery`, `heads`, `names` | look at the paths: what is there, how it begins, what its name says |
 //! | `rotation` | decide which of the files seen holds which known content (pure) |
 //! | `registry`, `identity` | what is known and confirmed of every content; what the checkpoint holds |
+//! | `checkpoint` | its form in the store, and saving it |
 //! | `session`, `jobs`, `follow` | one connection: handing out, blocking work, acting on what was seen |
 //! | `tail`, `content`, `records` | one content being read: lines, chunks, events |
 //! | `watch` | hear of changes at once |
@@ -14,6 +15,7 @@
 //! This module must not know what becomes of its events, and never hands out a line before its end is written, unless
 //! no end can come any more.
 
+mod checkpoint;
 mod content;
 mod discovery;
 mod follow;
@@ -31,19 +33,20 @@ mod tests;
 mod watch;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::time::Duration;
 
 use glob::Pattern;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
+use self::checkpoint::CheckpointStore;
 use self::discovery::Scanner;
-use self::registry::{CHECKPOINT_VERSION, Checkpoint, Registry};
+use self::registry::Registry;
 use self::session::{Session, Timing};
 use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
-use crate::store::checkpoints::{CheckpointError, CheckpointFile};
 
 /// Reads the lines of files that grow, such as logs. Rotation by rename and by copytruncate loses nothing. Every file
 /// that matches is kept open, so the limit on open files must be above their number.
@@ -76,9 +79,12 @@ pub struct FileSource {
     patterns: Vec<Pattern>,
     start: FileStart,
     timing: Timing,
-    checkpoint: Arc<CheckpointFile<Checkpoint>>,
+    checkpoints: CheckpointStore,
     session: Option<Session>,
 }
+
+/// How long the end of a source waits for its last save: a disk that refuses must not hold up the process.
+const LAST_SAVE: Duration = Duration::from_secs(2);
 
 /// A call that makes no sense before `connect`.
 #[derive(Debug, thiserror::Error)]
@@ -89,40 +95,36 @@ impl FileSource {
     /// A source over the files that match `config.paths`. Does no I/O.
     ///
     /// # Errors
-    /// One problem per path that is no valid glob, or one when there is no path at all.
+    /// One problem per path that is no valid glob, or one when there is no path at all; and one when there is no store,
+    /// in which positions could survive a restart.
     pub fn new(context: SourceContext, config: FileConfig) -> Result<Self, Vec<Problem>> {
-        let patterns = patterns(&config.paths, &context.base_dir)?;
-        let checkpoint = CheckpointFile::new(&context.state_dir, &context.name, CHECKPOINT_VERSION);
-        Ok(Self {
-            context,
-            patterns,
-            start: config.start,
-            timing: Timing::default(),
-            checkpoint: Arc::new(checkpoint),
-            session: None,
-        })
+        let patterns = patterns(&config.paths, &context.base_dir);
+        let store = context.store.clone().ok_or_else(needs_a_store);
+        let (patterns, store) = match (patterns, store) {
+            (Ok(patterns), Ok(store)) => (patterns, store),
+            (patterns, store) => {
+                let problems = patterns.err().into_iter().flatten();
+                return Err(store.err().into_iter().chain(problems).collect());
+            }
+        };
+        let checkpoints = CheckpointStore::new(store, context.name.clone());
+        Ok(Self { context, patterns, start: config.start, timing: Timing::default(), checkpoints, session: None })
     }
 
     fn session(&mut self) -> Result<&mut Session, SourceError> {
         self.session.as_mut().ok_or_else(|| SourceError::permanent(NotConnected))
-    }
-
-    async fn load(&self) -> Result<Registry, SourceError> {
-        let checkpoint = Arc::clone(&self.checkpoint);
-        let loaded = spawn_blocking(move || checkpoint.load()).await.map_err(SourceError::transient)?;
-        loaded.map(Registry::new).map_err(checkpoint_error)
     }
 }
 
 impl Source for FileSource {
     async fn connect(&mut self) -> Result<(), SourceError> {
         let registry = match self.session.take() {
-            Some(session) => session.end().await,
-            None => self.load().await?,
+            Some(session) => session.end(),
+            None => Registry::new(self.checkpoints.load().await?),
         };
         let scanner = Scanner::new(&self.patterns);
-        let checkpoint = Arc::clone(&self.checkpoint);
-        let session = Session::new(self.context.clone(), self.start, self.timing, checkpoint, scanner, registry);
+        let checkpoints = self.checkpoints.clone();
+        let session = Session::new(self.context.clone(), self.start, self.timing, checkpoints, scanner, registry);
         self.session.insert(session).connect().await
     }
 
@@ -135,22 +137,29 @@ impl Source for FileSource {
     }
 
     async fn commit(&mut self, progress: Progress) -> Result<(), SourceError> {
-        self.session()?.commit(progress).await
+        self.session()?.commit(progress);
+        Ok(())
     }
 
     async fn release(&mut self, partitions: &[u32]) -> Result<(), SourceError> {
-        self.session()?.release(partitions).await
+        self.session()?.release(partitions);
+        Ok(())
     }
 
     async fn close(&mut self) {
         let Some(mut session) = self.session.take() else { return };
-        if let Err(error) = session.save().await {
-            tracing::warn!(source = %self.context.name, %error, "the last checkpoint was not saved");
+        match timeout(LAST_SAVE, session.save()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(source = %self.context.name, %error, "the last checkpoint was not saved");
+            }
+            // The store has it, and tries until its own end.
+            Err(_) => tracing::warn!(source = %self.context.name, "the last checkpoint is not saved yet"),
         }
     }
 
+    /// Looks at the paths only: the store has its own probe, and does not run.
     async fn probe(&mut self) -> Result<String, SourceError> {
-        self.load().await?;
         let mut scanner = Scanner::new(&self.patterns);
         let count = spawn_blocking(move || scanner.count()).await.map_err(SourceError::transient)?;
         Ok(match count {
@@ -194,6 +203,9 @@ fn start_at(base: &Path, pattern: Pattern) -> Pattern {
     Pattern::new(&format!("{base}/{}", pattern.as_str())).unwrap_or(pattern)
 }
 
-fn checkpoint_error(error: CheckpointError) -> SourceError {
-    if error.is_permanent() { SourceError::permanent(error) } else { SourceError::transient(error) }
+fn needs_a_store() -> Problem {
+    Problem::new(["type"], "a file source needs a store, and `store.url` is \"none\"").with_help(
+        "without a store its position would be lost at each restart; remove `store.url`, or let it name an SQLite file \
+         or a PostgreSQL database",
+    )
 }

@@ -14,9 +14,6 @@ use tokio::time::Instant;
 
 use super::identity::{Fingerprint, Identity, file_id};
 
-/// The version of [`Checkpoint`]'s layout.
-pub(super) const CHECKPOINT_VERSION: u32 = 1;
-
 /// File systems take their times from a clock that moves in steps, of some milliseconds at most.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
 
@@ -26,7 +23,7 @@ const KEY_STEP: Key = 1 << 20;
 /// A content's number in the registry. Of two contents of one path the later has the higher number.
 pub(super) type Key = u64;
 
-/// What is kept on disk.
+/// What is kept in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     /// When the paths were last looked at.

@@ -7,23 +7,22 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::FileStart;
+use super::checkpoint::{CheckpointStore, Saver};
 use super::content::Content;
 use super::discovery::Scanner;
 use super::jobs::Done;
 use super::records::{line_record, lost_record};
-use super::registry::{Checkpoint, Key, Registry};
+use super::registry::{Key, Registry};
 use super::tail::{Next, Tail};
 use super::watch::Watch;
 use crate::source::lines::Line;
 use crate::source::{Input, Progress, SourceContext, SourceError};
-use crate::store::checkpoints::CheckpointFile;
 
 /// How often things are done.
 #[derive(Debug, Clone, Copy)]
@@ -53,12 +52,10 @@ pub(super) struct Session {
     /// Which content is in which file, as far as known, for reported changes.
     pub(super) places: HashMap<PathBuf, Key>,
     pub(super) watch: Watch,
-    /// True while there is something in the registry that must be on disk before the next record is handed out.
-    pub(super) unsaved: bool,
+    pub(super) saver: Saver,
     pub(super) next_partition: u32,
     /// Contents that are found but not open.
     pub(super) to_open: Vec<Key>,
-    pub(super) checkpoint: Arc<CheckpointFile<Checkpoint>>,
     /// `None` while it is lent to a job.
     pub(super) scanner: Option<Scanner>,
     pub(super) queue: VecDeque<Key>,
@@ -66,7 +63,6 @@ pub(super) struct Session {
     pub(super) current: Option<Key>,
     ready: VecDeque<Input>,
     pub(super) job: Option<JoinHandle<Done>>,
-    pub(super) saving: bool,
     pub(super) next_scan: Instant,
     /// The buffer for the next chunk.
     pub(super) buffer: Vec<u8>,
@@ -77,7 +73,7 @@ impl Session {
         context: SourceContext,
         start: FileStart,
         timing: Timing,
-        checkpoint: Arc<CheckpointFile<Checkpoint>>,
+        checkpoints: CheckpointStore,
         scanner: Scanner,
         registry: Registry,
     ) -> Self {
@@ -89,16 +85,14 @@ impl Session {
             tails: BTreeMap::new(),
             places: HashMap::new(),
             watch: Watch::new(),
-            unsaved: false,
+            saver: Saver::new(checkpoints),
             next_partition: 0,
             to_open: Vec::new(),
-            checkpoint,
             scanner: Some(scanner),
             queue: VecDeque::new(),
             current: None,
             ready: VecDeque::new(),
             job: None,
-            saving: false,
             next_scan: Instant::now(),
             buffer: Vec::new(),
         }
@@ -106,15 +100,13 @@ impl Session {
 
     /// Looks at the paths for the first time and saves what is new.
     pub(super) async fn connect(&mut self) -> Result<(), SourceError> {
-        self.start_scan();
-        self.finish_job().await?;
+        self.scan().await?;
         self.save().await
     }
 
-    /// Ends the session; what is known lives on in the next one.
-    pub(super) async fn end(mut self) -> Registry {
-        // A save that is still running could replace a later one of the next session.
-        self.finish_job().await.ok();
+    /// Ends the session; what is known lives on in the next one. A save that is under way comes before those of the
+    /// next session.
+    pub(super) fn end(self) -> Registry {
         self.registry
     }
 
@@ -137,7 +129,8 @@ impl Session {
         }
     }
 
-    pub(super) async fn commit(&mut self, progress: Progress) -> Result<(), SourceError> {
+    /// Takes note of what is confirmed. It is saved while reading goes on.
+    pub(super) fn commit(&mut self, progress: Progress) {
         let keys: HashMap<u32, Key> = self.tails.iter().map(|(key, tail)| (tail.partition, *key)).collect();
         for (partition, position) in progress.watermarks {
             let Some(key) = keys.get(&partition) else { continue };
@@ -147,11 +140,11 @@ impl Session {
             let confirmed = tail.has_ended() && file.offset >= tail.last_position;
             file.finished |= confirmed && Self::is_over(tail);
         }
-        self.save().await
+        self.save_positions();
     }
 
     /// Forgets contents that have ended and are confirmed.
-    pub(super) async fn release(&mut self, partitions: &[u32]) -> Result<(), SourceError> {
+    pub(super) fn release(&mut self, partitions: &[u32]) {
         let released = self.tails.iter().filter(|(_, tail)| partitions.contains(&tail.partition));
         for key in released.map(|(key, _)| *key).collect::<Vec<Key>>() {
             let (Some(tail), Some(file)) = (self.tails.remove(&key), self.registry.get_mut(key)) else { continue };
@@ -159,14 +152,17 @@ impl Session {
             file.offset = tail.unread_from();
             file.finished = true;
         }
-        self.save().await
+        self.save_positions();
     }
 
-    /// Saves the registry as it is now.
+    /// Saves the registry as it is now, and waits until that is durable. Cancel safe.
     pub(super) async fn save(&mut self) -> Result<(), SourceError> {
-        self.finish_job().await?;
-        self.start_save();
-        self.finish_job().await
+        self.saver.finish(&self.registry).await
+    }
+
+    fn save_positions(&mut self) {
+        self.saver.note_positions();
+        self.saver.start(&self.registry);
     }
 
     /// True for a content that ends because its file does, not because this run does.
@@ -176,8 +172,7 @@ impl Session {
 
     fn next_input(&mut self) -> Option<Input> {
         loop {
-            // An id must be on disk before it is used: after a crash the same bytes get the same id again.
-            if self.unsaved || self.saving {
+            if self.saver.holds_up_reading() {
                 return None;
             }
             if let Some(input) = self.ready.pop_front() {
@@ -217,7 +212,7 @@ impl Session {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         if last.is_some() {
             // When it is the first line too, it is all there is to name the content by.
-            self.unsaved |= self.registry.name(key, tail.head());
+            self.saver.note_ids(self.registry.name(key, tail.head()));
         }
         if let (Some(line), Some(file)) = (last, self.registry.get(key)) {
             let record = line_record(&self.context, file, tail.partition, tail.time, line);
@@ -232,7 +227,7 @@ impl Session {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         tail.live = false;
         tail.end();
-        self.unsaved |= self.registry.name(key, tail.head());
+        self.saver.note_ids(self.registry.name(key, tail.head()));
         let Some(file) = self.registry.get(key) else { return };
         let (source, path) = (&self.context.name, &file.path);
         let start = tail.unread_from();
@@ -262,7 +257,7 @@ impl Session {
 
     /// With `once`, true when everything up to the end seen at the start was handed out.
     fn is_at_end(&self) -> bool {
-        let all_out = self.current.is_none() && self.ready.is_empty() && !self.unsaved && !self.saving;
+        let all_out = self.current.is_none() && self.ready.is_empty();
         self.context.once && all_out && self.tails.values().all(Tail::has_ended)
     }
 

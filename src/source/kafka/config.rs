@@ -402,7 +402,7 @@ mod tests {
             format: Format::Json,
             max_event_size: 1 << 20,
             once: false,
-            state_dir: "unused".into(),
+            store: None,
             base_dir: std::path::PathBuf::new(),
         }
     }

@@ -26,7 +26,7 @@ fn source(url: &str, queue: &str, extra: Value, once: bool) -> AmqpSource {
         format: Format::Json,
         max_event_size: 1000,
         once,
-        state_dir: PathBuf::new(),
+        store: None,
         base_dir: PathBuf::new(),
     };
     let mut config = json!({"uri": url, "queue": queue});

@@ -12,19 +12,21 @@ use super::{Site, number, numbered, numbers};
 use crate::support::{Bridge, wait_until};
 
 /// A small file system in memory, unmounted when it is dropped.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Self {
+    /// `size` as `mount` reads it, for example `2m`.
+    pub(super) fn mount(at: &Path, size: &str) -> Self {
         std::fs::create_dir_all(at).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(at).output().unwrap();
+        let size = format!("size={size}");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output().unwrap();
         let said = String::from_utf8_lossy(&mount.stderr);
         assert!(mount.status.success(), "this test mounts a tmpfs, which needs root and CAP_SYS_ADMIN: {said}");
         Self(at.to_owned())
     }
 
     /// Writes until nothing more fits.
-    fn fill(&self) -> PathBuf {
+    pub(super) fn fill(&self) -> PathBuf {
         use std::io::Write as _;
         let path = self.0.join("filler");
         let mut file = std::fs::File::create(&path).unwrap();
@@ -60,7 +62,7 @@ async fn a_full_disk_holds_events_until_there_is_room_for_their_dead_letters() {
         _ => Reply::status(StatusCode::OK),
     })
     .await;
-    let disk = SmallDisk::mount(&site.folder.path().join("state"));
+    let disk = SmallDisk::mount(&site.folder.path().join("state"), "64k");
     let (bridge, filler) = run_and_fill(&site, &disk, &site.file_pipeline("")).await;
 
     site.append(&numbered(40));
@@ -82,7 +84,7 @@ async fn a_full_disk_holds_events_until_there_is_room_for_their_dead_letters() {
 #[ignore = "needs root to mount a tmpfs"]
 async fn a_stop_on_a_full_disk_leaves_the_events_to_the_next_start() {
     let site = Site::start(Behaviour { status: StatusCode::BAD_REQUEST, ..Behaviour::default() }).await;
-    let disk = SmallDisk::mount(&site.folder.path().join("state"));
+    let disk = SmallDisk::mount(&site.folder.path().join("state"), "64k");
     let config = site.file_pipeline("") + "[runtime]\nshutdown_timeout = \"1s\"\n";
     let (bridge, filler) = run_and_fill(&site, &disk, &config).await;
     site.append(&numbered(20));

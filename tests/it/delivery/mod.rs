@@ -2,9 +2,11 @@
 //! standard input or from a file.
 
 mod answers;
+mod beside;
 mod breaker;
 mod durability;
 mod full_disk;
+mod full_store;
 mod order;
 mod pacing;
 mod parking;

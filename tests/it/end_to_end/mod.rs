@@ -7,7 +7,7 @@ mod kafka;
 mod kafka_group;
 mod kafka_limits;
 mod outages;
-mod topic;
+pub(crate) mod topic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

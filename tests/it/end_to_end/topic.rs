@@ -12,21 +12,21 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::support::{PATIENCE, wait_until};
 
-pub(super) struct Topic {
-    pub(super) name: String,
-    pub(super) group: String,
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) group: String,
     bootstrap: String,
     partitions: i32,
 }
 
 impl Topic {
     /// On the shared broker.
-    pub(super) async fn new(partitions: i32) -> Self {
+    pub(crate) async fn new(partitions: i32) -> Self {
         let bootstrap = std::env::var("KAFKA_BOOTSTRAP").unwrap_or_else(|_| "127.0.0.1:29192".into());
         Self::at(bootstrap, partitions).await
     }
 
-    pub(super) async fn at(bootstrap: String, partitions: i32) -> Self {
+    pub(crate) async fn at(bootstrap: String, partitions: i32) -> Self {
         let unique = uuid::Uuid::new_v4();
         let (name, group) = (format!("end-to-end-{unique}"), format!("bridge-{unique}"));
         let topic = Self { name, group, bootstrap, partitions };
@@ -48,7 +48,7 @@ impl Topic {
     }
 
     /// A source of this topic, `input`, with further keys.
-    pub(super) fn source(&self, keys: &str) -> String {
+    pub(crate) fn source(&self, keys: &str) -> String {
         let Self { name, group, bootstrap, .. } = self;
         format!(
             "[sources.input]\ntype = \"kafka\"\nbrokers = [\"{bootstrap}\"]\ntopics = [\"{name}\"]\n\
@@ -57,12 +57,12 @@ impl Topic {
     }
 
     /// Writes `{"n":0}` and so on, spread evenly over the partitions. Returns the ids that their events must have.
-    pub(super) async fn produce(&self, count: usize) -> BTreeSet<String> {
+    pub(crate) async fn produce(&self, count: usize) -> BTreeSet<String> {
         self.produce_all((0..count).map(|n| Some(format!(r#"{{"n":{n}}}"#))).collect()).await
     }
 
     /// Writes these payloads, or tombstones; number `n` has the key `key-n` and the header `trace: trace-n`.
-    pub(super) async fn produce_all(&self, payloads: Vec<Option<String>>) -> BTreeSet<String> {
+    pub(crate) async fn produce_all(&self, payloads: Vec<Option<String>>) -> BTreeSet<String> {
         let producer = self.producer();
         let mut sent = Vec::with_capacity(payloads.len());
         for (n, payload) in payloads.iter().enumerate() {
@@ -81,8 +81,23 @@ impl Topic {
         ids
     }
 
+    /// Writes keys and payloads in their order; all records of a key are in one partition.
+    pub(crate) async fn produce_by_key(&self, records: &[(String, String)]) {
+        let producer = self.producer();
+        let sent: Vec<_> = records
+            .iter()
+            .map(|(key, payload)| {
+                let record = FutureRecord::to(&self.name).key(key).payload(payload);
+                producer.send_result(record).unwrap_or_else(|(error, _)| panic!("{error}"))
+            })
+            .collect();
+        for delivery in sent {
+            delivery.await.unwrap().unwrap();
+        }
+    }
+
     /// What the broker has as the group's offsets, by partition.
-    pub(super) fn committed(&self) -> BTreeMap<i32, i64> {
+    pub(crate) fn committed(&self) -> BTreeMap<i32, i64> {
         let consumer = self.onlooker();
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.name, 0, self.partitions - 1);
@@ -95,14 +110,14 @@ impl Topic {
     }
 
     /// Where the partitions that have records end.
-    pub(super) fn ends(&self) -> BTreeMap<i32, i64> {
+    pub(crate) fn ends(&self) -> BTreeMap<i32, i64> {
         let consumer = self.onlooker();
         let end = |partition| consumer.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1;
         (0..self.partitions).map(|partition| (partition, end(partition))).filter(|(_, end)| *end > 0).collect()
     }
 
     /// The group's state and the number of its members, as the broker sees them.
-    pub(super) fn membership(&self) -> (String, usize) {
+    pub(crate) fn membership(&self) -> (String, usize) {
         let groups = self.onlooker();
         let groups = groups.fetch_group_list(Some(&self.group), PATIENCE).unwrap();
         let group = &groups.groups()[0];
@@ -110,7 +125,7 @@ impl Topic {
     }
 
     /// Waits until everything is committed: the watermark has reached the end of every partition.
-    pub(super) async fn committed_to_the_end(&self) {
+    pub(crate) async fn committed_to_the_end(&self) {
         let ends = self.ends();
         wait_until("everything is committed", || self.committed() == ends).await;
     }
@@ -122,23 +137,23 @@ impl Topic {
 }
 
 /// A broker of the test's own, stopped when it is dropped.
-pub(super) struct OwnBroker {
+pub(crate) struct OwnBroker {
     script: &'static str,
     instance: &'static str,
     port: u16,
 }
 
 impl OwnBroker {
-    pub(super) fn kafka(instance: &'static str, port: u16) -> Self {
+    pub(crate) fn kafka(instance: &'static str, port: u16) -> Self {
         Self { script: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/kafka.sh"), instance, port }
     }
 
-    pub(super) fn bootstrap(&self) -> String {
+    pub(crate) fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// `start`, `stop` or `kill`.
-    pub(super) async fn run(&self, command: &'static str) {
+    pub(crate) async fn run(&self, command: &'static str) {
         let mut command = self.command(command);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -75,6 +75,11 @@ impl Bridge {
         self.child.stdin.take().unwrap()
     }
 
+    /// False once the process has ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Waits for the process to end by itself.
     pub(crate) fn wait(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;

@@ -1,0 +1,93 @@
+//! A dead sink beside a healthy one: what the dead one, with a backlog, costs the healthy one.
+
+use std::time::{Duration, Instant};
+
+use super::database::{Database, Engine};
+use super::{PATIENCE, block_on, now, park_all};
+use crate::Result;
+use crate::pipelines::{self, CONCURRENCY, NAME};
+use crate::report::Report;
+use crate::runs::{Bench, Folder};
+
+/// Where the events of the dead sink come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Feed {
+    /// Nothing new comes: it has but its backlog, which is due.
+    BacklogOnly,
+    /// It gets every event that the healthy one gets, too.
+    SameSource,
+}
+
+/// The healthy sink's throughput with the dead one, as a share of that without it.
+pub(crate) fn dead_beside_healthy(
+    bench: &Bench,
+    engine: &Engine,
+    (events, backlog, repetitions): (usize, usize, usize),
+    report: &mut Report,
+) -> Result<()> {
+    // At full speed the machine is the limit, so that all that the dead sink does is seen. A sink that gets every event
+    // does take its share of a machine; whether it holds up the other is seen when the receiver is the limit.
+    let cases = [
+        (Feed::BacklogOnly, Duration::ZERO, "dead sink has its backlog"),
+        (Feed::SameSource, Duration::from_millis(20), "dead sink gets every event too, receiver takes 20 ms"),
+    ];
+    for (feed, delay, what) in cases {
+        let mut ratios = Vec::new();
+        for _ in 0..repetitions {
+            let without = healthy_per_second(bench, engine, events, delay, None)?;
+            let with = healthy_per_second(bench, engine, events, delay, Some((feed, backlog)))?;
+            println!("{what}: {with:.0} webhooks/s with it, {without:.0} without");
+            ratios.push(with / without);
+        }
+        report.beside(&format!("{}, {backlog} parked, {what}", engine.title()), &mut ratios);
+    }
+    Ok(())
+}
+
+/// Webhooks of the healthy sink per second, from its first to its last.
+fn healthy_per_second(
+    bench: &Bench,
+    engine: &Engine,
+    events: usize,
+    delay: Duration,
+    dead: Option<(Feed, usize)>,
+) -> Result<f64> {
+    let folder = Folder::new(&pipelines::events(1))?;
+    let database = block_on(Database::create(engine, folder.path()))?;
+    park_all(bench, &folder, &database)?;
+    let dead_receiver = bench.receiver(Duration::ZERO, 503)?;
+    let backlog = dead.map_or(1, |(_, backlog)| backlog);
+    block_on(database.multiply(backlog, &dead_receiver.url, now()))?;
+    folder.append(&pipelines::events(events))?;
+    std::fs::write(folder.path().join("nothing.jsonl"), "")?;
+    let mut healthy = bench.receiver(delay, 200)?;
+    let dead_sink = dead.map(|(feed, _)| dead_sink(feed, &dead_receiver.url)).unwrap_or_default();
+    let config = format!(
+        "name = \"{NAME}\"\n\n[store]\nurl = \"{}\"\n\n\
+         [sources.orders]\ntype = \"file\"\npaths = [\"events.jsonl\"]\n\n\
+         [sources.nothing]\ntype = \"file\"\npaths = [\"nothing.jsonl\"]\n\n{dead_sink}\
+         [sinks.healthy]\ntype = \"webhook\"\nfrom = [{}]\nurl = \"{}\"\nconcurrency = {CONCURRENCY}\n",
+        database.url,
+        if dead.is_none() { "\"orders\", \"nothing\"" } else { "\"orders\"" },
+        healthy.url,
+    );
+    let mut bridge = bench.spawn_bridge(&folder, &config, &[])?;
+    healthy.wait_for(1, PATIENCE)?;
+    let started = Instant::now();
+    healthy.wait_for(events, PATIENCE)?;
+    let lasted = started.elapsed();
+    bridge.kill()?;
+    bridge.wait()?;
+    drop((healthy, dead_receiver));
+    block_on(database.remove())?;
+    Ok(events as f64 / lasted.as_secs_f64())
+}
+
+/// A sink of the same name as the one that has parked the backlog.
+fn dead_sink(feed: Feed, receiver: &str) -> String {
+    let from = match feed {
+        Feed::BacklogOnly => "nothing",
+        Feed::SameSource => "orders",
+    };
+    format!("[sinks.crm]\ntype = \"webhook\"\nfrom = [\"{from}\"]\nurl = \"{receiver}\"\n\n")
+}
