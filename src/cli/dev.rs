@@ -1,7 +1,8 @@
 //! `bridge dev`: runs a pipeline for real, with a local receiver in the place of every sink, and shows what arrives.
 //!
 //! Sources, filters, templates, signing, retries and rate limits are those of the file; only the scheme, host and port
-//! of the sinks' URLs are replaced. State lives in a folder that is thrown away at the end.
+//! of the sinks' URLs are replaced. State lives in a folder that is thrown away at the end, whatever store the file
+//! names.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -21,7 +22,7 @@ use crate::config::PipelineConfig;
 use crate::pipeline;
 use crate::pipeline::run::{lock_state, new_runtime};
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
-use crate::secret::mask;
+use crate::secret::{Secret, mask};
 use crate::shutdown::Shutdown;
 use crate::sink::TypeConfig;
 
@@ -54,7 +55,10 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     let state = tempfile::tempdir().map_err(CliError::io("cannot make a folder for the state"))?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let mut stand_ins = Ok(Vec::new());
-    let take_place = |config: &mut PipelineConfig| stand_ins = runtime.block_on(take_the_place_of_sinks(config));
+    let take_place = |config: &mut PipelineConfig| {
+        take_the_place_of_the_store(config);
+        stand_ins = runtime.block_on(take_the_place_of_sinks(config));
+    };
     let Compiled { graph, state_dir } = load(&args.pipeline, state.path(), args.once, take_place)?;
     let stand_ins = stand_ins.map_err(CliError::io("cannot start the local receivers"))?;
     say(&greeting(&stand_ins, args.once))?;
@@ -78,6 +82,13 @@ struct StandIn {
     url: String,
     receiver: Receiver,
     printing: JoinHandle<Summary>,
+}
+
+/// State must not reach the store of the real pipeline. `none` stays, as it changes what the pipeline can do; so does
+/// what is no URL, for the compilation that follows to find.
+fn take_the_place_of_the_store(config: &mut PipelineConfig) {
+    let names_a_database = |url: &Secret| ["sqlite:", "postgres"].iter().any(|kind| url.expose().starts_with(kind));
+    config.store.url.take_if(|url| names_a_database(url));
 }
 
 /// Starts a receiver for every sink and points the sink's URL at it.

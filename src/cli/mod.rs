@@ -62,5 +62,5 @@ Exit codes:
   1    the run failed; the last error says why
   2    the command line is wrong
   3    a pipeline file is wrong
-  4    `check --connect` could not reach something
+  4    `check --connect` could not reach something, or open the store
   130  ended at once by a second signal; what was in flight stays uncommitted";

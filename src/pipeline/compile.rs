@@ -71,6 +71,7 @@ pub fn compile(
         filters,
         sinks,
         store,
+        state_dir: environment.state_dir.clone(),
         workers: config.runtime.workers,
         shutdown_timeout: config.runtime.shutdown_timeout.0,
     })
@@ -266,7 +267,8 @@ impl Compiler<'_> {
             let connector = Connector::new(self.source_context(name, source, store), &source.kind);
             if let Some(connector) = self.keep(&["sources", name], connector) {
                 let outputs = wiring.get(name).cloned().unwrap_or_default();
-                nodes.push(SourceNode { name: name.as_str().into(), connector, bounds: bounds(source), outputs });
+                let (format, bounds) = (source.common.format, bounds(source));
+                nodes.push(SourceNode { name: name.as_str().into(), connector, format, bounds, outputs });
             }
         }
         nodes

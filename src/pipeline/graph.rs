@@ -1,11 +1,13 @@
 //! The graph: what a pipeline file means, with every name resolved and everything compiled. Data only.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
+use crate::event::Format;
 use crate::filter::Predicate;
 use crate::sink::request::RequestTemplate;
 use crate::sink::webhook::Webhook;
@@ -27,6 +29,8 @@ pub struct Graph {
     pub sinks: Vec<SinkNode>,
     /// Keeps parked deliveries, dead letters and checkpoints; `None` with `store.url = "none"`.
     pub store: Option<(Store, StoreThread)>,
+    /// The pipeline's own state folder: former versions kept there what is in the store now.
+    pub state_dir: PathBuf,
     /// Threads that the nodes are spread over.
     pub workers: usize,
     /// How long deliveries in flight may take to end at a shutdown.
@@ -48,6 +52,8 @@ pub struct SourceNode {
     pub name: Arc<str>,
     /// Reads the events.
     pub connector: Connector,
+    /// How its payloads are read.
+    pub format: Format,
     /// Bounds on events in flight.
     pub bounds: Bounds,
     /// Who takes the events.

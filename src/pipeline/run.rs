@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use super::graph::{Graph, SinkNode, SourceNode, Target};
+use super::opening;
 use super::router::{Entrance, Router, Routes};
 use crate::delivery::Delivery;
 use crate::delivery::dead_letter::DeadLetters;
@@ -26,6 +27,7 @@ use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::store::StoreError;
+use crate::store::import::ImportError;
 
 /// Why a run did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,9 @@ pub enum RunError {
     /// The store cannot be used.
     #[error("cannot use the store: {0}")]
     Store(#[from] StoreError),
+    /// What a former version kept in files cannot be brought into the store.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// A thread or a runtime could not be started.
     #[error("cannot start: {0}")]
     Start(io::Error),
@@ -80,10 +85,7 @@ pub fn lock_state(folder: &Path) -> Result<File, RunError> {
 /// # Errors
 /// The first of what went wrong; everything that could be finished has been.
 pub fn run(mut graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
-    let (store, running) = match graph.store.take() {
-        Some((store, thread)) => (Some(store), Some(thread.start()?)),
-        None => (None, None),
-    };
+    let Some((store, running)) = opening::open(&mut graph, shutdown)? else { return Ok(()) };
     let dead_letters = DeadLetters::new(store);
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = graph.workers, "running");
@@ -231,7 +233,7 @@ fn source_tasks(
     dead_letters: &DeadLetters,
     shutdown: &Shutdown,
 ) -> [Task; 2] {
-    let SourceNode { name, connector, bounds, outputs } = source;
+    let SourceNode { name, connector, bounds, outputs, .. } = source;
     let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
     let router = Router {
         queues: reachable_queues(&outputs, routes, senders),

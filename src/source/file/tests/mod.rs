@@ -4,6 +4,7 @@ mod random;
 mod reading;
 mod restarting;
 mod rotating;
+mod saving;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -18,14 +19,18 @@ use super::session::Timing;
 use super::{FileConfig, FileSource, FileStart};
 use crate::event::Format;
 use crate::source::{Input, Progress, Record, Source, SourceContext};
+use crate::store::Store;
+use crate::store::config::{StoreConfig, StoreSettings};
+use crate::store::thread::StoreThread;
 
 /// The longest a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A folder of logs, a folder of state, and what the source is told of them.
+/// A folder of logs, a store, and what the source is told of them.
 struct Setup {
     logs: TempDir,
-    state: TempDir,
+    store: Store,
+    _state: TempDir,
     paths: Vec<String>,
     start: FileStart,
     once: bool,
@@ -45,7 +50,8 @@ impl Setup {
         let logs = tempfile::tempdir().unwrap();
         let paths = paths.iter().map(|path| logs.path().join(path).to_str().unwrap().to_owned()).collect();
         let state = tempfile::tempdir().unwrap();
-        Self { logs, state, paths, start: FileStart::Beginning, once: false, max_event_size: 1024 }
+        let store = store(state.path());
+        Self { logs, store, _state: state, paths, start: FileStart::Beginning, once: false, max_event_size: 1024 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -92,7 +98,7 @@ impl Setup {
             format: Format::Text,
             max_event_size: self.max_event_size,
             once: self.once,
-            state_dir: self.state.path().to_owned(),
+            store: Some(self.store.clone()),
             base_dir: std::path::PathBuf::new(),
         };
         let mut source = FileSource::new(context, FileConfig { paths: self.paths.clone(), start: self.start }).unwrap();
@@ -110,10 +116,18 @@ impl Setup {
         Reader { source, read: BTreeMap::new() }
     }
 
-    fn checkpoint(&self) -> serde_json::Value {
-        let text = fs::read(self.state.path().join("checkpoints/logs.json")).unwrap();
-        serde_json::from_slice(&text).unwrap()
+    async fn checkpoint(&self) -> Option<serde_json::Value> {
+        let text = self.store.load_checkpoint("logs".into()).await.unwrap();
+        text.map(|text| serde_json::from_str(&text).unwrap())
     }
+}
+
+/// A real store in a folder. Its thread ends with the last handle.
+fn store(folder: &Path) -> Store {
+    let settings = StoreSettings::new(&StoreConfig::default(), "p", folder, folder).unwrap().unwrap();
+    let (store, thread) = StoreThread::new(settings);
+    thread.start().map_err(|(_, error)| error).unwrap();
+    store
 }
 
 impl Reader {
