@@ -12,8 +12,8 @@ use super::load::{Compiled, StateArgs, load};
 use crate::pipeline::Graph;
 use crate::pipeline::run::new_runtime;
 use crate::secret::mask;
-use crate::store::config::StoreSettings;
 use crate::store::StoreError;
+use crate::store::config::StoreSettings;
 use crate::store::probe::probe;
 
 /// Checks pipeline files and reports every fault, without touching the network.

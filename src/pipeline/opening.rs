@@ -44,11 +44,13 @@ fn start(mut thread: StoreThread, runtime: &Runtime, shutdown: &Shutdown) -> Res
     let backoff = Backoff::reconnect();
     let mut failures = 0;
     loop {
-        let (unstarted, error) = match thread.start() {
+        let (unstarted, error) = match thread.try_start() {
             Ok(running) => return Ok(Some(running)),
-            Err((_, error)) if !may_pass(&error) => return Err(error),
-            Err(failed) => failed,
+            Err(failed) => *failed,
         };
+        if !may_pass(&error) {
+            return Err(error);
+        }
         thread = unstarted;
         failures += 1;
         let wait = backoff.wait(failures, rand::random());

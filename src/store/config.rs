@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
@@ -160,7 +159,9 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_is_refused_without_being_repeated() {
-        for url in ["", "sqlite:", "sqlite://", "mysql://u:pass-1f@h/d", "/var/lib/store.db", "postgres://u:pass-1f@h:x/d"] {
+        for url in
+            ["", "sqlite:", "sqlite://", "mysql://u:pass-1f@h/d", "/var/lib/store.db", "postgres://u:pass-1f@h:x/d"]
+        {
             let problems = settings(Some(url)).unwrap_err();
             assert_eq!((problems.len(), &*problems[0].path), (1, &["url".to_owned()][..]), "{url}");
             assert!(!format!("{problems:?}").contains("pass-1f"), "{problems:?}");
@@ -177,11 +178,8 @@ mod tests {
 
     #[test]
     fn every_value_at_fault_is_named() {
-        let config = StoreConfig {
-            url: Some(Secret::new("nowhere")),
-            max_size: ByteSize(0),
-            lease: Period::from_secs(0),
-        };
+        let config =
+            StoreConfig { url: Some(Secret::new("nowhere")), max_size: ByteSize(0), lease: Period::from_secs(0) };
         let problems = StoreSettings::new(&config, "p", Path::new(""), Path::new("")).unwrap_err();
         let paths: Vec<String> = problems.iter().map(|problem| problem.path.join(".")).collect();
         assert_eq!(paths, ["lease", "max_size", "url"]);

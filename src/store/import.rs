@@ -257,3 +257,134 @@ fn meta_value(value: Value) -> MetaValue {
         other => MetaValue::Json(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::config::{StoreConfig, StoreSettings};
+    use crate::store::database::Database;
+    use crate::store::row::{LETTER_COLUMNS, letter};
+    use crate::store::thread::StoreThread;
+
+    /// As the former version wrote it.
+    const CHECKPOINT: &str = r#"{"version":1,"state":{"looked_at":"2026-11-20T10:00:00Z","files":[]}}"#;
+    const REJECTED: &str = r#"{"time":"2026-11-21T11:25:05.122Z","pipeline":"p","node":"sinks.crm","reason":"rejected","message":"the receiver answered 400","attempts":3,"event":{"id":"orders/0/7","time":"2026-11-21T11:25:05.007Z","source":"orders","key":"o-3","headers":{"trace":"a"},"meta":{"topic":"orders","partition":0,"offset":7},"payload":"{\"id\":3}","payload_encoding":"utf-8"},"request":{"method":"POST","url":"http://h/***","headers":{"content-type":"application/json"},"body":"{}"},"last_answer":{"status":400,"body_excerpt":"no such order"}}"#;
+    const TOO_LARGE: &str = r#"{"time":"2026-11-21T11:26:00Z","pipeline":"p","node":"sources.orders","reason":"too-large","message":"too large","attempts":0,"event":{"id":"orders/0/8","time":"2026-11-21T11:25:59Z","source":"orders","key":null,"headers":{},"meta":{},"payload":"/wA=","payload_encoding":"base64"}}"#;
+    const LOST: &str = r#"{"time":"2026-11-21T11:26:00Z","pipeline":"p","node":"sources.logs","reason":"lost","message":"lost","attempts":0,"event":{"id":"a/8-lost","time":"2026-11-21T11:25:59Z","source":"logs","key":null,"headers":{},"meta":{},"payload":null,"payload_encoding":"utf-8"}}"#;
+
+    struct State {
+        folder: tempfile::TempDir,
+        store: Store,
+        settings: StoreSettings,
+    }
+
+    impl State {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            let settings = StoreSettings::new(&StoreConfig::default(), "p", path, path).unwrap().unwrap();
+            let (store, thread) = StoreThread::new(settings.clone());
+            thread.start().unwrap();
+            Self { folder, store, settings }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn has(&self, name: &str) -> bool {
+            self.folder.path().join(name).exists()
+        }
+
+        async fn import(&self) {
+            let formats = HashMap::from([("orders".into(), Format::Text)]);
+            import(&self.store, self.folder.path(), &formats).await.unwrap();
+        }
+
+        async fn checkpoint(&self, source: &str) -> Option<String> {
+            self.store.load_checkpoint(source.into()).await.unwrap()
+        }
+
+        async fn letters(&self) -> Vec<Letter> {
+            let mut database = Database::connect(&self.settings).await.unwrap();
+            let statement = format!("SELECT {LETTER_COLUMNS} FROM deliveries WHERE state = 'dead' ORDER BY id");
+            let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).fetch_all(database.connection()).await.unwrap();
+            rows.iter().map(|row| letter(row).unwrap()).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_behind() {
+        let state = State::new();
+        state.write("checkpoints/audit.json", CHECKPOINT);
+        state.write("checkpoints/a%2Fb.json", "{ damaged");
+        state.write("checkpoints/.tmpAbC123", "{\"ver");
+        state.write(DEAD_LETTERS, &format!("{REJECTED}\n{TOO_LARGE}\n{LOST}\n"));
+        state.import().await;
+        assert_eq!(state.checkpoint("audit").await.as_deref(), Some(CHECKPOINT));
+        assert_eq!(state.checkpoint("a/b").await.as_deref(), Some("{ damaged"), "for its source to refuse");
+        assert_eq!(state.letters().await.len(), 3);
+        for gone in [CHECKPOINTS, DEAD_LETTERS, UNREADABLE] {
+            assert!(!state.has(gone), "{gone} is still there");
+        }
+        state.import().await;
+        assert_eq!(state.letters().await.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_letter_keeps_what_its_line_said() {
+        let state = State::new();
+        state.write(DEAD_LETTERS, &format!("{REJECTED}\n{TOO_LARGE}\n"));
+        state.import().await;
+        let letters = state.letters().await;
+        let rejected = &letters[0];
+        assert_eq!((&*rejected.node, rejected.reason), ("sinks.crm", Reason::Rejected));
+        assert_eq!(rejected.message, "the receiver answered 400");
+        assert_eq!(rejected.time.to_string(), "2026-11-21T11:25:05.122Z");
+        assert!(rejected.request.is_none(), "it was kept as it may be shown only");
+        assert_eq!(rejected.shown.as_ref().unwrap().url, "http://h/***");
+        assert_eq!(rejected.attempts.total, 3);
+        assert_eq!(rejected.attempts.records[0].status, Some(400));
+        assert_eq!(rejected.attempts.records[0].body_excerpt, "no such order");
+        let event = &rejected.event;
+        assert_eq!((&*event.id, &*event.source, event.key.as_deref()), ("orders/0/7", "orders", Some("o-3")));
+        assert_eq!(event.headers, [("trace".to_owned(), "a".into())]);
+        assert_eq!(event.meta[0], ("topic".into(), MetaValue::Text("orders".into())));
+        assert_eq!(event.meta[2], ("offset".into(), MetaValue::Integer(7)));
+        assert_eq!((event.payload.as_deref(), event.format), (Some(&b"{\"id\":3}"[..]), Format::Text));
+        assert_eq!(letters[1].event.payload.as_deref(), Some(&b"\xff\x00"[..]));
+    }
+
+    #[tokio::test]
+    async fn an_import_that_was_cut_off_is_repeated_without_doubles() {
+        let state = State::new();
+        state.write(DEAD_LETTERS, &format!("{REJECTED}\n"));
+        state.import().await;
+        state.write(DEAD_LETTERS, &format!("{REJECTED}\n{LOST}\n"));
+        state.write("checkpoints/audit.json", CHECKPOINT);
+        state.import().await;
+        let ids: Vec<String> = state.letters().await.iter().map(|letter| letter.event.id.clone()).collect();
+        assert_eq!(ids, ["orders/0/7", "a/8-lost"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_no_letter_is_put_aside() {
+        let state = State::new();
+        state.write(DEAD_LETTERS, &format!("{REJECTED}\n{{\"time\":\n\n{LOST}\n{}", &TOO_LARGE[..40]));
+        state.import().await;
+        assert_eq!(state.letters().await.len(), 2);
+        let aside = fs::read_to_string(state.folder.path().join(UNREADABLE)).unwrap();
+        assert_eq!(aside, format!("{{\"time\":\n{}\n", &TOO_LARGE[..40]));
+        assert!(!state.has(DEAD_LETTERS));
+    }
+
+    #[tokio::test]
+    async fn what_is_somebody_elses_stays() {
+        let state = State::new();
+        state.write("checkpoints/audit.json.bak", "kept by hand");
+        state.import().await;
+        assert!(state.has("checkpoints/audit.json.bak"));
+    }
+}

@@ -32,7 +32,9 @@ async fn look(database: &mut Database) -> Result<String, StoreError> {
     let version = sqlx::query("SELECT MAX(version) AS version FROM _sqlx_migrations");
     let version: i64 = match version.fetch_one(database.connection()).await {
         Ok(row) => row.try_get("version").unwrap_or_default(),
-        Err(error) if is_missing_table(&error) => return Ok(format!("{place} has no tables yet; the first run makes them")),
+        Err(error) if is_missing_table(&error) => {
+            return Ok(format!("{place} has no tables yet; the first run makes them"));
+        }
         Err(error) => return Err(database.error(&error)),
     };
     let known = database.known_version();

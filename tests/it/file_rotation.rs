@@ -156,7 +156,7 @@ async fn nothing_is_missing(options: &str, writing: Writing, pattern: &str) {
     let state = tempfile::tempdir().unwrap();
     let settings = StoreSettings::new(&StoreConfig::default(), "p", state.path(), state.path()).unwrap().unwrap();
     let (store, thread) = StoreThread::new(settings);
-    thread.start().map_err(|(_, error)| error).unwrap();
+    thread.start().unwrap();
     let mut bridge = Bridge { source: None, store, pattern, read: BTreeMap::new(), ids: HashMap::new() };
     bridge.start().await;
     for round in 0..ROTATIONS {

@@ -21,6 +21,7 @@ use crate::event::Format;
 use crate::source::{Input, Progress, Record, Source, SourceContext};
 use crate::store::Store;
 use crate::store::config::{StoreConfig, StoreSettings};
+use crate::store::database::Database;
 use crate::store::thread::StoreThread;
 
 /// The longest a test waits for something that must happen.
@@ -30,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Setup {
     logs: TempDir,
     store: Store,
-    _state: TempDir,
+    state: TempDir,
     paths: Vec<String>,
     start: FileStart,
     once: bool,
@@ -50,8 +51,9 @@ impl Setup {
         let logs = tempfile::tempdir().unwrap();
         let paths = paths.iter().map(|path| logs.path().join(path).to_str().unwrap().to_owned()).collect();
         let state = tempfile::tempdir().unwrap();
-        let store = store(state.path());
-        Self { logs, store, _state: state, paths, start: FileStart::Beginning, once: false, max_event_size: 1024 }
+        let (store, thread) = StoreThread::new(settings(state.path()));
+        thread.start().unwrap();
+        Self { logs, store, state, paths, start: FileStart::Beginning, once: false, max_event_size: 1024 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -116,18 +118,19 @@ impl Setup {
         Reader { source, read: BTreeMap::new() }
     }
 
+    /// Beside the store's own: a transaction that is open on it keeps the store from writing, as a full disk does.
+    async fn second_connection(&self) -> Database {
+        Database::connect(&settings(self.state.path())).await.unwrap()
+    }
+
     async fn checkpoint(&self) -> Option<serde_json::Value> {
         let text = self.store.load_checkpoint("logs".into()).await.unwrap();
         text.map(|text| serde_json::from_str(&text).unwrap())
     }
 }
 
-/// A real store in a folder. Its thread ends with the last handle.
-fn store(folder: &Path) -> Store {
-    let settings = StoreSettings::new(&StoreConfig::default(), "p", folder, folder).unwrap().unwrap();
-    let (store, thread) = StoreThread::new(settings);
-    thread.start().map_err(|(_, error)| error).unwrap();
-    store
+fn settings(folder: &Path) -> StoreSettings {
+    StoreSettings::new(&StoreConfig::default(), "p", folder, folder).unwrap().unwrap()
 }
 
 impl Reader {
@@ -173,11 +176,18 @@ impl Reader {
     async fn close(&mut self, partitions: &[u32]) {
         self.commit_of(|partition| partitions.contains(&partition)).await;
         self.source.release(partitions).await.unwrap();
+        self.saved().await;
     }
 
     /// Commits everything read.
     async fn commit(&mut self) {
         self.commit_of(|_| true).await;
+        self.saved().await;
+    }
+
+    /// Waits until all that was committed is in the store.
+    async fn saved(&mut self) {
+        self.source.session().unwrap().save().await.unwrap();
     }
 
     async fn commit_of(&mut self, chosen: impl Fn(u32) -> bool) {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::MetaValue;
+use crate::source::Defect;
 use crate::source::file::watch::Watch;
-use crate::source::{Defect, SourceError};
 
 #[tokio::test]
 async fn lines_are_events_with_their_place() {

@@ -1,8 +1,10 @@
 //! The checkpoint in the store: what is refused, and a store that takes its time.
 
 use super::*;
+use crate::shutdown::Shutdown;
 use crate::source::SourceError;
-use crate::source::drive::Bounds;
+use crate::source::drive::{Bounds, drive};
+use crate::source::file::LAST_SAVE;
 
 async fn saved(setup: &Setup, text: &str) -> SourceError {
     setup.store.save_checkpoint("logs".into(), text.to_owned()).await.unwrap();
@@ -45,42 +47,69 @@ async fn a_confirmed_position_is_saved_while_reading_goes_on() {
     assert_eq!(setup.checkpoint().await.unwrap()["state"]["files"][0]["offset"], 4);
 }
 
-/// A store whose thread takes nothing: to the source it is one whose disk is full.
-fn stalled_store(folder: &Path) -> (Store, StoreThread) {
-    let settings = StoreSettings::new(&StoreConfig::default(), "p", folder, folder).unwrap().unwrap();
-    StoreThread::new(settings)
-}
-
 #[tokio::test]
 async fn nothing_is_handed_out_before_its_id_is_durable() {
-    let mut setup = Setup::new(&["a.log"]);
-    let mut reader = setup.reader().await;
-    let state = tempfile::tempdir().unwrap();
-    let (store, thread) = stalled_store(state.path());
-    setup.store = store;
+    let setup = Setup::new(&["a.log"]);
     setup.write("a.log", "one\n");
-    reader.source = setup.source();
-    assert!(timeout(Duration::from_millis(100), reader.source.connect()).await.is_err());
-    thread.start().map_err(|(_, error)| error).unwrap();
-    reader.source.connect().await.unwrap();
-    assert_eq!(reader.lines(1).await, ["one"]);
+    let mut source = setup.source();
+    let database = &mut setup.second_connection().await;
+    let writing = database.begin().await.unwrap();
+    assert!(timeout(Duration::from_millis(200), source.connect()).await.is_err());
+    writing.rollback().await.unwrap();
+    source.connect().await.unwrap();
+    let mut reader = Reader { source, read: BTreeMap::new() };
+    let first = reader.record().await;
+    drop(reader);
+    assert_eq!(setup.reader().await.record().await.event.id, first.event.id);
 }
 
 #[tokio::test]
-async fn a_store_that_refuses_to_write_does_not_hold_up_the_end() {
+async fn a_slow_store_is_no_error_and_stops_reading_after_a_while() {
     let setup = Setup::new(&["a.log"]);
-    let state = tempfile::tempdir().unwrap();
-    let (store, _thread) = stalled_store(state.path());
-    let mut context = setup.source().context;
-    context.store = Some(store);
+    setup.write("a.log", "0\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    let database = &mut setup.second_connection().await;
+    let writing = database.begin().await.unwrap();
+    let watermarks = std::mem::take(&mut reader.read).into_iter().collect();
+    reader.source.commit(Progress { watermarks, settled: Vec::new() }).await.unwrap();
+    setup.append("a.log", "1\n");
+    assert_eq!(reader.lines(1).await, ["1"], "reading goes on at first");
+    let mut read = 1;
+    let begun = std::time::Instant::now();
+    loop {
+        read += 1;
+        setup.append("a.log", &format!("{read}\n"));
+        assert!(begun.elapsed() < PATIENCE, "reading goes on for ever");
+        match timeout(Duration::from_millis(300), reader.source.read()).await {
+            Ok(input) => assert!(matches!(input.unwrap(), Input::Record(_))),
+            Err(_) => break,
+        }
+    }
+    writing.rollback().await.unwrap();
+    assert_eq!(reader.lines(1).await, [read.to_string()]);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_does_not_hold_up_the_end() {
+    let setup = Setup::new(&["a.log"]);
     setup.write("a.log", "one\n");
-    let config = FileConfig { paths: setup.paths.clone(), start: FileStart::Beginning };
-    let source = FileSource::new(context, config).unwrap();
-    let bounds = Bounds { max_in_flight: 8, max_in_flight_bytes: 1024, max_event_size: 1024, commit_interval: None };
-    let (arrivals, _arrived) = tokio::sync::mpsc::channel(8);
-    let shutdown = crate::shutdown::Shutdown::new(Duration::ZERO);
-    let driven = tokio::spawn(crate::source::drive::drive(source, "logs".into(), bounds, arrivals, shutdown.clone()));
-    tokio::task::yield_now().await;
+    let bounds = Bounds {
+        max_in_flight: 8,
+        max_in_flight_bytes: 1024,
+        max_event_size: 1024,
+        commit_interval: Some(Duration::from_millis(10)),
+    };
+    let (arrivals, mut arrived) = tokio::sync::mpsc::channel(8);
+    let shutdown = Shutdown::new(Duration::ZERO);
+    let driven = tokio::spawn(drive(setup.source(), "logs".into(), bounds, arrivals, shutdown.clone()));
+    let first = timeout(PATIENCE, arrived.recv()).await.unwrap().unwrap();
+    let database = &mut setup.second_connection().await;
+    let writing = database.begin().await.unwrap();
+    first.ack.settle();
     shutdown.begin();
-    timeout(PATIENCE, driven).await.expect("the source did not end").unwrap().unwrap();
+    timeout(LAST_SAVE + Duration::from_secs(2), driven).await.expect("the source did not end").unwrap().unwrap();
+    writing.rollback().await.unwrap();
+    let offset = async || setup.checkpoint().await.unwrap()["state"]["files"][0]["offset"].clone();
+    assert_eq!(offset().await, 4, "the store does what it was asked for as soon as it can");
 }
