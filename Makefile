@@ -9,9 +9,9 @@ brokers := tests/brokers
 # Stops the brokers however the recipe ends, unless KEEP_BROKERS=1, and leaves its exit
 # status as it is.
 with_brokers = trap '[[ "$${KEEP_BROKERS:-}" == 1 ]] || $(brokers_down)' EXIT; $(brokers_up); \
-	export $$($(brokers)/kafka.sh env) $$($(brokers)/rabbitmq.sh env)
-brokers_up = $(brokers)/kafka.sh start; $(brokers)/rabbitmq.sh start
-brokers_down = { $(brokers)/kafka.sh stop; $(brokers)/rabbitmq.sh stop; }
+	export $$($(brokers)/kafka.sh env) $$($(brokers)/rabbitmq.sh env) $$($(brokers)/postgres.sh env)
+brokers_up = $(brokers)/kafka.sh start; $(brokers)/rabbitmq.sh start; $(brokers)/postgres.sh start
+brokers_down = { $(brokers)/kafka.sh stop; $(brokers)/rabbitmq.sh stop; $(brokers)/postgres.sh stop; }
 
 .PHONY: help demo test bench lint brokers-up brokers-down schemas
 
@@ -21,7 +21,7 @@ help: ## show this list
 demo: ## run the quickstart pipeline once
 	cargo run --release -- dev --once examples/quickstart/pipeline.toml
 
-test: ## run all tests, with a real Kafka and a real RabbitMQ (KEEP_BROKERS=1 leaves them up)
+test: ## run all tests, with a real Kafka, RabbitMQ and PostgreSQL (KEEP_BROKERS=1 leaves them up)
 	$(brokers)/install.sh
 	$(with_brokers); \
 	cargo test --release --lib --bins --tests -- --include-ignored; \
@@ -45,10 +45,11 @@ lint: ## check formatting, clippy and, where cargo-deny is installed, the depend
 		echo "lint: the advisory database cannot be fetched here: advisories NOT checked"; \
 	fi
 
-brokers-up: ## start Kafka and RabbitMQ for the tests
+brokers-up: ## start Kafka, RabbitMQ and PostgreSQL for the tests
 	@$(brokers_up)
 	@$(brokers)/kafka.sh env
 	@$(brokers)/rabbitmq.sh env
+	@$(brokers)/postgres.sh env
 
 brokers-down: ## stop them; their data stays
 	@$(brokers_down)

@@ -4,27 +4,42 @@
 //! SQLite file or in a PostgreSQL database that several replicas share.
 //!
 //! - [`config`]: the `[store]` table;
-//! - [`probe`](mod@probe): what `check --connect` says of it;
 //! - [`record`]: what is kept of a delivery;
 //! - [`handle`]: how sources, routers and sinks reach the store;
-//! - [`import`]: what former versions kept in files;
-//! - [`thread`]: the thread that owns the database and commits in groups;
+//! - [`thread`]: the thread that owns the database, and `keeper`, its loop, which commits in groups;
+//! - `group` and `work`: what one transaction does, in this order: `ended`, `keep`, `claim`; with `lanes` and
+//!   `replicas` beside them;
+//! - [`row`]: how deliveries and letters become rows, and back;
+//! - [`import`](mod@import): what former versions kept in files; [`probe`](mod@probe): what `check --connect` says;
+//! - [`database`]: a connection with its tables up to date; `backend`, `sqlite` and `postgres`: what differs.
 //!
 //! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
 
+mod backend;
+mod claim;
 pub mod config;
+pub mod database;
+mod ended;
+mod error;
+mod event_row;
+mod group;
 pub mod handle;
 pub mod import;
+mod keep;
+mod keeper;
+mod lanes;
+mod postgres;
 pub mod probe;
 pub mod record;
+mod reminder;
+pub mod replicas;
+pub mod row;
+mod sql;
+mod sqlite;
+#[cfg(test)]
+mod tests;
 pub mod thread;
+mod work;
 
+pub use error::StoreError;
 pub use handle::{SinkStore, Store};
-
-/// Why the store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The store's thread has ended.
-    #[error("the store is closed")]
-    Closed,
-}

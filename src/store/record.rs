@@ -75,6 +75,22 @@ impl AttemptLog {
         }
         self.records.push(record);
     }
+
+    /// This log, continued by the attempts of a later one: of an event that was given up, read again, and given up
+    /// again. A log that ends with these very attempts is the same one, and stays as it is.
+    #[must_use]
+    pub fn continued_by(mut self, later: Self) -> Self {
+        if self.records.ends_with(&later.records) {
+            return self;
+        }
+        self.total = self.total.saturating_add(later.total);
+        self.round = later.round;
+        self.first = later.first;
+        for record in later.records {
+            self.push(record);
+        }
+        self
+    }
 }
 
 /// One attempt that failed.

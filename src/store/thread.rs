@@ -1,10 +1,20 @@
 //! The thread that owns the database.
+//!
+//! It takes whatever operations wait, commits them as one transaction, and only then settles acks and answers. While
+//! the database refuses, it tries again every second: nothing is dropped, acks stay open, and the sources come to a halt
+//! at their bounds.
+
+use std::fs::File;
+use std::sync::mpsc as std_mpsc;
+use std::thread;
 
 use tokio::sync::mpsc;
 
 use super::StoreError;
-use super::config::StoreSettings;
+use super::config::{Location, StoreSettings};
 use super::handle::{Operation, Store};
+use super::keeper::{Keeper, Opened};
+use super::sqlite;
 
 /// A store that is not open yet: its handles can be given away before anything is read or written.
 #[derive(Debug)]
@@ -16,7 +26,7 @@ pub struct StoreThread {
 /// A store at work. It ends when the last handle is gone and everything is on the disk.
 #[derive(Debug)]
 pub struct RunningStore {
-    thread: std::thread::JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl StoreThread {
@@ -26,25 +36,97 @@ impl StoreThread {
         (Store::new(sender), Self { settings, operations })
     }
 
-    /// Opens the database, brings its schema up to date, and starts the thread. Blocks until that is done.
+    /// Opens the database, brings its schema up to date, and starts the thread. Blocks until that is done. An SQLite
+    /// file is locked against other processes until the store has ended.
     ///
     /// # Errors
     /// When the database cannot be used.
     pub fn start(self) -> Result<RunningStore, StoreError> {
-        let Self { settings, mut operations } = self;
-        let thread = std::thread::Builder::new().name("store".to_owned());
-        let thread = thread.spawn(move || {
-            while operations.blocking_recv().is_some() {
-                let _ = &settings;
+        self.try_start().map_err(|failed| failed.1)
+    }
+
+    /// As [`start`](Self::start); on failure it gives itself back, so that it can be tried again.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub fn try_start(self) -> Result<RunningStore, Box<(Self, StoreError)>> {
+        // The operations follow when the database is open: until then they stay here, for another try.
+        let (hand_over, operations_come) = std_mpsc::channel();
+        match open(self.settings.clone(), operations_come) {
+            Ok(thread) => {
+                // It can only be gone when it has panicked, which whoever joins it hears.
+                hand_over.send(self.operations).ok();
+                Ok(RunningStore { thread })
             }
-        });
-        Ok(RunningStore { thread: thread.map_err(|_| StoreError::Closed)? })
+            Err(error) => Err(Box::new((self, error))),
+        }
+    }
+
+    /// What is to be opened.
+    pub fn settings(&self) -> &StoreSettings {
+        &self.settings
     }
 }
 
 impl RunningStore {
     /// Waits for the end. Blocks; drop all handles first.
-    pub fn join(self) -> std::thread::Result<()> {
+    ///
+    /// # Errors
+    /// When the thread has panicked.
+    pub fn join(self) -> thread::Result<()> {
         self.thread.join()
     }
+}
+
+/// Starts the thread, and waits until it has opened the database.
+fn open(
+    settings: StoreSettings,
+    operations: std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
+) -> Result<thread::JoinHandle<()>, StoreError> {
+    let lock = match &settings.location {
+        Location::Sqlite(path) => Some(sqlite::lock(path)?),
+        Location::Postgres(_) => None,
+    };
+    let (opened, is_open) = std_mpsc::channel();
+    let thread = thread::Builder::new().name("store".to_owned());
+    let thread = thread.spawn(move || run(settings, &operations, lock, &opened));
+    let thread = thread.map_err(|error| StoreError::open("(its thread)", error))?;
+    match is_open.recv().unwrap_or(Err(StoreError::Closed)) {
+        Ok(()) => Ok(thread),
+        Err(error) => {
+            // It holds the lock until it has ended, and another try must not find the file locked by this one.
+            thread.join().ok();
+            Err(error)
+        }
+    }
+}
+
+fn run(
+    settings: StoreSettings,
+    operations: &std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
+    lock: Option<File>,
+    opened: &std_mpsc::Sender<Result<(), StoreError>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            opened.send(Err(StoreError::open("(its runtime)", error))).ok();
+            return;
+        }
+    };
+    runtime.block_on(async {
+        match Opened::open(settings).await {
+            Ok(database) => {
+                opened.send(Ok(())).ok();
+                // None come when whoever started this is gone.
+                if let Ok(operations) = operations.recv() {
+                    Keeper::new(database, operations).run().await;
+                }
+            }
+            Err(error) => {
+                opened.send(Err(error)).ok();
+            }
+        }
+    });
+    drop(lock);
 }

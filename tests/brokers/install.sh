@@ -28,6 +28,9 @@ have_perl() { perl -MIPC::Cmd -MFindBin -MTime::Piece -e 1 >/dev/null 2>&1; }
 
 have_rabbitmq() { [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || have rabbitmq-server; }
 
+# Debian's wrappers are on PATH, the server itself is not.
+have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || have postgres; }
+
 # Each Debian release carries one or two JDKs, and 17 is not in all of them.
 jdk_package() {
     if apt-cache policy openjdk-17-jdk-headless 2>/dev/null | grep 'Candidate: [0-9]' >/dev/null; then
@@ -48,13 +51,15 @@ missing_packages() {
     have_java || jdk_package
     have mvn || echo maven
     have_rabbitmq || echo rabbitmq-server
+    have_postgres || echo postgresql
     have logrotate || echo logrotate # rabbitmq-server depends on it
     have kcat || echo kcat
     have ps || echo procps
 }
 
 # Debian starts a service as soon as its package is in. The tests start their own
-# RabbitMQ on their own ports, so the system's must neither start now nor at boot.
+# RabbitMQ and PostgreSQL on their own ports, so the system's must neither start now nor at
+# boot.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d own_policy=
     if [[ ! -e $policy ]]; then
@@ -76,6 +81,9 @@ install_packages() {
         if have systemctl; then
             systemctl --quiet disable rabbitmq-server.service epmd.socket >/dev/null 2>&1 || true
         fi
+    fi
+    if [[ " $* " == *" postgresql "* ]] && have systemctl; then
+        systemctl --quiet disable --now postgresql.service >/dev/null 2>&1 || true
     fi
     [[ -z $own_policy ]] || rm -f "$own_policy"
 }

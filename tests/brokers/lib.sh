@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What kafka.sh and rabbitmq.sh share: where an instance lives, and how its daemon is
+# What kafka.sh, rabbitmq.sh and postgres.sh share: where an instance lives, and how its daemon is
 # started detached, watched and ended. The script that sources this sets `name` (what
 # to call the broker), `dir` (the instance's folder) and `log`, and defines `broker_pid`
 # and `ready`.

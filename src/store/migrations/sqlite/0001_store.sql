@@ -40,7 +40,7 @@ CREATE INDEX deliveries_due ON deliveries (pipeline, node, due, id, bucket)
 CREATE INDEX deliveries_lane ON deliveries (pipeline, node, lane, id) WHERE state = 'parked' AND lane IS NOT NULL;
 CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
 CREATE INDEX deliveries_dead ON deliveries (pipeline, died, id) WHERE state = 'dead';
-CREATE INDEX deliveries_replay ON deliveries (replay) WHERE replay IS NOT NULL;
+CREATE INDEX deliveries_replay ON deliveries (pipeline, replay, node, due, id) WHERE replay IS NOT NULL;
 
 -- Who uses the store. The row '' has the bytes of those that are gone; all rows together have the store's size.
 CREATE TABLE replicas (

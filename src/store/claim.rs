@@ -1,0 +1,161 @@
+//! Handing out deliveries that are due.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+use tracing::error;
+
+use super::group::node_of_sink;
+use super::handle::{Claim, Claimed};
+use super::record::{RowId, StoredDelivery};
+use super::row::{DELIVERY_COLUMNS, Statement, stored_delivery};
+use super::sql::{chunks, list};
+use super::work::{Work, statement};
+
+/// The most bytes handed out at once, beyond the first delivery: deliveries may be large, and memory is bounded.
+const MOST_BYTES: i64 = 16 * 1024 * 1024;
+
+/// The most buckets that are heeded in [`Claim::except_buckets`]: statements take so many values and no more.
+const MOST_BUCKETS: usize = 16 * 1024;
+
+/// Which rows a claim is about, but for their due time.
+struct Selection<'c> {
+    node: String,
+    replay: Option<&'c str>,
+    /// Their number is a power of two, by repetition: few different statements stay prepared.
+    except_buckets: Vec<&'c [u8]>,
+}
+
+impl<'c> Selection<'c> {
+    fn new(sink: &str, claim: &'c Claim) -> Self {
+        let mut except: Vec<&[u8]> = claim.except_buckets.iter().map(|bucket| bucket.as_bytes()).collect();
+        except.truncate(MOST_BUCKETS);
+        if let Some(last) = except.last().copied() {
+            except.resize(except.len().next_power_of_two(), last);
+        }
+        Self { node: node_of_sink(sink), replay: claim.only_replay.as_deref(), except_buckets: except }
+    }
+
+    /// The condition; its placeholders count from `$1`.
+    fn condition(&self) -> String {
+        let mut sql = "pipeline = $1 AND node = $2 AND state = 'parked' AND claimed_by IS NULL AND due IS NOT NULL \
+                       AND due <= $3"
+            .to_owned();
+        if self.replay.is_some() {
+            sql += " AND replay = $4";
+        }
+        if !self.except_buckets.is_empty() {
+            let first = if self.replay.is_some() { 5 } else { 4 };
+            sql += &format!(" AND bucket NOT IN ({})", list(first, self.except_buckets.len()));
+        }
+        sql
+    }
+
+    fn bind<'q>(&self, pipeline: &str, statement: Statement<'q>, due_until: i64) -> Statement<'q> {
+        let mut query = statement.bind(pipeline.to_owned()).bind(self.node.clone()).bind(due_until);
+        if let Some(replay) = self.replay {
+            query = query.bind(replay.to_owned());
+        }
+        for bucket in &self.except_buckets {
+            query = query.bind(bucket.to_vec());
+        }
+        query
+    }
+}
+
+impl Work<'_> {
+    /// Hands out deliveries to a sink.
+    pub(super) async fn claim(&mut self, sink: &str, claim: &Claim) -> sqlx::Result<Claimed> {
+        let selection = Selection::new(sink, claim);
+        let disabled = self.is_disabled(sink).await?;
+        let mut deliveries = Vec::new();
+        if !disabled && claim.limit > 0 {
+            let ids = self.due(&selection, claim).await?;
+            deliveries = self.take(&ids).await?;
+        }
+        let next_due = self.next_due(&selection).await?;
+        let has_lanes = self.has_lanes(&selection.node).await?;
+        Ok(Claimed { deliveries, next_due, has_lanes, disabled })
+    }
+
+    async fn due(&mut self, selection: &Selection<'_>, claim: &Claim) -> sqlx::Result<Vec<RowId>> {
+        let sql = format!(
+            "SELECT id, size FROM deliveries WHERE {} ORDER BY due, id LIMIT {} {}",
+            selection.condition(),
+            claim.limit,
+            self.backend.skip_locked()
+        );
+        let now = claim.now.as_millisecond();
+        let rows = self.fetch(selection.bind(self.pipeline, statement(sql), now)).await?;
+        let mut ids = Vec::with_capacity(rows.len());
+        let mut bytes = 0;
+        for row in rows {
+            bytes += row.try_get::<i64, _>(1)?;
+            if bytes > MOST_BYTES && !ids.is_empty() {
+                break;
+            }
+            ids.push(row.try_get(0)?);
+        }
+        Ok(ids)
+    }
+
+    /// Makes rows this replica's. One that cannot be read is not handed out, and stays.
+    async fn take(&mut self, ids: &[RowId]) -> sqlx::Result<Vec<StoredDelivery>> {
+        let mut deliveries = Vec::with_capacity(ids.len());
+        for ids in chunks(ids) {
+            let sql = "UPDATE deliveries SET claimed_by = $1 WHERE id IN";
+            let sql = format!("{sql} ({}) RETURNING {DELIVERY_COLUMNS}", list(2, ids.len()));
+            let mut query = statement(sql).bind(self.replica);
+            for id in ids {
+                query = query.bind(*id);
+            }
+            for row in self.fetch(query).await? {
+                match stored_delivery(&row) {
+                    Ok(delivery) => deliveries.push(delivery),
+                    Err(error) => error!("{error}; it is left alone until the bridge starts again"),
+                }
+            }
+        }
+        deliveries.sort_by_key(|delivery| (delivery.due, delivery.row));
+        Ok(deliveries)
+    }
+
+    /// Frees what was claimed by a transaction of which only the database knows that it was committed: its answer was
+    /// lost with the connection.
+    pub(super) async fn free_all_but(&mut self, in_hand: &HashSet<RowId>) -> sqlx::Result<()> {
+        let sql = "SELECT id FROM deliveries WHERE claimed_by = $1";
+        let claimed = self.fetch(sqlx::query(sql).bind(self.replica)).await?;
+        let claimed: Vec<RowId> = claimed.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?;
+        let lost: Vec<RowId> = claimed.into_iter().filter(|row| !in_hand.contains(row)).collect();
+        for ids in chunks(&lost) {
+            let sql = "UPDATE deliveries SET claimed_by = NULL WHERE claimed_by = $1 AND id IN";
+            let mut query = statement(format!("{sql} ({})", list(2, ids.len()))).bind(self.replica);
+            for id in ids {
+                query = query.bind(*id);
+            }
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn next_due(&mut self, selection: &Selection<'_>) -> sqlx::Result<Option<Timestamp>> {
+        let sql = format!("SELECT due FROM deliveries WHERE {} ORDER BY due, id LIMIT 1", selection.condition());
+        let rows = self.fetch(selection.bind(self.pipeline, statement(sql), i64::MAX)).await?;
+        let due: Option<i64> = rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(due.and_then(|due| Timestamp::from_millisecond(due).ok()))
+    }
+
+    async fn has_lanes(&mut self, node: &str) -> sqlx::Result<bool> {
+        let sql = "SELECT id FROM deliveries WHERE pipeline = $1 AND node = $2 AND state = 'parked' \
+                   AND lane IS NOT NULL LIMIT 1";
+        let rows = self.fetch(sqlx::query(sql).bind(self.pipeline).bind(node)).await?;
+        Ok(!rows.is_empty())
+    }
+
+    async fn is_disabled(&mut self, sink: &str) -> sqlx::Result<bool> {
+        let sql = "SELECT since FROM disabled_sinks WHERE pipeline = $1 AND sink = $2";
+        let rows = self.fetch(sqlx::query(sql).bind(self.pipeline).bind(sink)).await?;
+        Ok(!rows.is_empty())
+    }
+}

@@ -1,0 +1,117 @@
+//! A connection to the store's database, its tables brought up to date: what the store's thread works on, and what the
+//! command line uses beside it.
+
+use sqlx::migrate::{Migrate as _, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyConnection, Connection as _, SqlSafeStr as _, Transaction};
+
+use super::StoreError;
+use super::backend::{self, Backend};
+use super::config::{Location, StoreSettings};
+use super::sqlite;
+
+/// The table in which the migrations that were applied are noted.
+const MIGRATIONS: &str = "_sqlx_migrations";
+
+/// A connection to the store's database.
+///
+/// Statements hold for both databases: placeholders are `$1`, `$2`, …, texts are bound as `&str` or `String` and bytes
+/// as `&[u8]` or `Vec<u8>` (an `Arc<str>` cannot be bound).
+#[derive(Debug)]
+pub struct Database {
+    backend: Box<dyn Backend>,
+    connection: AnyConnection,
+}
+
+impl Database {
+    /// Opens the database and brings its tables up to date. A bridge may be running on it.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or a later version of the bridge has changed its tables.
+    pub async fn connect(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let mut database = Self::open(backend::of_settings(settings)?).await?;
+        database.migrate().await?;
+        Ok(database)
+    }
+
+    /// Opens the database as it is.
+    pub(super) async fn open(backend: Box<dyn Backend>) -> Result<Self, StoreError> {
+        let connection = backend.connect().await?;
+        Ok(Self { backend, connection })
+    }
+
+    /// The connection, for statements of one's own.
+    pub fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+
+    /// Begins a transaction that writes.
+    ///
+    /// # Errors
+    /// When the database refuses, for example when another process writes for longer than 5 s.
+    pub async fn begin(&mut self) -> Result<Transaction<'_, Any>, StoreError> {
+        let begun = self.connection.begin_with(self.backend.begin()).await;
+        begun.map_err(|error| self.backend.error(&error))
+    }
+
+    /// The file, or the server and its database, without a password.
+    pub(super) fn place(&self) -> &str {
+        self.backend.place()
+    }
+
+    /// The latest version of the tables that this bridge knows.
+    pub(super) fn known_version(&self) -> i64 {
+        self.backend.migrations().len() as i64
+    }
+
+    /// What a failed statement means.
+    pub fn error(&self, error: &sqlx::Error) -> StoreError {
+        self.backend.error(error)
+    }
+
+    /// Closes the connection; an SQLite file is then whole without its log, unless another process has it open.
+    ///
+    /// # Errors
+    /// When the database refuses. What was committed is kept all the same.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let Self { backend, connection } = self;
+        connection.close().await.map_err(|error| backend.error(&error))
+    }
+
+    /// The backend and the connection, to be used side by side.
+    pub(super) fn parts(&mut self) -> (&dyn Backend, &mut AnyConnection) {
+        (&*self.backend, &mut self.connection)
+    }
+
+    /// Brings the tables up to date.
+    pub(super) async fn migrate(&mut self) -> Result<(), StoreError> {
+        let migrator = migrator(self.backend.migrations());
+        match migrator.run_direct(None, &mut self.connection, false).await {
+            Ok(()) => Ok(()),
+            Err(MigrateError::VersionMissing(_)) => Err(self.newer().await?),
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(self.error(&error)),
+            Err(error) => Err(StoreError::open(self.backend.place(), error)),
+        }
+    }
+
+    async fn newer(&mut self) -> Result<StoreError, StoreError> {
+        let applied = self.connection.list_applied_migrations(MIGRATIONS).await;
+        let applied = applied.map_err(|error| StoreError::open(self.backend.place(), error))?;
+        let found = applied.iter().map(|migration| migration.version).max().unwrap_or_default();
+        Ok(StoreError::Newer { place: self.place().to_owned(), found, known: self.known_version() })
+    }
+}
+
+/// True while a bridge runs on the store. Of a PostgreSQL database it cannot be told: there several may run.
+pub fn is_in_use(settings: &StoreSettings) -> bool {
+    match &settings.location {
+        Location::Sqlite(path) => sqlite::is_locked(path),
+        Location::Postgres(_) => false,
+    }
+}
+
+fn migrator(statements: &'static [&'static str]) -> Migrator {
+    let migration = |(index, sql): (usize, &&'static str)| {
+        Migration::new(index as i64 + 1, "store".into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(statements.iter().enumerate().map(migration).collect())
+}

@@ -1,0 +1,165 @@
+//! What is committed as one transaction. Operations that wait at the same time are sorted by kind, as their order among
+//! each other means nothing beyond this: what has ended comes before what is new, and questions come last.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::StoreError;
+use super::handle::{Claim, Claimed, Operation};
+use super::record::{AttemptLog, RowId};
+use super::row::{End, NewRow, milliseconds};
+use crate::ack::Ack;
+
+/// The most rows of a group. More only make its failure costlier.
+const MOST_ROWS: usize = 512;
+
+/// The most bytes of a group.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+
+/// Operations of one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// Claimed rows that are delivered or dropped.
+    pub(super) finished: Vec<RowId>,
+    /// Claimed rows that wait again.
+    pub(super) rescheduled: Vec<Rescheduled>,
+    /// Claimed rows that are dead letters now.
+    pub(super) buried: Vec<Buried>,
+    /// Deliveries to park.
+    pub(super) parked: Vec<NewRow>,
+    /// Dead letters of deliveries that were not parked.
+    pub(super) letters: Vec<NewRow>,
+    /// Sinks to disable, when, and why.
+    pub(super) disabled: Vec<(Arc<str>, i64, String)>,
+    /// Sources and their checkpoints.
+    pub(super) checkpoints: Vec<(Arc<str>, String)>,
+    /// Sources whose checkpoint is asked for.
+    pub(super) loads: Vec<Arc<str>>,
+    /// Sinks, and the lanes that they ask about.
+    pub(super) lanes: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    /// Sinks, and what they can take.
+    pub(super) claims: Vec<(Arc<str>, Claim)>,
+    /// What is told when the group is committed.
+    pub(super) promises: Promises,
+    rows: usize,
+    bytes: usize,
+}
+
+/// What is told when a group is committed.
+#[derive(Debug, Default)]
+pub(super) struct Promises {
+    pub(super) acks: Vec<Ack>,
+    pub(super) saved: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    pub(super) loaded: Vec<oneshot::Sender<Result<Option<String>, StoreError>>>,
+}
+
+/// What a group has found out.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// For [`Group::loads`], in their order.
+    pub(super) checkpoints: Vec<Option<String>>,
+    /// For [`Group::lanes`].
+    pub(super) lanes: Vec<(Arc<str>, Vec<(Arc<str>, bool)>)>,
+    /// For [`Group::claims`].
+    pub(super) claimed: Vec<(Arc<str>, Claimed)>,
+}
+
+/// A claimed row that waits again.
+#[derive(Debug)]
+pub(super) struct Rescheduled {
+    pub(super) row: RowId,
+    pub(super) due: i64,
+    pub(super) attempts: AttemptLog,
+}
+
+/// A claimed row that is a dead letter now.
+#[derive(Debug)]
+pub(super) struct Buried {
+    pub(super) row: RowId,
+    pub(super) end: End,
+    pub(super) attempts: AttemptLog,
+}
+
+impl Group {
+    /// True when nothing more should be added.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows >= MOST_ROWS || self.bytes >= MOST_BYTES
+    }
+
+    /// True when nothing was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Adds an operation. [`Operation::Open`] concerns no database.
+    pub(super) fn add(&mut self, operation: Operation) {
+        self.rows += 1;
+        match operation {
+            Operation::Open { .. } => {}
+            Operation::Park { sink, deliveries } => {
+                let node = node_of_sink(&sink);
+                for (delivery, ack) in deliveries {
+                    let row = NewRow::parked(&node, delivery);
+                    self.count(&row);
+                    self.parked.push(row);
+                    self.promises.acks.extend(ack);
+                }
+            }
+            Operation::Bury { letter, ack } => {
+                self.promises.acks.extend(ack);
+                match letter.row {
+                    Some(row) => {
+                        let end = End::of(&letter);
+                        self.buried.push(Buried { row, end, attempts: letter.attempts });
+                    }
+                    None => {
+                        let row = NewRow::dead(*letter);
+                        self.count(&row);
+                        self.letters.push(row);
+                    }
+                }
+            }
+            Operation::Finish { row } => self.finished.push(row),
+            Operation::Reschedule { row, due, attempts } => {
+                self.rescheduled.push(Rescheduled { row, due: milliseconds(due), attempts });
+            }
+            Operation::AskLanes { sink, lanes } => self.lanes.push((sink, lanes)),
+            Operation::Claim { sink, claim } => self.claims.push((sink, claim)),
+            Operation::Disable { sink, reason } => {
+                self.disabled.push((sink, milliseconds(Timestamp::now()), reason.replace('\0', "\u{fffd}")));
+            }
+            Operation::LoadCheckpoint { source, answer } => {
+                self.loads.push(source);
+                self.promises.loaded.push(answer);
+            }
+            Operation::SaveCheckpoint { source, state, answer } => {
+                self.checkpoints.push((source, state));
+                self.promises.saved.push(answer);
+            }
+        }
+    }
+
+    /// Claimed rows that this group takes out of the way of their lanes.
+    pub(super) fn ended(&self) -> Vec<RowId> {
+        self.finished.iter().copied().chain(self.buried.iter().map(|buried| buried.row)).collect()
+    }
+
+    /// Claimed rows that this group gives back.
+    pub(super) fn given_back(&self) -> impl Iterator<Item = RowId> {
+        let buried = self.buried.iter().map(|buried| buried.row);
+        let rescheduled = self.rescheduled.iter().map(|rescheduled| rescheduled.row);
+        self.finished.iter().copied().chain(buried).chain(rescheduled)
+    }
+
+    fn count(&mut self, row: &NewRow) {
+        self.rows += 1;
+        self.bytes += row.weight();
+    }
+}
+
+/// A sink as it stands in the column `node`.
+pub(super) fn node_of_sink(sink: &str) -> String {
+    format!("sinks.{sink}")
+}

@@ -1,0 +1,347 @@
+//! The loop of the store's thread: takes operations, commits them in groups, and tells what has become of them.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::Connection as _;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::StoreError;
+use super::backend;
+use super::config::StoreSettings;
+use super::database::Database;
+use super::group::{Answers, Group};
+use super::handle::{FromStore, Operation};
+use super::record::RowId;
+use super::reminder::Reminder;
+use super::work::Work;
+use crate::units::ByteSize;
+
+/// Between two tries while the database refuses, and between two looks at a store that is full.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long a shared database may take for a group before its connection counts as lost.
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// What the store's thread has in hand.
+pub(super) struct Keeper {
+    settings: StoreSettings,
+    operations: mpsc::UnboundedReceiver<Operation>,
+    /// `None` after a failure, until the next try.
+    database: Option<Database>,
+    is_shared: bool,
+    /// This process among those that share the store.
+    replica: String,
+    sinks: HashMap<Arc<str>, mpsc::UnboundedSender<FromStore>>,
+    /// Rows that sinks have claimed and not given back.
+    in_hand: HashSet<RowId>,
+    /// What would make a full store grow, in its order, and the questions that must not overtake it.
+    held: VecDeque<Operation>,
+    /// The store's size after the last transaction.
+    bytes: u64,
+    last_beat: Instant,
+    failing: Reminder,
+    full: Reminder,
+}
+
+/// What a transaction is to do.
+struct Task<'t> {
+    settings: &'t StoreSettings,
+    replica: &'t str,
+    group: &'t Group,
+    /// Say that this replica is there.
+    beat: bool,
+    /// Free all claims but these: the end of an earlier transaction is not known.
+    in_hand: Option<&'t HashSet<RowId>>,
+}
+
+/// What a transaction has come to.
+struct Committed {
+    answers: Answers,
+    bytes: u64,
+    parked: u64,
+}
+
+/// A database that is up to date, with what earlier runs have left taken over.
+pub(super) struct Opened {
+    settings: StoreSettings,
+    database: Database,
+    replica: String,
+    bytes: u64,
+}
+
+impl Opened {
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub(super) async fn open(settings: StoreSettings) -> Result<Self, StoreError> {
+        let mut database = Database::connect(&settings).await?;
+        let replica = format!("{}/{}", settings.pipeline, Uuid::new_v4());
+        let task = Task { settings: &settings, replica: &replica, group: &Group::default(), beat: true, in_hand: None };
+        let committed = transact(&mut database, &task).await?;
+        Ok(Self { settings, database, replica, bytes: committed.bytes })
+    }
+}
+
+impl Keeper {
+    pub(super) fn new(opened: Opened, operations: mpsc::UnboundedReceiver<Operation>) -> Self {
+        let Opened { settings, mut database, replica, bytes } = opened;
+        let is_shared = database.parts().0.is_shared();
+        Self {
+            settings,
+            operations,
+            database: Some(database),
+            is_shared,
+            replica,
+            sinks: HashMap::new(),
+            in_hand: HashSet::new(),
+            held: VecDeque::new(),
+            bytes,
+            last_beat: Instant::now(),
+            failing: Reminder::default(),
+            full: Reminder::default(),
+        }
+    }
+
+    /// Works until the last handle is gone.
+    pub(super) async fn run(mut self) {
+        while let Some(group) = self.next_group().await {
+            let Some(committed) = self.commit(&group).await else { break };
+            self.tell(group, committed);
+        }
+        if !self.held.is_empty() {
+            warn!(
+                operations = self.held.len(),
+                "the store is full to the end: what it could not take stays open, and \
+                  is read again at the next start"
+            );
+        }
+        self.close().await;
+    }
+
+    /// The operations that wait; none of them when it is only time to look after the store. `None` at the end.
+    async fn next_group(&mut self) -> Option<Group> {
+        let mut group = Group::default();
+        self.release_held(&mut group);
+        if group.is_empty() {
+            let operation = match self.pause() {
+                None => self.operations.recv().await?,
+                Some(pause) => match timeout(pause, self.operations.recv()).await {
+                    Ok(operation) => operation?,
+                    Err(_) => return Some(group),
+                },
+            };
+            self.sort_in(operation, &mut group);
+        }
+        while !group.is_full() {
+            let Ok(operation) = self.operations.try_recv() else { break };
+            self.sort_in(operation, &mut group);
+        }
+        Some(group)
+    }
+
+    /// How long nothing has to be done without being asked.
+    fn pause(&self) -> Option<Duration> {
+        let beat = self.is_shared.then(|| self.until_beat());
+        if self.held.is_empty() { beat } else { Some(beat.map_or(RETRY, |beat| beat.min(RETRY))) }
+    }
+
+    fn until_beat(&self) -> Duration {
+        (self.settings.lease / 3).saturating_sub(self.last_beat.elapsed())
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.settings.max_size
+    }
+
+    fn release_held(&mut self, group: &mut Group) {
+        while !self.is_full() && !group.is_full() {
+            let Some(operation) = self.held.pop_front() else { break };
+            group.add(operation);
+        }
+    }
+
+    /// Adds an operation to the group, or holds it when the store is full.
+    fn sort_in(&mut self, operation: Operation, group: &mut Group) {
+        let must_wait = match &operation {
+            Operation::Open { sink, answers } => {
+                self.sinks.insert(Arc::clone(sink), answers.clone());
+                false
+            }
+            Operation::Park { .. } => self.is_full() || !self.held.is_empty(),
+            Operation::Bury { letter, .. } => letter.row.is_none() && (self.is_full() || !self.held.is_empty()),
+            Operation::AskLanes { sink, .. } => {
+                self.held.iter().any(|held| matches!(held, Operation::Park { sink: parking, .. } if parking == sink))
+            }
+            _ => false,
+        };
+        if must_wait {
+            self.held.push_back(operation);
+        } else {
+            group.add(operation);
+        }
+    }
+
+    /// Commits a group, however long that takes. `None` when it failed and nobody is left to wait for it.
+    async fn commit(&mut self, group: &Group) -> Option<Committed> {
+        loop {
+            let is_last = self.operations.is_closed();
+            let error = match self.try_commit(group).await {
+                Ok(committed) => {
+                    if self.failing.ends() {
+                        info!("the store works again");
+                    }
+                    return Some(committed);
+                }
+                Err(error) => error,
+            };
+            if let Some(database) = self.database.take() {
+                // What it was in the middle of is undone; the close may fail for the reason of the failure.
+                timeout(RETRY, database.close()).await.ok();
+            }
+            if is_last {
+                error!(
+                    "{error}; the bridge ends without it: what was not kept stays open, and is read again at the \
+                       next start"
+                );
+                return None;
+            }
+            if self.failing.is_due(Instant::now()) {
+                warn!("{error}; nothing is lost: what it should keep stays open, and it is tried again every second");
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn try_commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
+        let beat = self.is_shared && self.last_beat.elapsed() >= self.settings.lease / 3;
+        let is_new = self.database.is_none();
+        let database = match &mut self.database {
+            Some(database) => database,
+            closed => closed.insert(Database::open(backend::of_settings(&self.settings)?).await?),
+        };
+        let place = database.parts().0.place().to_owned();
+        let in_hand = is_new.then_some(&self.in_hand);
+        let task = Task { settings: &self.settings, replica: &self.replica, group, beat, in_hand };
+        let transaction = transact(database, &task);
+        let committed = if self.is_shared {
+            let problem = format!("no answer within {} s", SLOWEST.as_secs());
+            timeout(SLOWEST, transaction).await.unwrap_or(Err(StoreError::Lost { place, problem }))?
+        } else {
+            transaction.await?
+        };
+        if beat {
+            self.last_beat = Instant::now();
+        }
+        Ok(committed)
+    }
+
+    /// Settles acks and answers, now that all is durable.
+    fn tell(&mut self, group: Group, committed: Committed) {
+        self.bytes = committed.bytes;
+        self.say_how_full();
+        self.measure(committed.parked);
+        self.count_in_hand(&group, &committed.answers);
+        for ack in group.promises.acks {
+            ack.settle();
+        }
+        // Who asked may be gone by now; then nobody misses the answer. What was claimed is freed at the end.
+        for saved in group.promises.saved {
+            saved.send(Ok(())).ok();
+        }
+        for (loaded, state) in group.promises.loaded.into_iter().zip(committed.answers.checkpoints) {
+            loaded.send(Ok(state)).ok();
+        }
+        for (sink, lanes) in committed.answers.lanes {
+            self.answer(&sink, FromStore::Lanes(lanes));
+        }
+        for (sink, claimed) in committed.answers.claimed {
+            self.answer(&sink, FromStore::Claimed(claimed));
+        }
+    }
+
+    fn count_in_hand(&mut self, group: &Group, answers: &Answers) {
+        for row in group.given_back() {
+            self.in_hand.remove(&row);
+        }
+        let claimed = answers.claimed.iter().flat_map(|(_, claimed)| &claimed.deliveries);
+        self.in_hand.extend(claimed.filter_map(|delivery| delivery.row));
+    }
+
+    fn answer(&self, sink: &str, answer: FromStore) {
+        if let Some(answers) = self.sinks.get(sink) {
+            answers.send(answer).ok();
+        }
+    }
+
+    fn say_how_full(&mut self) {
+        if !self.is_full() {
+            if self.held.is_empty() && self.full.ends() {
+                info!("the store has room again");
+            }
+            return;
+        }
+        if self.full.is_due(Instant::now()) {
+            warn!(
+                bytes = self.bytes,
+                max_size = %ByteSize(usize::try_from(self.settings.max_size).unwrap_or(usize::MAX)),
+                "the store is full: sources wait until deliveries succeed or dead letters are removed; nothing is lost"
+            );
+        }
+    }
+
+    fn measure(&self, parked: u64) {
+        let pipeline = &self.settings.pipeline;
+        metrics::counter!("bridge_deliveries_parked_total", "pipeline" => pipeline.clone()).increment(parked);
+        metrics::gauge!("bridge_store_bytes", "pipeline" => pipeline.clone()).set(self.bytes as f64);
+        metrics::gauge!("bridge_store_full", "pipeline" => pipeline.clone()).set(f64::from(u8::from(self.is_full())));
+    }
+
+    /// Leaves everything to the others, or to the next run, at once: not when the lease is over.
+    async fn close(mut self) {
+        let Some(mut database) = self.database.take() else { return };
+        let left = timeout(SLOWEST, leave(&mut database, &self.settings, &self.replica)).await;
+        if let Ok(Err(error)) = left {
+            warn!("{error}; what this bridge had in hand comes free when its lease is over");
+        }
+        if let Ok(Err(error)) = timeout(SLOWEST, database.close()).await {
+            warn!("{error}; what was committed is kept all the same");
+        }
+    }
+}
+
+/// Carries out a group in one transaction.
+async fn transact(database: &mut Database, task: &Task<'_>) -> Result<Committed, StoreError> {
+    let (backend, connection) = database.parts();
+    let transaction = async {
+        let mut transaction = connection.begin_with(backend.begin()).await?;
+        let mut work = Work::new(&mut transaction, backend, &task.settings.pipeline, task.replica);
+        if task.beat {
+            work.beat(task.settings.lease).await?;
+        }
+        if let Some(in_hand) = task.in_hand {
+            work.free_all_but(in_hand).await?;
+        }
+        let answers = work.carry_out(task.group).await?;
+        work.book_growth().await?;
+        let (bytes, parked) = (work.total_bytes().await?, work.parked);
+        transaction.commit().await?;
+        Ok(Committed { answers, bytes, parked })
+    };
+    transaction.await.map_err(|error: sqlx::Error| backend.error(&error))
+}
+
+async fn leave(database: &mut Database, settings: &StoreSettings, replica: &str) -> Result<(), StoreError> {
+    let (backend, connection) = database.parts();
+    let transaction = async {
+        let mut transaction = connection.begin_with(backend.begin()).await?;
+        Work::new(&mut transaction, backend, &settings.pipeline, replica).leave().await?;
+        transaction.commit().await
+    };
+    transaction.await.map_err(|error: sqlx::Error| backend.error(&error))
+}

@@ -1,0 +1,116 @@
+//! PostgreSQL: one database that several replicas share.
+
+use futures_util::future::BoxFuture;
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions as _};
+use url::Url;
+
+use super::StoreError;
+use super::backend::Backend;
+use super::error::{Kind, code, of_kind};
+use crate::secret::{self, Secret};
+
+/// A PostgreSQL database.
+#[derive(Debug)]
+pub(super) struct Postgres {
+    options: Options,
+    place: String,
+}
+
+/// What to connect with; it holds a password.
+struct Options(AnyConnectOptions);
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(secret::MASK)
+    }
+}
+
+impl Postgres {
+    /// Reads the URL.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn new(url: &Secret) -> Result<Self, StoreError> {
+        let url: Url = url.expose().parse().map_err(|error| StoreError::open("of PostgreSQL", error))?;
+        if let Some(password) = url.password() {
+            secret::register(password);
+        }
+        let place = place(&url);
+        let options = AnyConnectOptions::from_url(&url).map_err(|error| StoreError::open(&place, error))?;
+        Ok(Self { options: Options(options.disable_statement_logging()), place })
+    }
+
+    async fn open(&self) -> Result<AnyConnection, StoreError> {
+        self.options.0.connect().await.map_err(|error| match self.error(&error) {
+            // Such as a wrong password or a database that is not there.
+            StoreError::Failed { place, problem } => StoreError::Open { place, problem },
+            other => other,
+        })
+    }
+}
+
+/// Server and database, as in `postgres://db.example.com:5432/bridge`.
+fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("localhost");
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("postgres://{host}{port}{path}", path = url.path())
+}
+
+impl Backend for Postgres {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<AnyConnection, StoreError>> {
+        Box::pin(self.open())
+    }
+
+    fn migrations(&self) -> &'static [&'static str] {
+        &[include_str!("migrations/postgres/0001_store.sql")]
+    }
+
+    fn begin(&self) -> &'static str {
+        "BEGIN"
+    }
+
+    fn skip_locked(&self) -> &'static str {
+        "FOR UPDATE SKIP LOCKED"
+    }
+
+    fn clock(&self) -> &'static str {
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    /// The codes are those of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+    fn error(&self, error: &sqlx::Error) -> StoreError {
+        let code = code(error).unwrap_or_default();
+        let kind = match error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Kind::Lost,
+            _ if code == "53100" => Kind::Full,
+            _ if code == "25006" || code == "42501" => Kind::ReadOnly,
+            // A server that starts, stops or has no room for another connection; a connection that failed.
+            _ if code.starts_with("57P") || code.starts_with("08") || code == "53300" => Kind::Lost,
+            _ => Kind::Failed,
+        };
+        of_kind(&kind, &self.place, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_a_url_is_never_shown() {
+        let backend = Postgres::new(&Secret::new("postgres://bridge:h1dden-pw@db.example.com:5433/state")).unwrap();
+        assert_eq!(backend.place(), "postgres://db.example.com:5433/state");
+        let lost = backend.error(&sqlx::Error::Protocol("refused h1dden-pw".to_owned()));
+        assert!(!format!("{backend:?} {lost} {lost:?}").contains("h1dden"), "{backend:?} {lost:?}");
+        assert!(!lost.is_permanent());
+    }
+}

@@ -1,0 +1,155 @@
+//! SQLite: one file, used by one running bridge at a time (see [`lock`]), and by the command line beside it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use futures_util::future::BoxFuture;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions as _, Executor as _};
+
+use super::StoreError;
+use super::backend::Backend;
+use super::error::{Kind, code, of_kind};
+
+/// What is done with every new connection. FULL makes a commit durable before it returns, in WAL mode too
+/// (<https://sqlite.org/pragma.html#pragma_synchronous>); the cache is bounded (in KiB) as memory is; the log file is
+/// cut back after a burst.
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
+                       PRAGMA cache_size = -8192; PRAGMA journal_size_limit = 67108864;";
+
+/// What may stand in a path within a URL.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Primary result codes (<https://sqlite.org/rescode.html>).
+const READONLY: u32 = 8;
+const FULL: u32 = 13;
+const CANTOPEN: u32 = 14;
+const NOTADB: u32 = 26;
+/// A file in memory, shared by the connections, could not grow: `SQLITE_IOERR_SHMSIZE`.
+const IOERR_SHMSIZE: u32 = 4874;
+
+/// An SQLite file.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    path: PathBuf,
+    place: String,
+}
+
+impl Sqlite {
+    /// Makes the folder, but not the file.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or found, or the path is not UTF-8.
+    pub(super) fn new(path: &Path) -> Result<Self, StoreError> {
+        let place = path.display().to_string();
+        let failed = |error: io::Error| io_error(&place, &error);
+        let name = path.file_name().ok_or_else(|| StoreError::open(&place, "it names no file"))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(failed)?;
+        // Without links and dots: a URL would resolve these in a way of its own.
+        let path = fs::canonicalize(folder).map_err(failed)?.join(name);
+        Ok(Self { path, place })
+    }
+
+    /// Makes the file when it is not there: payloads are nobody else's to read. SQLite gives its log the same mode.
+    fn create(&self) -> Result<(), StoreError> {
+        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
+        made.map(drop).map_err(|error| io_error(&self.place, &error))
+    }
+
+    async fn open(&self) -> Result<AnyConnection, StoreError> {
+        self.create()?;
+        let path = self.path.to_str().ok_or_else(|| StoreError::open(&self.place, "the path is not UTF-8"))?;
+        let url = format!("sqlite://{}?mode=rw", utf8_percent_encode(path, PATH));
+        let options: AnyConnectOptions = url.parse().map_err(|error| self.error(&error))?;
+        let options = options.disable_statement_logging();
+        let mut connection = options.connect().await.map_err(|error| self.error(&error))?;
+        connection.execute(PRAGMAS).await.map_err(|error| self.error(&error))?;
+        Ok(connection)
+    }
+}
+
+impl Backend for Sqlite {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<AnyConnection, StoreError>> {
+        Box::pin(self.open())
+    }
+
+    fn migrations(&self) -> &'static [&'static str] {
+        &[include_str!("migrations/sqlite/0001_store.sql")]
+    }
+
+    /// A transaction that begins by reading could not go on to write once another process has written.
+    fn begin(&self) -> &'static str {
+        "BEGIN IMMEDIATE"
+    }
+
+    fn skip_locked(&self) -> &'static str {
+        ""
+    }
+
+    fn clock(&self) -> &'static str {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn error(&self, error: &sqlx::Error) -> StoreError {
+        let code = code(error).and_then(|code| code.parse::<u32>().ok()).unwrap_or_default();
+        let kind = match code & 0xff {
+            READONLY => Kind::ReadOnly,
+            FULL => Kind::Full,
+            CANTOPEN | NOTADB => Kind::Open,
+            _ if code == IOERR_SHMSIZE => Kind::Full,
+            _ => Kind::Failed,
+        };
+        of_kind(&kind, &self.place, error)
+    }
+}
+
+/// Keeps every other bridge away from an SQLite file, for as long as the returned file is open.
+///
+/// # Errors
+/// [`StoreError::Locked`] when another process has it, others when the folder cannot be written.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let place = path.display().to_string();
+    let failed = |error: io::Error| io_error(&place, &error);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = File::create(lock_path(path)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// True while a bridge runs on the SQLite file.
+pub(super) fn is_locked(path: &Path) -> bool {
+    let Ok(file) = File::open(lock_path(path)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+fn io_error(place: &str, error: &io::Error) -> StoreError {
+    let (place, problem) = (place.to_owned(), error.to_string());
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => StoreError::ReadOnly { place, problem },
+        io::ErrorKind::StorageFull => StoreError::Full { place, problem },
+        _ => StoreError::Open { place, problem },
+    }
+}

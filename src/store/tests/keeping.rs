@@ -1,0 +1,249 @@
+//! What is kept, and what becomes of it.
+
+use super::*;
+use crate::store::StoreError;
+
+#[tokio::test]
+async fn a_delivery_comes_back_as_it_was() {
+    comes_back(Site::sqlite()).await;
+}
+
+pub(super) async fn comes_back(site: Site) {
+    let mut sink = site.sink("crm");
+    let with_body = StoredDelivery {
+        request: StoredRequest { body: Bytes::from_static(b"\0rendered\xff"), ..delivery("b", 6).request },
+        ..delivery("b", 6)
+    };
+    let expected = [odd_delivery(), with_body, delivery("payload-as-body", 7)];
+    sink.park(expected.to_vec()).await;
+
+    let claimed = sink.due(10).await;
+    assert_eq!(claimed.deliveries.len(), 3);
+    for (found, expected) in claimed.deliveries.iter().zip(&expected) {
+        assert_same(found, expected);
+        assert!(found.row.is_some());
+    }
+    assert_eq!(site.number("SELECT COUNT(*) FROM deliveries WHERE body_is_payload = 1").await, 1);
+}
+
+#[tokio::test]
+async fn a_letter_comes_back_as_it_was() {
+    letter_comes_back(Site::sqlite()).await;
+}
+
+pub(super) async fn letter_comes_back(site: Site) {
+    let (mut settlements, mut acks) = acks(2);
+    let expected = Letter { message: "NUL \0 within".to_owned(), ..letter(odd_delivery(), Reason::Rejected) };
+    let unrendered = Letter {
+        request: None,
+        shown: None,
+        node: "sources.orders".to_owned(),
+        ..letter(delivery("unrendered", 0), Reason::Undecodable)
+    };
+    site.store().bury(expected.clone(), acks.pop());
+    site.store().bury(unrendered, acks.pop());
+    all_settled(&mut settlements).await;
+
+    let letters = site.letters().await;
+    let found = &letters[0];
+    assert_eq!(*found.event, *expected.event);
+    assert!(found.request == expected.request, "the request is another one");
+    assert_eq!((&found.shown, &found.attempts), (&expected.shown, &expected.attempts));
+    assert_eq!((found.reason, found.time, &found.node), (expected.reason, expected.time, &expected.node));
+    assert_eq!((found.copy, &found.bucket, &found.lane), (expected.copy, &expected.bucket, &expected.lane));
+    assert_eq!(found.message, "NUL \u{fffd} within");
+    assert!(letters[1].request.is_none() && letters[1].shown.is_none());
+    assert_eq!((letters[1].node.as_str(), letters[1].reason), ("sources.orders", Reason::Undecodable));
+}
+
+#[tokio::test]
+async fn what_waits_together_is_kept_together_and_settles_once() {
+    kept_together(Site::sqlite()).await;
+}
+
+pub(super) async fn kept_together(site: Site) {
+    let mut sink = site.sink("crm");
+    let (mut settlements, acks) = acks(1000);
+    for (index, ack) in acks.into_iter().enumerate() {
+        sink.handle.park(vec![(delivery(&format!("e-{index}"), 5), Some(ack))]);
+    }
+    all_settled(&mut settlements).await;
+    let claimed = sink.due(5).await;
+    let found: HashSet<&str> = ids(&claimed.deliveries).into_iter().collect();
+    assert_eq!(found.len(), 1000);
+}
+
+#[tokio::test]
+async fn an_event_that_is_read_twice_is_kept_once() {
+    kept_once(Site::sqlite()).await;
+}
+
+pub(super) async fn kept_once(site: Site) {
+    let mut sink = site.sink("crm");
+    let again = StoredDelivery { attempts: attempts(2), ..delivery("a", 9) };
+    // The same event within one group, and in a later one; another copy of it and another sink's are others.
+    sink.park(vec![delivery("a", 5), again.clone()]).await;
+    sink.park(vec![again, StoredDelivery { copy: 1, ..delivery("a", 6) }, delivery("b", 7)]).await;
+    let other = site.sink("mail");
+    other.park(vec![delivery("a", 5)]).await;
+
+    let claimed = sink.due(10).await;
+    assert_eq!(ids(&claimed.deliveries), ["a", "a", "b"]);
+    assert_eq!(claimed.deliveries[0].attempts, attempts(1), "the row that was there stays as it is");
+    assert_eq!(claimed.deliveries[1].copy, 1);
+}
+
+#[tokio::test]
+async fn rescheduling_keeps_the_attempts_and_finishing_forgets_them() {
+    rescheduled_and_finished(Site::sqlite()).await;
+}
+
+pub(super) async fn rescheduled_and_finished(site: Site) {
+    let mut sink = site.sink("crm");
+    sink.park((0..70).map(|index| delivery(&format!("e-{index:02}"), 5)).collect()).await;
+    let claimed = sink.due(5).await;
+    let rows: Vec<_> = claimed.deliveries.iter().map(|delivery| delivery.row.unwrap()).collect();
+    for row in &rows {
+        sink.handle.reschedule(*row, at(20), attempts(4));
+    }
+    let waiting = sink.due(19).await;
+    assert_eq!((waiting.deliveries.len(), waiting.next_due), (0, Some(at(20))));
+    let claimed = sink.due(20).await;
+    assert_eq!(claimed.deliveries.iter().map(|delivery| delivery.row.unwrap()).collect::<Vec<_>>(), rows);
+    assert!(claimed.deliveries.iter().all(|delivery| delivery.attempts == attempts(4)));
+    for row in rows {
+        sink.handle.finish(row);
+    }
+    let nothing = sink.due(100).await;
+    assert_eq!((nothing.deliveries.len(), nothing.next_due, nothing.has_lanes), (0, None, false));
+    assert_eq!(site.number("SELECT COUNT(*) FROM deliveries").await, 0);
+    assert_eq!(site.number("SELECT CAST(SUM(bytes) AS BIGINT) FROM replicas").await, 0);
+}
+
+#[tokio::test]
+async fn a_delivery_is_one_row_for_life() {
+    one_row_for_life(Site::sqlite()).await;
+}
+
+pub(super) async fn one_row_for_life(site: Site) {
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    let parked = sink.due(5).await.deliveries.remove(0);
+    let row = parked.row;
+    sink.handle.bury(letter(StoredDelivery { attempts: attempts(2), ..parked }, Reason::Rejected), None);
+    assert_eq!(sink.due(99).await.deliveries.len(), 0);
+    let letters = site.letters().await;
+    assert_eq!((letters[0].row, &letters[0].attempts), (row, &attempts(2)));
+
+    // Read and given up once more: one letter with more attempts. The same news twice is no news.
+    let late = AttemptRecord::answered(at(50), Duration::ZERO, 400, "no");
+    let later = AttemptLog { total: 1, round: 1, first: Some(at(50)), records: vec![late] };
+    for _ in 0..2 {
+        let again = letter(StoredDelivery { attempts: later.clone(), ..delivery("a", 0) }, Reason::RetriesExhausted);
+        let (mut settlements, mut acks) = acks(1);
+        sink.handle.bury(again, acks.pop());
+        all_settled(&mut settlements).await;
+    }
+    let letters = site.letters().await;
+    assert_eq!((letters.len(), letters[0].row, letters[0].reason), (1, row, Reason::RetriesExhausted));
+    assert_eq!((letters[0].attempts.total, letters[0].attempts.round, letters[0].attempts.records.len()), (3, 1, 3));
+
+    // Read and parked once more: parked again, in its place.
+    sink.park(vec![delivery("a", 60)]).await;
+    assert_eq!(site.letters().await.len(), 0);
+    let claimed = sink.due(60).await;
+    assert_eq!((claimed.deliveries[0].row, &claimed.deliveries[0].attempts), (row, &attempts(1)));
+    assert_sizes_add_up(&site).await;
+}
+
+#[tokio::test]
+async fn a_letter_of_a_parked_delivery_leaves_it_parked() {
+    let site = Site::sqlite();
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    let (mut settlements, mut acks) = acks(1);
+    sink.handle.bury(letter(delivery("a", 5), Reason::Rejected), acks.pop());
+    all_settled(&mut settlements).await;
+    assert_eq!(site.letters().await.len(), 0);
+    assert_eq!(ids(&sink.due(5).await.deliveries), ["a"]);
+}
+
+/// The size that is booked is that of the rows, and that of a row is what it holds.
+pub(super) async fn assert_sizes_add_up(site: &Site) {
+    let booked = site.number("SELECT CAST(SUM(bytes) AS BIGINT) FROM replicas").await;
+    assert_eq!(booked, site.number("SELECT CAST(SUM(size) AS BIGINT) FROM deliveries").await);
+    let columns = "SELECT CAST(SUM(512 + octet_length(event) + octet_length(attempts) \
+                   + COALESCE(octet_length(payload), 0) + COALESCE(octet_length(url), 0) \
+                   + COALESCE(octet_length(headers), 0) + COALESCE(octet_length(body), 0) \
+                   + COALESCE(octet_length(message), 0) + COALESCE(octet_length(shown), 0)) AS BIGINT) FROM deliveries";
+    assert_eq!(booked, site.number(columns).await);
+}
+
+#[tokio::test]
+async fn the_size_of_every_change_is_booked() {
+    booked(Site::sqlite()).await;
+}
+
+pub(super) async fn booked(site: Site) {
+    let mut sink = site.sink("crm");
+    sink.park((0..10).map(|index| delivery(&format!("e-{index}"), 5)).chain([odd_delivery()]).collect()).await;
+    assert_sizes_add_up(&site).await;
+    let mut claimed = sink.due(5).await.deliveries;
+    sink.handle.finish(claimed.pop().unwrap().row.unwrap());
+    sink.handle.reschedule(claimed.pop().unwrap().row.unwrap(), at(7), attempts(9));
+    sink.handle.bury(letter(claimed.pop().unwrap(), Reason::Rejected), None);
+    site.store().load_checkpoint("any".into()).await.unwrap();
+    assert_sizes_add_up(&site).await;
+}
+
+#[tokio::test]
+async fn checkpoints_are_replaced_as_a_whole_and_survive() {
+    let site = checkpoints(Site::sqlite()).await;
+    drop(site);
+}
+
+pub(super) async fn checkpoints(mut site: Site) -> Site {
+    assert_eq!(site.store().load_checkpoint("audit".into()).await.unwrap(), None);
+    for state in ["{\"a\":1}", "{\"a\":2}"] {
+        site.store().save_checkpoint("audit".into(), state.to_owned()).await.unwrap();
+    }
+    site.store().save_checkpoint("other".into(), "{}".to_owned()).await.unwrap();
+    site.stop();
+    site.start();
+    assert_eq!(site.store().load_checkpoint("audit".into()).await.unwrap().as_deref(), Some("{\"a\":2}"));
+    site
+}
+
+#[tokio::test]
+async fn a_disabled_sink_gets_nothing_until_it_is_enabled() {
+    disabled(Site::sqlite()).await;
+}
+
+pub(super) async fn disabled(mut site: Site) {
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    sink.handle.disable("410 Gone".to_owned());
+    let claimed = sink.due(5).await;
+    assert!(claimed.disabled && claimed.deliveries.is_empty());
+    assert!(!site.sink("mail").due(5).await.disabled);
+    drop(sink);
+    site.stop();
+    site.start();
+    let mut sink = site.sink("crm");
+    assert!(sink.due(5).await.disabled, "it is remembered");
+
+    let mut database = site.database().await;
+    sqlx::query("DELETE FROM disabled_sinks").execute(database.connection()).await.unwrap();
+    let claimed = sink.due(5).await;
+    assert!(!claimed.disabled);
+    assert_eq!(ids(&claimed.deliveries), ["a"]);
+}
+
+#[tokio::test]
+async fn a_store_that_has_ended_says_so() {
+    let mut site = Site::sqlite();
+    let (store, thread) = StoreThread::new(site.settings.clone());
+    drop(thread);
+    assert!(matches!(store.load_checkpoint("audit".into()).await, Err(StoreError::Closed)));
+    site.stop();
+}

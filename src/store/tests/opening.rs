@@ -1,0 +1,229 @@
+//! Opening, locking, reopening, and disks that cannot be written.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::*;
+use crate::store::StoreError;
+use crate::store::database::is_in_use;
+
+fn file_of(site: &Site) -> &Path {
+    match &site.settings.location {
+        Location::Sqlite(path) => path,
+        Location::Postgres(_) => panic!("this one has a file"),
+    }
+}
+
+fn open_again(settings: &StoreSettings) -> Result<(), StoreError> {
+    let (store, thread) = StoreThread::new(settings.clone());
+    let running = thread.start()?;
+    drop(store);
+    running.join().unwrap();
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_handed_out_comes_free_when_the_store_is_opened_again() {
+    reopened(Site::sqlite()).await;
+}
+
+pub(super) async fn reopened(mut site: Site) {
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    assert_eq!(ids(&sink.due(5).await.deliveries), ["a"]);
+    assert_eq!(sink.due(5).await.deliveries.len(), 0);
+    drop(sink);
+    site.stop();
+    assert_eq!(site.number("SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NOT NULL").await, 0);
+    assert_eq!(site.number("SELECT COUNT(*) FROM replicas WHERE id <> ''").await, 0);
+    site.start();
+    assert_eq!(ids(&site.sink("crm").due(5).await.deliveries), ["a"]);
+}
+
+#[tokio::test]
+async fn claims_of_a_process_that_was_killed_are_void() {
+    let mut site = Site::sqlite();
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    drop(sink);
+    site.stop();
+    let mut database = site.database().await;
+    let killed = "UPDATE deliveries SET claimed_by = 'shop/killed'";
+    sqlx::query(killed).execute(database.connection()).await.unwrap();
+    let bytes = "UPDATE replicas SET id = 'shop/killed', alive_until = 9000000000000000";
+    sqlx::query(bytes).execute(database.connection()).await.unwrap();
+    database.close().await.unwrap();
+    site.start();
+    sink = site.sink("crm");
+    assert_eq!(ids(&sink.due(5).await.deliveries), ["a"]);
+    keeping::assert_sizes_add_up(&site).await;
+}
+
+#[tokio::test]
+async fn a_second_process_is_kept_away_and_the_command_line_is_not() {
+    let mut site = Site::sqlite();
+    let error = open_again(&site.settings).unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }) && error.is_permanent(), "{error}");
+    assert!(error.to_string().contains("another bridge is running on the store"), "{error}");
+    assert!(is_in_use(&site.settings));
+    assert_eq!(site.number("SELECT COUNT(*) FROM deliveries").await, 0);
+    site.stop();
+    assert!(!is_in_use(&site.settings));
+    open_again(&site.settings).unwrap();
+}
+
+#[tokio::test]
+async fn the_file_is_its_owners_alone_and_whole_after_the_end() {
+    let mut site = Site::sqlite();
+    site.sink("crm").park(vec![delivery("a", 5)]).await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let path = file_of(&site).to_owned();
+    let log = PathBuf::from(format!("{}-wal", path.display()));
+    assert_eq!((mode(&path), mode(&log)), (0o600, 0o600));
+    site.stop();
+    assert!(!log.exists(), "the log is folded into the file at the end");
+    assert_eq!(site.number("SELECT COUNT(*) FROM deliveries").await, 1);
+}
+
+#[tokio::test]
+async fn a_commit_reaches_the_disk_before_it_returns() {
+    let mut database = Site::sqlite().database().await;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(database.connection()).await.unwrap();
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(database.connection()).await.unwrap();
+    assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+}
+
+#[tokio::test]
+async fn a_path_may_hold_any_character() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::Sqlite(folder.path().join("new/%41 ü?#&=/../x y/store?.db"));
+    std::fs::create_dir_all(folder.path().join("new/%41 ü?#&=")).unwrap();
+    let site = Site::open(Site::settings(location), Some(folder));
+    site.sink("crm").park(vec![delivery("a", 5)]).await;
+    assert!(file_of(&site).exists());
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    newer_schema(Site::sqlite()).await;
+}
+
+pub(super) async fn newer_schema(mut site: Site) {
+    site.stop();
+    let mut database = site.database().await;
+    let insert = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                  SELECT 7, description, success, checksum, execution_time FROM _sqlx_migrations";
+    sqlx::query(insert).execute(database.connection()).await.unwrap();
+    database.close().await.unwrap();
+    let error = open_again(&site.settings).unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 7, known: 1, .. }) && error.is_permanent(), "{error}");
+    assert!(error.to_string().contains("run the bridge that wrote it"), "{error}");
+    let error = Database::connect(&site.settings).await.unwrap_err();
+    assert!(matches!(error, StoreError::Newer { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_store_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    std::fs::write(&path, "this is no database at all, but it is long enough to be taken for one\n".repeat(20))
+        .unwrap();
+    let error = open_again(&Site::settings(Location::Sqlite(path.clone()))).unwrap_err();
+    assert!(error.to_string().contains("not a database") && error.is_permanent(), "{error}");
+    let error = open_again(&Site::settings(Location::Sqlite(path.join("below/a/file.db")))).unwrap_err();
+    assert!(matches!(error, StoreError::Open { .. }), "{error}");
+}
+
+/// A small file system in memory, unmounted when it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], at);
+        Self(at.to_owned())
+    }
+
+    /// Writes until nothing more fits.
+    fn fill(&self) -> PathBuf {
+        use std::io::Write as _;
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[b'x'; 512]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+fn mount(options: &[&str], at: &Path) {
+    let mount = Command::new("mount").args(options).arg(at).output().unwrap();
+    let said = String::from_utf8_lossy(&mount.stderr);
+    assert!(mount.status.success(), "this test mounts a tmpfs, which needs root and CAP_SYS_ADMIN: {said}");
+}
+
+#[tokio::test]
+#[ignore = "needs root to mount a tmpfs"]
+async fn a_full_disk_holds_everything_until_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&folder.path().join("disk"));
+    let settings = Site::settings(Location::Sqlite(disk.0.join("store.db")));
+    let mut site = Site::open(settings, None);
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    let filler = disk.fill();
+
+    let (mut settlements, acks) = acks(500);
+    for (index, ack) in acks.into_iter().enumerate() {
+        sink.handle.park(vec![(delivery(&format!("e-{index}"), 5), Some(ack))]);
+    }
+    let early = timeout(Duration::from_secs(3), async {
+        while let Some(settlement) = settlements.recv().await {
+            assert!(settlement.settled, "an ack was dropped");
+        }
+    });
+    early.await.expect_err("there was no room for all of them");
+
+    std::fs::remove_file(filler).unwrap();
+    all_settled(&mut settlements).await;
+    assert_eq!(sink.due(5).await.deliveries.len(), 501);
+    drop(sink);
+    site.stop();
+}
+
+#[tokio::test]
+#[ignore = "needs root to mount a tmpfs"]
+async fn a_stop_on_a_full_disk_leaves_events_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&folder.path().join("disk"));
+    let mut site = Site::open(Site::settings(Location::Sqlite(disk.0.join("store.db"))), None);
+    let sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    disk.fill();
+    let (mut settlements, mut acks) = acks(1);
+    let mut large = delivery("large", 5);
+    large.request.body = Bytes::from(vec![b'x'; 4 * 1024 * 1024]);
+    sink.handle.park(vec![(large, acks.pop())]);
+    drop(sink);
+    site.stop();
+    assert!(!settlement(&mut settlements).await.unwrap().settled);
+}
+
+#[tokio::test]
+#[ignore = "needs root to mount a tmpfs"]
+async fn a_folder_that_may_only_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&folder.path().join("disk"));
+    let settings = Site::settings(Location::Sqlite(disk.0.join("store.db")));
+    open_again(&settings).unwrap();
+    mount(&["-o", "remount,ro"], &disk.0);
+    let error = open_again(&settings).unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+    let error = Database::connect(&settings).await.unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+}

@@ -1,0 +1,199 @@
+//! The same on PostgreSQL, and what only several replicas can do.
+
+use sqlx::{Connection as _, Executor as _};
+use uuid::Uuid;
+
+use super::*;
+use crate::secret::Secret;
+use crate::store::StoreError;
+
+/// A store in a schema of its own.
+async fn site() -> Site {
+    let url = std::env::var("POSTGRES_URL").expect("POSTGRES_URL names a database: tests/brokers/postgres.sh env");
+    sqlx::any::install_default_drivers();
+    let schema = format!("test_{}", Uuid::new_v4().simple());
+    let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
+    connection.execute(sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
+    connection.close().await.unwrap();
+    let url = format!("{url}?options=-csearch_path%3D{schema}&application_name={schema}");
+    Site::open(Site::settings(Location::Postgres(Secret::new(url))), None)
+}
+
+/// Each of these holds on both databases.
+macro_rules! on_postgres {
+    ($($test:ident: $behaviour:path,)*) => {$(
+        #[tokio::test]
+        #[ignore = "needs PostgreSQL"]
+        async fn $test() {
+            $behaviour(site().await).await;
+        }
+    )*};
+}
+
+on_postgres! {
+    a_delivery_comes_back_as_it_was: keeping::comes_back,
+    a_letter_comes_back_as_it_was: keeping::letter_comes_back,
+    what_waits_together_is_kept_together: keeping::kept_together,
+    an_event_that_is_read_twice_is_kept_once: keeping::kept_once,
+    rescheduling_and_finishing: keeping::rescheduled_and_finished,
+    a_delivery_is_one_row_for_life: keeping::one_row_for_life,
+    the_size_of_every_change_is_booked: keeping::booked,
+    a_disabled_sink_gets_nothing: keeping::disabled,
+    checkpoints_survive: keeping::checkpoints,
+    deliveries_come_in_order: claims::in_order,
+    excepted_buckets_are_passed_over: claims::except_buckets,
+    a_replay_is_handed_out_alone: claims::only_replay,
+    followers_wait_for_their_head: lanes::followers_wait,
+    lanes_survive_a_restart: lanes::survive_a_restart,
+    a_replay_outside_its_lane_holds_nobody_up: lanes::replayed_outside,
+    a_letter_does_not_go_in_front_of_its_lane: lanes::parked_again,
+    a_full_store_holds_growth: room::holds_growth_of_a_small_store,
+    room_made_by_others_is_noticed: room::room_made_by_others_in_a_small_store,
+    claims_are_freed_at_the_end: opening::reopened,
+    a_newer_schema_is_refused: opening::newer_schema,
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_wrong_password_is_named_without_it() {
+    let url = std::env::var("POSTGRES_URL").unwrap().replace(":bridge@", ":wr0ng-one@");
+    let settings = Site::settings(Location::Postgres(Secret::new(url)));
+    let error = Database::connect(&settings).await.unwrap_err();
+    assert!(matches!(error, StoreError::Open { .. }), "{error:?}");
+    assert!(error.to_string().contains("password authentication failed"), "{error}");
+    assert!(!format!("{error:?}").contains("wr0ng"), "{error:?}");
+}
+
+/// Another replica on the same database.
+fn another(site: &Site, lease: Duration) -> Site {
+    Site::open(StoreSettings { lease, ..site.settings.clone() }, None)
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn no_delivery_is_handed_out_twice() {
+    let one = site().await;
+    let other = another(&one, Duration::from_secs(30));
+    let mut sinks = [one.sink("crm"), other.sink("crm")];
+    sinks[0].park((0..2000).map(|index| delivery(&format!("e-{index}"), 5)).collect()).await;
+    let mut found = HashSet::new();
+    for _ in 0..40 {
+        // Both ask at the same time.
+        for sink in &sinks {
+            sink.handle.claim(Claim { limit: 50, ..claim_at(5) });
+        }
+        for sink in &mut sinks {
+            let FromStore::Claimed(claimed) = sink.answer().await else { panic!("deliveries were asked for") };
+            for delivery in claimed.deliveries {
+                assert!(found.insert(delivery.event.id.clone()), "{} was handed out twice", delivery.event.id);
+            }
+        }
+    }
+    assert_eq!(found.len(), 2000);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn deliveries_of_one_lane_are_in_order_whoever_adds_and_ends_them() {
+    let one = site().await;
+    let other = another(&one, Duration::from_secs(30));
+    let mut sinks = [one.sink("crm"), other.sink("crm")];
+    let now = Timestamp::now().as_second() + 3600;
+    let mut handed_out = 0;
+    for round in 0..60 {
+        let (adding, ending) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
+        let claimed = sinks[ending].due(now).await.deliveries;
+        assert!(claimed.len() <= 1, "two of one lane at a time: {:?}", ids(&claimed));
+        // One replica removes the head while the other adds followers.
+        let (mut settlements, mut acks) = acks(1);
+        sinks[adding].handle.park(vec![(in_lane("k", &format!("e-{round:02}"), 1), acks.pop())]);
+        for delivery in &claimed {
+            assert_eq!(delivery.event.id, format!("e-{handed_out:02}"));
+            handed_out += 1;
+            sinks[ending].handle.finish(delivery.row.unwrap());
+        }
+        all_settled(&mut settlements).await;
+    }
+    while handed_out < 60 {
+        let claimed = sinks[0].due(now).await.deliveries;
+        assert_eq!(ids(&claimed), [format!("e-{handed_out:02}")], "a follower was left behind");
+        handed_out += 1;
+        sinks[0].handle.finish(claimed[0].row.unwrap());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn the_claims_of_a_silent_replica_come_free_after_its_lease() {
+    let one = site().await;
+    let mut sink = one.sink("crm");
+    sink.park(vec![delivery("a", 5), delivery("b", 5)]).await;
+    let held = sink.claim(Claim { limit: 1, ..claim_at(5) }).await.deliveries.remove(0);
+    let mut database = one.database().await;
+    // As if it had died: its lease ends, and it is in no hurry to renew it.
+    let silent = "UPDATE replicas SET alive_until = 0";
+    sqlx::query(silent).execute(database.connection()).await.unwrap();
+
+    let other = another(&one, Duration::from_secs(3));
+    let mut heir = other.sink("crm");
+    let mut found = Vec::new();
+    timeout(PATIENCE, async {
+        while found.len() < 2 {
+            found.extend(heir.due(5).await.deliveries);
+        }
+    })
+    .await
+    .expect("all comes free");
+    // What the silent one says now does not count.
+    sink.handle.finish(held.row.unwrap());
+    sink.handle.reschedule(held.row.unwrap(), at(99), attempts(7));
+    assert_eq!(sink.due(5).await.deliveries.len(), 0);
+    assert_eq!(one.number("SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NOT NULL").await, 2);
+    keeping::assert_sizes_add_up(&one).await;
+    for delivery in found {
+        heir.handle.finish(delivery.row.unwrap());
+    }
+    assert_eq!(heir.due(5).await.next_due, None);
+    assert_eq!(one.number("SELECT CAST(SUM(bytes) AS BIGINT) FROM replicas").await, 0);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_replica_that_is_there_keeps_its_claims_beyond_its_lease() {
+    let one = site().await;
+    let lease = Duration::from_secs(1);
+    let slow = another(&one, lease);
+    let mut sink = slow.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    assert_eq!(sink.due(5).await.deliveries.len(), 1);
+    let other = another(&one, lease);
+    let mut heir = other.sink("crm");
+    let since = std::time::Instant::now();
+    while since.elapsed() < 3 * lease {
+        assert_eq!(heir.due(5).await.deliveries.len(), 0, "it was taken from one that is alive");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_lost_connection_is_made_again_and_nothing_is_lost() {
+    let site = site().await;
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5), delivery("b", 6)]).await;
+    let first = sink.due(5).await;
+    let mut database = site.database().await;
+    // As after a claim whose answer was lost with the connection.
+    let claim = "UPDATE deliveries SET claimed_by = (SELECT id FROM replicas WHERE bytes > 0)";
+    sqlx::query(claim).execute(database.connection()).await.unwrap();
+    let schema: String =
+        sqlx::query_scalar("SELECT CAST(current_schema() AS TEXT)").fetch_one(database.connection()).await.unwrap();
+    // The connections to a schema bear its name.
+    let end = "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity \
+               WHERE pid <> pg_backend_pid() AND application_name = $1";
+    sqlx::query(end).bind(schema).fetch_all(database.connection()).await.unwrap();
+    sink.park(vec![delivery("c", 6)]).await;
+    assert_eq!(ids(&sink.due(6).await.deliveries), ["b", "c"], "one is in hand, and one only seems to be");
+    sink.handle.finish(first.deliveries[0].row.unwrap());
+    assert_eq!(sink.due(6).await.deliveries.len(), 0);
+    assert_eq!(site.number("SELECT COUNT(*) FROM deliveries").await, 2);
+}
