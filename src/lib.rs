@@ -15,16 +15,18 @@
 //! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: the
 //!    [schedule](delivery::schedule) and its [rate limit](delivery::rate_limit) say when, the [webhook](sink::webhook)
 //!    makes one attempt, [responses](delivery::responses) and [retry](delivery::retry) say what follows.
-//! 6. What is given up is kept among the [dead letters](store::dead_letters).
+//! 6. What has to wait for long is parked in the [store], and what is given up is kept there as a
+//!    [dead letter](delivery::dead_letter); one [thread](store::thread) writes for all.
 //! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
-//!    and the source commits it.
+//!    and the source commits it. File sources keep their positions in the store, too.
 //!
 //! # What always holds
 //!
 //! - A position is committed only when everything below it has settled. An ack that is dropped is a failure, never
 //!   success.
-//! - What cannot be delivered becomes a dead letter, which is on the disk before its ack settles.
-//! - A delivery that waits holds no connection and no slot, and every attempt passes the rate limit.
+//! - What cannot be delivered becomes a dead letter. It, and what is parked, is durable before its ack settles.
+//! - A delivery that waits holds no connection and no slot, for long it holds not even its place; every attempt passes
+//!   the rate limit.
 //! - Every attempt of a delivery sends the same bytes and the same `webhook-id`.
 //! - Config and compiled graph are different types: nothing runs that was not checked.
 //! - What came from the environment or a secret file is never printed: see [`secret`].

@@ -1,7 +1,8 @@
 //! `bridge dev`: runs a pipeline for real, with a local receiver in the place of every sink, and shows what arrives.
 //!
 //! Sources, filters, templates, signing, retries and rate limits are those of the file; only the scheme, host and port
-//! of the sinks' URLs are replaced. State lives in a folder that is thrown away at the end.
+//! of the sinks' URLs are replaced. State lives in a folder that is thrown away at the end, whatever store the file
+//! names.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -20,11 +21,11 @@ use crate::config::PipelineConfig;
 use crate::pipeline;
 use crate::pipeline::run::{lock_state, new_runtime};
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
-use crate::secret::mask;
+use crate::secret::{Secret, mask};
 use crate::shutdown::Shutdown;
 use crate::sink::TypeConfig;
 use crate::store::StoreError;
-use crate::store::config::{StoreConfig, StoreSettings};
+use crate::store::config::StoreSettings;
 use crate::store::letters::{LetterFilter, LetterSummary, Letters};
 
 /// Runs a pipeline for real, with a local receiver in the place of every sink.
@@ -60,8 +61,7 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let mut stand_ins = Ok(Vec::new());
     let take_place = |config: &mut PipelineConfig| {
-        // The file's store belongs to what runs for real.
-        config.store = StoreConfig::default();
+        take_the_place_of_the_store(config);
         stand_ins = runtime.block_on(take_the_place_of_sinks(config));
     };
     let Compiled { graph, state_dir, store } = load(&args.pipeline, state.path(), args.once, take_place)?;
@@ -88,6 +88,13 @@ struct StandIn {
     url: String,
     receiver: Receiver,
     printing: JoinHandle<Summary>,
+}
+
+/// State must not reach the store of the real pipeline. `none` stays, as it changes what the pipeline can do; so does
+/// what is no URL, for the compilation that follows to find.
+fn take_the_place_of_the_store(config: &mut PipelineConfig) {
+    let names_a_database = |url: &Secret| ["sqlite:", "postgres"].iter().any(|kind| url.expose().starts_with(kind));
+    config.store.url.take_if(|url| names_a_database(url));
 }
 
 /// Starts a receiver for every sink and points the sink's URL at it.

@@ -22,7 +22,7 @@ pub enum CliError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// `check --connect` could not reach something; what, has been printed.
-    #[error("{0} of the pipeline's brokers and receivers could not be reached")]
+    #[error("{0} of the pipeline's brokers, receivers and stores could not be reached")]
     Unreachable(usize),
     /// The store cannot be used.
     #[error(transparent)]

@@ -70,5 +70,5 @@ Exit codes:
   1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again
   2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong
-  4    `check --connect` could not reach something
+  4    `check --connect` could not reach something, or open the store
   130  ended at once by a second signal; what was in flight stays uncommitted";

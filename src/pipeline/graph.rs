@@ -1,5 +1,6 @@
 //! The graph: what a pipeline file means, with every name resolved and everything compiled. Data only.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Graph {
     pub sinks: Vec<SinkNode>,
     /// Keeps parked deliveries, dead letters and checkpoints; `None` with `store.url = "none"`.
     pub store: Option<(Store, StoreThread)>,
+    /// The pipeline's own state folder: former versions kept there what is in the store now.
+    pub state_dir: PathBuf,
     /// Threads that the nodes are spread over.
     pub workers: usize,
     /// How long deliveries in flight may take to end at a shutdown.
@@ -78,7 +81,7 @@ pub struct SourceNode {
     pub connector: Connector,
     /// Bounds on events in flight.
     pub bounds: Bounds,
-    /// What `data` is.
+    /// How its payloads are read: what `data` is.
     pub format: Format,
     /// Who takes the events.
     pub outputs: Vec<Target>,

@@ -1,14 +1,15 @@
 //! Pipelines: from the typed config to a running graph.
 //!
 //! [`compile`](mod@compile) turns the config into a [`Graph`] (in [`graph`]) without touching the network and finds every fault that
-//! can be found so. [`run`](mod@run) brings the graph to life and supervises it. [`routes`] is the way of an event through
-//! the filters to the sinks, `router` takes the events of a source that way, and
-//! `dead_letters` brings what is given up to where it is kept. [`replay`] says what becomes of dead letters that are
-//! sent again.
+//! can be found so. [`run`](mod@run) brings the graph to life and supervises it; `opening` is the store's part of the
+//! start. [`routes`] is the way of an event through the filters to the sinks, `router` takes the events of a source that
+//! way, and `dead_letters` brings what is given up to where it is kept. [`replay`] says what becomes of dead letters that
+//! are sent again.
 
 pub mod compile;
 mod dead_letters;
 pub mod graph;
+mod opening;
 pub mod replay;
 mod router;
 pub mod routes;

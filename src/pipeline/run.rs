@@ -20,6 +20,7 @@ use tracing::{error, info};
 
 use super::dead_letters::LetterMaker;
 use super::graph::{FilterNode, Graph, SinkNode, SourceNode, Target};
+use super::opening;
 use super::router::Router;
 use super::routes::Routes;
 use crate::delivery::Delivery;
@@ -29,6 +30,7 @@ use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
+use crate::store::import::ImportError;
 use crate::store::{Store, StoreError};
 
 /// Why a run did not end well.
@@ -48,6 +50,9 @@ pub enum RunError {
     /// The store cannot be used.
     #[error("cannot use the store: {0}")]
     Store(#[from] StoreError),
+    /// What a former version kept in files cannot be brought into the store.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// A thread or a runtime could not be started.
     #[error("cannot start: {0}")]
     Start(io::Error),
@@ -92,16 +97,15 @@ pub fn run(graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_replay(mut graph: Graph, replay: Arc<str>, shutdown: &Shutdown) -> Result<(), RunError> {
-    graph.sources.clear();
+pub fn run_replay(graph: Graph, replay: Arc<str>, shutdown: &Shutdown) -> Result<(), RunError> {
     run_graph(graph, Some(replay), shutdown)
 }
 
 fn run_graph(mut graph: Graph, only_replay: Option<Arc<str>>, shutdown: &Shutdown) -> Result<(), RunError> {
-    let (store, running) = match graph.store.take() {
-        Some((store, thread)) => (Some(store), Some(thread.start()?)),
-        None => (None, None),
-    };
+    let Some((store, running)) = opening::open(&mut graph, shutdown)? else { return Ok(()) };
+    if only_replay.is_some() {
+        graph.sources.clear();
+    }
     let surroundings =
         Surroundings { pipeline: Arc::clone(&graph.name), store, only_replay, shutdown: shutdown.clone() };
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use url::Url;
 
 use crate::problem::Problem;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::units::{ByteSize, Period};
 
 /// Where deliveries wait for their next attempt, and where dead letters and the positions of file sources are kept.
@@ -73,30 +74,52 @@ impl StoreSettings {
         if config.lease.0 < Duration::from_secs(1) {
             problems.push(Problem::new(["lease"], "`lease` must be at least 1s"));
         }
-        let location = match config.url.as_ref().map(|url| (url, url.expose())) {
-            None => Some(Location::Sqlite(state_dir.join(STORE_FILE))),
-            Some((_, "none")) => None,
-            Some((url, text)) if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
-                url.register();
-                Some(Location::Postgres(url.clone()))
-            }
-            Some((_, text)) => match text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
-                Some(path) => Some(Location::Sqlite(base_dir.join(path.strip_prefix("//").unwrap_or(path)))),
-                None => {
-                    let help = "write \"sqlite:/var/lib/bridge/store.db\", \"postgres://user:password@host/database\" \
-                                or \"none\"";
-                    problems.push(Problem::new(["url"], "the store's URL is none that is known").with_help(help));
-                    None
-                }
-            },
-        };
-        if !problems.is_empty() {
-            return Err(problems);
+        if config.max_size.0 == 0 {
+            problems.push(Problem::new(["max_size"], "`max_size` must be more than zero"));
         }
+        let location = match &config.url {
+            None => Ok(Some(Location::Sqlite(state_dir.join(STORE_FILE)))),
+            Some(url) if url.expose() == "none" => Ok(None),
+            Some(url) => location(url, base_dir).map(Some),
+        };
+        let location = match (location, problems.is_empty()) {
+            (Ok(location), true) => location,
+            (location, _) => {
+                problems.extend(location.err());
+                return Err(problems);
+            }
+        };
         let max_size = config.max_size.0 as u64;
         Ok(location.map(|location| Self { location, pipeline: pipeline.to_owned(), max_size, lease: config.lease.0 }))
     }
 }
+
+/// What a URL names. No message repeats any of it: it may hold a password.
+fn location(url: &Secret, base_dir: &Path) -> Result<Location, Problem> {
+    let text = url.expose();
+    if let Some(path) = text.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return match path {
+            "" => Err(Problem::new(["url"], "the store's URL names no file").with_help(KNOWN_URLS)),
+            path => Ok(Location::Sqlite(base_dir.join(path))),
+        };
+    }
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        return Err(Problem::new(["url"], "the store's URL is none that is known").with_help(KNOWN_URLS));
+    }
+    url.register();
+    let parsed = Url::parse(text).map_err(|error| {
+        let message = format!("the store's URL cannot be read: {error}");
+        Problem::new(["url"], message).with_help("in a password, write characters such as `/` and `@` percent-encoded")
+    })?;
+    if let Some(password) = parsed.password() {
+        secret::register(password);
+    }
+    Ok(Location::Postgres(url.clone()))
+}
+
+const KNOWN_URLS: &str =
+    "write \"sqlite:/var/lib/bridge/store.db\", \"postgres://user:password@host/database\" or \"none\"";
 
 fn default_max_size() -> ByteSize {
     ByteSize::mib(4 * 1024)
@@ -104,4 +127,61 @@ fn default_max_size() -> ByteSize {
 
 fn default_lease() -> Period {
     Period::from_secs(30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::mask;
+
+    fn settings(url: Option<&str>) -> Result<Option<StoreSettings>, Vec<Problem>> {
+        let config = StoreConfig { url: url.map(Secret::new), ..StoreConfig::default() };
+        StoreSettings::new(&config, "p", Path::new("/state/p"), Path::new("/etc/bridge"))
+    }
+
+    #[test]
+    fn a_url_names_a_file_a_server_or_nothing() {
+        for (url, expected) in [
+            (None, "/state/p/store.db"),
+            (Some("sqlite:/data/a.db"), "/data/a.db"),
+            (Some("sqlite:///data/a.db"), "/data/a.db"),
+            (Some("sqlite:a.db"), "/etc/bridge/a.db"),
+        ] {
+            match settings(url).unwrap().unwrap().location {
+                Location::Sqlite(path) => assert_eq!(path, Path::new(expected)),
+                Location::Postgres(_) => panic!("{url:?}"),
+            }
+        }
+        let postgres = settings(Some("postgresql://u@h/d")).unwrap().unwrap();
+        assert!(matches!(postgres.location, Location::Postgres(_)));
+        assert!(settings(Some("none")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_being_repeated() {
+        for url in
+            ["", "sqlite:", "sqlite://", "mysql://u:pass-1f@h/d", "/var/lib/store.db", "postgres://u:pass-1f@h:x/d"]
+        {
+            let problems = settings(Some(url)).unwrap_err();
+            assert_eq!((problems.len(), &*problems[0].path), (1, &["url".to_owned()][..]), "{url}");
+            assert!(!format!("{problems:?}").contains("pass-1f"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_masked_wherever_it_turns_up() {
+        settings(Some("postgres://u:p%40ss-7c1@db/bridge")).unwrap();
+        for text in ["p%40ss-7c1", "p@ss-7c1"] {
+            assert_eq!(mask(&format!("a server said {text}")), "a server said ***");
+        }
+    }
+
+    #[test]
+    fn every_value_at_fault_is_named() {
+        let config =
+            StoreConfig { url: Some(Secret::new("nowhere")), max_size: ByteSize(0), lease: Period::from_secs(0) };
+        let problems = StoreSettings::new(&config, "p", Path::new(""), Path::new("")).unwrap_err();
+        let paths: Vec<String> = problems.iter().map(|problem| problem.path.join(".")).collect();
+        assert_eq!(paths, ["lease", "max_size", "url"]);
+    }
 }

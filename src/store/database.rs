@@ -53,6 +53,16 @@ impl Database {
         begun.map_err(|error| self.backend.error(&error))
     }
 
+    /// The file, or the server and its database, without a password.
+    pub(super) fn place(&self) -> &str {
+        self.backend.place()
+    }
+
+    /// The latest version of the tables that this bridge knows.
+    pub(super) fn known_version(&self) -> i64 {
+        self.backend.migrations().len() as i64
+    }
+
     /// What a failed statement means.
     pub fn error(&self, error: &sqlx::Error) -> StoreError {
         self.backend.error(error)
@@ -87,8 +97,7 @@ impl Database {
         let applied = self.connection.list_applied_migrations(MIGRATIONS).await;
         let applied = applied.map_err(|error| StoreError::open(self.backend.place(), error))?;
         let found = applied.iter().map(|migration| migration.version).max().unwrap_or_default();
-        let known = self.backend.migrations().len() as i64;
-        Ok(StoreError::Newer { place: self.backend.place().to_owned(), found, known })
+        Ok(StoreError::Newer { place: self.place().to_owned(), found, known: self.known_version() })
     }
 }
 

@@ -66,21 +66,33 @@ struct Committed {
     parked: u64,
 }
 
-impl Keeper {
-    /// Opens the database, brings it up to date, and takes over what earlier runs have left.
+/// A database that is up to date, with what earlier runs have left taken over.
+pub(super) struct Opened {
+    settings: StoreSettings,
+    database: Database,
+    replica: String,
+    bytes: u64,
+}
+
+impl Opened {
+    /// Opens the database.
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub(super) async fn open(
-        settings: StoreSettings,
-        operations: mpsc::UnboundedReceiver<Operation>,
-    ) -> Result<Self, StoreError> {
+    pub(super) async fn open(settings: StoreSettings) -> Result<Self, StoreError> {
         let mut database = Database::connect(&settings).await?;
-        let is_shared = database.parts().0.is_shared();
         let replica = format!("{}/{}", settings.pipeline, Uuid::new_v4());
         let task = Task { settings: &settings, replica: &replica, group: &Group::default(), beat: true, in_hand: None };
         let committed = transact(&mut database, &task).await?;
-        Ok(Self {
+        Ok(Self { settings, database, replica, bytes: committed.bytes })
+    }
+}
+
+impl Keeper {
+    pub(super) fn new(opened: Opened, operations: mpsc::UnboundedReceiver<Operation>) -> Self {
+        let Opened { settings, mut database, replica, bytes } = opened;
+        let is_shared = database.parts().0.is_shared();
+        Self {
             settings,
             operations,
             database: Some(database),
@@ -89,11 +101,11 @@ impl Keeper {
             sinks: HashMap::new(),
             in_hand: HashSet::new(),
             held: VecDeque::new(),
-            bytes: committed.bytes,
+            bytes,
             last_beat: Instant::now(),
             failing: Reminder::default(),
             full: Reminder::default(),
-        })
+        }
     }
 
     /// Works until the last handle is gone.

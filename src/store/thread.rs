@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::StoreError;
 use super::config::{Location, StoreSettings};
 use super::handle::{Operation, Store};
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Opened};
 use super::sqlite;
 
 /// A store that is not open yet: its handles can be given away before anything is read or written.
@@ -42,17 +42,29 @@ impl StoreThread {
     /// # Errors
     /// When the database cannot be used.
     pub fn start(self) -> Result<RunningStore, StoreError> {
-        let Self { settings, operations } = self;
-        let lock = match &settings.location {
-            Location::Sqlite(path) => Some(sqlite::lock(path)?),
-            Location::Postgres(_) => None,
-        };
-        let (opened, is_open) = std_mpsc::channel();
-        let thread = thread::Builder::new().name("store".to_owned());
-        let thread = thread.spawn(move || run(settings, operations, lock, &opened));
-        let thread = thread.map_err(|error| StoreError::open("(its thread)", error))?;
-        is_open.recv().unwrap_or(Err(StoreError::Closed))?;
-        Ok(RunningStore { thread })
+        self.try_start().map_err(|failed| failed.1)
+    }
+
+    /// As [`start`](Self::start); on failure it gives itself back, so that it can be tried again.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub fn try_start(self) -> Result<RunningStore, Box<(Self, StoreError)>> {
+        // The operations follow when the database is open: until then they stay here, for another try.
+        let (hand_over, operations_come) = std_mpsc::channel();
+        match open(self.settings.clone(), operations_come) {
+            Ok(thread) => {
+                // It can only be gone when it has panicked, which whoever joins it hears.
+                hand_over.send(self.operations).ok();
+                Ok(RunningStore { thread })
+            }
+            Err(error) => Err(Box::new((self, error))),
+        }
+    }
+
+    /// What is to be opened.
+    pub fn settings(&self) -> &StoreSettings {
+        &self.settings
     }
 }
 
@@ -66,9 +78,32 @@ impl RunningStore {
     }
 }
 
+/// Starts the thread, and waits until it has opened the database.
+fn open(
+    settings: StoreSettings,
+    operations: std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
+) -> Result<thread::JoinHandle<()>, StoreError> {
+    let lock = match &settings.location {
+        Location::Sqlite(path) => Some(sqlite::lock(path)?),
+        Location::Postgres(_) => None,
+    };
+    let (opened, is_open) = std_mpsc::channel();
+    let thread = thread::Builder::new().name("store".to_owned());
+    let thread = thread.spawn(move || run(settings, &operations, lock, &opened));
+    let thread = thread.map_err(|error| StoreError::open("(its thread)", error))?;
+    match is_open.recv().unwrap_or(Err(StoreError::Closed)) {
+        Ok(()) => Ok(thread),
+        Err(error) => {
+            // It holds the lock until it has ended, and another try must not find the file locked by this one.
+            thread.join().ok();
+            Err(error)
+        }
+    }
+}
+
 fn run(
     settings: StoreSettings,
-    operations: mpsc::UnboundedReceiver<Operation>,
+    operations: &std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
     lock: Option<File>,
     opened: &std_mpsc::Sender<Result<(), StoreError>>,
 ) {
@@ -80,10 +115,13 @@ fn run(
         }
     };
     runtime.block_on(async {
-        match Keeper::open(settings, operations).await {
-            Ok(keeper) => {
+        match Opened::open(settings).await {
+            Ok(database) => {
                 opened.send(Ok(())).ok();
-                keeper.run().await;
+                // None come when whoever started this is gone.
+                if let Ok(operations) = operations.recv() {
+                    Keeper::new(database, operations).run().await;
+                }
             }
             Err(error) => {
                 opened.send(Err(error)).ok();

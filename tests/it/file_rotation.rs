@@ -12,11 +12,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::time::timeout;
 use webhook_bridge::event::Format;
 use webhook_bridge::source::file::{FileConfig, FileSource, FileStart};
 use webhook_bridge::source::{Input, Progress, Source, SourceContext};
+use webhook_bridge::store::Store;
+use webhook_bridge::store::config::{StoreConfig, StoreSettings};
+use webhook_bridge::store::thread::StoreThread;
 
 const ROTATIONS: usize = 12;
 
@@ -83,7 +85,7 @@ impl Program {
 /// The bridge's side: what was read, across all its lives.
 struct Bridge {
     source: Option<FileSource>,
-    state: TempDir,
+    store: Store,
     pattern: String,
     read: BTreeMap<u32, u64>,
     ids: HashMap<usize, String>,
@@ -97,7 +99,7 @@ impl Bridge {
             format: Format::Text,
             max_event_size: 1024,
             once: false,
-            state_dir: self.state.path().to_owned(),
+            store: Some(self.store.clone()),
             base_dir: std::path::PathBuf::new(),
         };
         let config = FileConfig { paths: vec![self.pattern.clone()], start: FileStart::Beginning };
@@ -152,7 +154,10 @@ async fn nothing_is_missing(options: &str, writing: Writing, pattern: &str) {
     let mut program = Program::start(logs.path().join("app.log"));
     let pattern = logs.path().join(pattern).to_str().unwrap().to_owned();
     let state = tempfile::tempdir().unwrap();
-    let mut bridge = Bridge { source: None, state, pattern, read: BTreeMap::new(), ids: HashMap::new() };
+    let settings = StoreSettings::new(&StoreConfig::default(), "p", state.path(), state.path()).unwrap().unwrap();
+    let (store, thread) = StoreThread::new(settings);
+    thread.start().unwrap();
+    let mut bridge = Bridge { source: None, store, pattern, read: BTreeMap::new(), ids: HashMap::new() };
     bridge.start().await;
     for round in 0..ROTATIONS {
         bridge.read(if round % 3 == 0 { 200 } else { 5_000 }).await;

@@ -53,7 +53,7 @@ pub(crate) fn replay(bench: &Bench, engine: &Engine, deliveries: usize, report: 
     let usage = measure::wait(bench.spawn_bridge(&backlog.folder, &config, ONCE)?, started)?;
     let replays_per_second = deliveries as f64 / usage.lasted.as_secs_f64();
     receiver.end(deliveries)?;
-    backlog.is_empty()?;
+    backlog.end_empty()?;
     let bare = bench.bare_run(bench.sample(Shape::PassThrough)?, deliveries, Duration::ZERO)?;
     report.replays(engine.title(), replays_per_second, bare.per_second());
     Ok(())
@@ -97,7 +97,8 @@ impl Backlog {
         Ok(Self { folder, database })
     }
 
-    fn is_empty(self) -> Result<()> {
+    /// Removes the database, which must have nothing parked any more.
+    fn end_empty(self) -> Result<()> {
         let parked = block_on(self.database.parked())?;
         block_on(self.database.remove())?;
         if parked == 0 { Ok(()) } else { Err(format!("{parked} deliveries were not brought back").into()) }

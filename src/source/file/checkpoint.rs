@@ -117,8 +117,10 @@ impl CheckpointStore {
 impl From<CheckpointError> for SourceError {
     fn from(error: CheckpointError) -> Self {
         match error {
-            CheckpointError::Store { .. } => Self::transient(error),
-            CheckpointError::Damaged { .. } | CheckpointError::Newer { .. } => Self::permanent(error),
+            CheckpointError::Store { error: ref reason, .. } if !reason.is_permanent() => Self::transient(error),
+            CheckpointError::Store { .. } | CheckpointError::Damaged { .. } | CheckpointError::Newer { .. } => {
+                Self::permanent(error)
+            }
         }
     }
 }

@@ -51,8 +51,16 @@ const TOLD: usize = 5;
 
 impl Ledger {
     pub(super) fn new(plan: Plan, max_in_flight: usize) -> Self {
-        Self { plan, max_in_flight, produced: 0, attempts: BTreeMap::new(), kills: Vec::new(),
-            produced_at_kill: Vec::new(), letters: Vec::new(), is_the_end: false }
+        Self {
+            plan,
+            max_in_flight,
+            produced: 0,
+            attempts: BTreeMap::new(),
+            kills: Vec::new(),
+            produced_at_kill: Vec::new(),
+            letters: Vec::new(),
+            is_the_end: false,
+        }
     }
 
     pub(super) fn produced(&mut self, events: u64) {

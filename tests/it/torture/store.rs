@@ -70,7 +70,12 @@ impl Store {
 
     pub(super) async fn enable(&self, sink: &str) {
         let mut c = self.connect().await;
-        sqlx::query("DELETE FROM disabled_sinks WHERE pipeline = $1 AND sink = $2").bind(&self.pipeline).bind(sink).execute(&mut c).await.unwrap();
+        sqlx::query("DELETE FROM disabled_sinks WHERE pipeline = $1 AND sink = $2")
+            .bind(&self.pipeline)
+            .bind(sink)
+            .execute(&mut c)
+            .await
+            .unwrap();
     }
 
     async fn connect(&self) -> AnyConnection {

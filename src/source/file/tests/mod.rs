@@ -4,6 +4,7 @@ mod random;
 mod reading;
 mod restarting;
 mod rotating;
+mod saving;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -18,13 +19,18 @@ use super::session::Timing;
 use super::{FileConfig, FileSource, FileStart};
 use crate::event::Format;
 use crate::source::{Input, Progress, Record, Source, SourceContext};
+use crate::store::Store;
+use crate::store::config::{StoreConfig, StoreSettings};
+use crate::store::database::Database;
+use crate::store::thread::StoreThread;
 
 /// The longest a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A folder of logs, a folder of state, and what the source is told of them.
+/// A folder of logs, a store, and what the source is told of them.
 struct Setup {
     logs: TempDir,
+    store: Store,
     state: TempDir,
     paths: Vec<String>,
     start: FileStart,
@@ -45,7 +51,9 @@ impl Setup {
         let logs = tempfile::tempdir().unwrap();
         let paths = paths.iter().map(|path| logs.path().join(path).to_str().unwrap().to_owned()).collect();
         let state = tempfile::tempdir().unwrap();
-        Self { logs, state, paths, start: FileStart::Beginning, once: false, max_event_size: 1024 }
+        let (store, thread) = StoreThread::new(settings(state.path()));
+        thread.start().unwrap();
+        Self { logs, store, state, paths, start: FileStart::Beginning, once: false, max_event_size: 1024 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -92,7 +100,7 @@ impl Setup {
             format: Format::Text,
             max_event_size: self.max_event_size,
             once: self.once,
-            state_dir: self.state.path().to_owned(),
+            store: Some(self.store.clone()),
             base_dir: std::path::PathBuf::new(),
         };
         let mut source = FileSource::new(context, FileConfig { paths: self.paths.clone(), start: self.start }).unwrap();
@@ -110,10 +118,19 @@ impl Setup {
         Reader { source, read: BTreeMap::new() }
     }
 
-    fn checkpoint(&self) -> serde_json::Value {
-        let text = fs::read(self.state.path().join("checkpoints/logs.json")).unwrap();
-        serde_json::from_slice(&text).unwrap()
+    /// Beside the store's own: a transaction that is open on it keeps the store from writing, as a full disk does.
+    async fn second_connection(&self) -> Database {
+        Database::connect(&settings(self.state.path())).await.unwrap()
     }
+
+    async fn checkpoint(&self) -> Option<serde_json::Value> {
+        let text = self.store.load_checkpoint("logs".into()).await.unwrap();
+        text.map(|text| serde_json::from_str(&text).unwrap())
+    }
+}
+
+fn settings(folder: &Path) -> StoreSettings {
+    StoreSettings::new(&StoreConfig::default(), "p", folder, folder).unwrap().unwrap()
 }
 
 impl Reader {
@@ -159,11 +176,18 @@ impl Reader {
     async fn close(&mut self, partitions: &[u32]) {
         self.commit_of(|partition| partitions.contains(&partition)).await;
         self.source.release(partitions).await.unwrap();
+        self.saved().await;
     }
 
     /// Commits everything read.
     async fn commit(&mut self) {
         self.commit_of(|_| true).await;
+        self.saved().await;
+    }
+
+    /// Waits until all that was committed is in the store.
+    async fn saved(&mut self) {
+        self.source.session().unwrap().save().await.unwrap();
     }
 
     async fn commit_of(&mut self, chosen: impl Fn(u32) -> bool) {

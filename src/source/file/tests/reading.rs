@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::MetaValue;
+use crate::source::Defect;
 use crate::source::file::watch::Watch;
-use crate::source::{Defect, SourceError};
 
 #[tokio::test]
 async fn lines_are_events_with_their_place() {
@@ -200,15 +200,5 @@ async fn a_probe_takes_nothing_and_says_what_is_there() {
     assert_eq!(setup.source().probe().await.unwrap(), "no file matches yet");
     setup.write("a.log", "one\n");
     assert_eq!(setup.source().probe().await.unwrap(), "1 file matches");
-    assert!(!setup.state.path().join("checkpoints").exists());
-}
-
-#[tokio::test]
-async fn a_damaged_checkpoint_stops_the_source() {
-    let setup = Setup::new(&["*.log"]);
-    setup.write("a.log", "one\n");
-    setup.reader().await.source.close().await;
-    fs::write(setup.state.path().join("checkpoints/logs.json"), "{").unwrap();
-    let error = setup.source().connect().await.unwrap_err();
-    assert!(matches!(error, SourceError::Permanent(_)) && error.to_string().contains("damaged"), "{error}");
+    assert_eq!(setup.checkpoint().await, None);
 }

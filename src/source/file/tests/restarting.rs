@@ -234,7 +234,7 @@ async fn empty_lines_at_the_end_are_confirmed_with_the_last_line() {
     reader.lines(1).await;
     assert!(timeout(Duration::from_millis(60), reader.source.read()).await.is_err());
     reader.commit().await;
-    assert_eq!(setup.checkpoint()["state"]["files"][0]["offset"], 6);
+    assert_eq!(setup.checkpoint().await.unwrap()["state"]["files"][0]["offset"], 6);
 }
 
 #[tokio::test]
