@@ -11,7 +11,7 @@ use super::handle::{Claim, Claimed};
 use super::record::{RowId, StoredDelivery};
 use super::row::{DELIVERY_COLUMNS, Statement, stored_delivery};
 use super::sql::{chunks, list};
-use super::work::{Work, now, statement};
+use super::work::{Work, statement};
 
 /// The most bytes handed out at once, beyond the first delivery: deliveries may be large, and memory is bounded.
 const MOST_BYTES: i64 = 16 * 1024 * 1024;
@@ -91,7 +91,7 @@ impl Work<'_> {
             self.backend.skip_locked()
         );
         // What became due in this very transaction, as the one before it in its lane has ended, is due after the asking.
-        let now = claim.now.as_millisecond().max(now());
+        let now = self.promoted_at.unwrap_or_default().max(claim.now.as_millisecond());
         let rows = self.fetch(selection.bind(self.pipeline, statement(sql), now)).await?;
         let mut ids = Vec::with_capacity(rows.len());
         let mut bytes = 0;

@@ -53,6 +53,7 @@ impl Work<'_> {
     pub(super) async fn promote(&mut self, lanes: &BTreeSet<Lane>) -> sqlx::Result<()> {
         let lanes: Vec<&Lane> = lanes.iter().collect();
         for lanes in chunks(&lanes) {
+            let now = *self.promoted_at.get_or_insert_with(now);
             let sql = format!(
                 "UPDATE deliveries SET due = $2 WHERE due IS NULL AND id IN (SELECT (SELECT head.id \
                  FROM deliveries AS head WHERE head.pipeline = $1 AND head.node = lanes.column1 \
@@ -60,7 +61,7 @@ impl Work<'_> {
                  FROM (VALUES {}) AS lanes)",
                 rows(3, lanes.len(), 2)
             );
-            let mut query = statement(sql).bind(self.pipeline).bind(now());
+            let mut query = statement(sql).bind(self.pipeline).bind(now);
             for (node, lane) in lanes {
                 query = query.bind(node.clone()).bind(lane.clone());
             }

@@ -23,6 +23,8 @@ pub(super) struct Work<'t> {
     pub(super) growth: i64,
     /// Deliveries that were not parked before.
     pub(super) parked: u64,
+    /// When heads of lanes became due in this transaction, in milliseconds since 1970; `None` when none did.
+    pub(super) promoted_at: Option<i64>,
 }
 
 /// A statement of which all values are bound: no text of others is ever part of it.
@@ -38,7 +40,7 @@ impl<'t> Work<'t> {
         pipeline: &'t str,
         replica: &'t str,
     ) -> Self {
-        Self { connection, backend, pipeline, replica, growth: 0, parked: 0 }
+        Self { connection, backend, pipeline, replica, growth: 0, parked: 0, promoted_at: None }
     }
 
     /// Carries out a group.

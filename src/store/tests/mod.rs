@@ -76,6 +76,11 @@ impl Site {
         self.running.take().unwrap().join().unwrap();
     }
 
+    /// True when several stores may be open on it at once.
+    fn is_shared(&self) -> bool {
+        matches!(self.settings.location, Location::Postgres(_))
+    }
+
     fn store(&self) -> &Store {
         self.store.as_ref().unwrap()
     }

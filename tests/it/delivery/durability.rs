@@ -1,10 +1,11 @@
 //! What survives the process: positions move only behind what is delivered or kept as a dead letter.
 
 use axum::http::StatusCode;
+use sqlx::Row as _;
 use webhook_bridge::receiver::{Behaviour, Reply};
 
 use super::{Site, number, numbered, numbers};
-use crate::support::{Bridge, wait_until};
+use crate::support::{Bridge, rows, store_file, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_repeats_what_was_open_and_loses_nothing() {
@@ -49,7 +50,8 @@ async fn an_event_kept_as_a_dead_letter_is_not_delivered_again_after_a_crash() {
 
 /// How far the file source has confirmed its file.
 pub(super) fn committed(site: &Site) -> Option<u64> {
-    let text = std::fs::read_to_string(site.folder.path().join("state/it/checkpoints/input.json")).ok()?;
-    let checkpoint: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let checkpoints =
+        rows(&store_file(site.folder.path(), "it"), "SELECT state FROM checkpoints WHERE source = 'input'");
+    let checkpoint: serde_json::Value = serde_json::from_str(checkpoints.first()?.get("state")).unwrap();
     checkpoint["state"]["files"][0]["offset"].as_u64()
 }
