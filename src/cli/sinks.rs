@@ -21,8 +21,8 @@ Examples:
   bridge sinks list pipeline.toml
   bridge sinks enable pipeline.toml crm
 
-A sink is disabled when its receiver answers 410 (or what `responses` says of other answers). A bridge may be running on
-the store meanwhile.")]
+A sink is disabled when its receiver answers 410, or another status that `responses` maps to `disable`.
+A bridge may be running on the store meanwhile.")]
 pub struct SinksArgs {
     /// What to do.
     #[command(subcommand)]

@@ -81,7 +81,7 @@ impl Running {
     /// Keeps a dead letter; the ack settles once it is durable. The next of its lane may go.
     pub(super) fn give_up(&mut self, delivery: Delivery, reason: Reason, message: String) {
         warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
-            "given up and kept as a dead letter: {message}");
+            "given up, becomes a dead letter: {message}");
         let (row, bucket, lane) = (delivery.row, delivery.bucket.clone(), delivery.lane.clone());
         let (letter, ack) =
             dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
@@ -177,7 +177,7 @@ impl Running {
             let until = match &mut self.parking {
                 Some(parking) => {
                     parking.disable(message.clone());
-                    format!("until `bridge sinks enable {}`", self.worker.name)
+                    format!("until `bridge sinks enable PIPELINE {}`", self.worker.name)
                 }
                 None => "until the bridge is restarted".to_owned(),
             };

@@ -280,7 +280,7 @@ impl Running {
         match (self.disabled, is_disabled) {
             (false, true) => {
                 warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
-                    `bridge sinks enable {}` lifts that", self.worker.name);
+                    `bridge sinks enable PIPELINE {}` lifts that", self.worker.name);
                 self.turn_away_all(now);
             }
             (true, false) => {
@@ -320,7 +320,7 @@ impl Running {
 
     /// Makes a dead letter of what came out of the store and cannot be sent.
     fn bury_unusable(&mut self, stored: StoredDelivery, message: String) {
-        warn!(sink = %self.worker.name, event = %stored.event.id, "given up and kept as a dead letter: {message}");
+        warn!(sink = %self.worker.name, event = %stored.event.id, "given up, becomes a dead letter: {message}");
         if let Some(parking) = &mut self.parking {
             parking.claims.took(&stored.bucket);
             parking.ended(&stored.bucket, stored.lane.is_some());

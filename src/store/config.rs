@@ -19,10 +19,12 @@ pub struct StoreConfig {
     /// goes with them: then nothing is parked, and a delivery that fails holds its source's position. Default: an
     /// SQLite file in the pipeline's state folder.
     pub url: Option<Secret>,
-    /// The most that parked deliveries and dead letters may take. When it is reached the sources wait.
+    /// The most that parked deliveries and dead letters may take; in a PostgreSQL database, those of all pipelines
+    /// together. When it is reached the store keeps nothing new, and sources wait until there is room.
     #[serde(default = "default_max_size")]
     pub max_size: ByteSize,
-    /// How long a replica that shares a PostgreSQL store may be silent before others take its deliveries over.
+    /// How long a replica that shares a PostgreSQL store may be silent before others take its deliveries over. At least
+    /// 1s.
     #[serde(default = "default_lease")]
     pub lease: Period,
 }

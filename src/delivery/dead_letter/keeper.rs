@@ -171,7 +171,9 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = self.shutdown.begun() => {
-                    info!(node = %self.node, letters = held.len(), "held dead letters are left to the next start");
+                    if !held.is_empty() {
+                        info!(node = %self.node, letters = held.len(), "held dead letters are left to the next start");
+                    }
                     break;
                 }
                 letter = self.letters.recv(), if more_may_come => match letter {
