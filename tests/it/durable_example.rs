@@ -81,12 +81,13 @@ async fn the_durable_example_goes_as_its_page_says() {
     }
     let searched = others.received();
     assert_eq!(searched.len(), 5, "search has not noticed");
-    assert!(searched.iter().all(|request| request.target == "/search"));
+    assert!(searched.iter().all(|request| request.path_and_query == "/search"));
 
     answer(422);
     add_order(&folder, "o-6");
     wait_until("the letter is kept", || dead_letters(&folder).len() == 1).await;
-    let alerts: Vec<Value> = others.received().iter().filter(|request| request.target == "/alerts").map(body).collect();
+    let alerts: Vec<Value> =
+        others.received().iter().filter(|request| request.path_and_query == "/alerts").map(body).collect();
     assert_eq!(alerts.len(), 1);
     assert_eq!(alerts[0]["text"], "sinks.billing gave up on order o-6: the receiver answered 422");
     answer(200);
