@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use axum::http::StatusCode;
 use serde_json::Value;
+use sqlx::Row as _;
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest, Reply};
 
 use crate::delivery::{Site, header};
@@ -18,6 +19,13 @@ const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/durable");
 /// Deliveries that wait in the example's own store.
 fn parked(folder: &Path) -> usize {
     rows(&folder.join("state/store.db"), "SELECT id FROM deliveries WHERE state = 'parked'").len()
+}
+
+/// True when the source has confirmed all orders.
+fn is_at_end(folder: &Path) -> bool {
+    let end = fs::metadata(folder.join("orders.jsonl")).unwrap().len();
+    let sql = "SELECT json_extract(state, '$.state.files[0].offset') AS at FROM checkpoints";
+    rows(&folder.join("state/store.db"), sql).first().is_some_and(|row| row.get::<i64, _>("at") == end as i64)
 }
 
 fn add_order(folder: &Path, id: &str) {
@@ -64,7 +72,7 @@ async fn the_durable_example_goes_as_its_page_says() {
     let config = config.replace("http://127.0.0.1:9001", &others.receiver.url());
 
     let bridge_process = Bridge::run(&folder, &config);
-    wait_until("billing's orders are parked", || parked(&folder) == 5).await;
+    wait_until("billing's orders are parked, and read for good", || parked(&folder) == 5 && is_at_end(&folder)).await;
     bridge_process.kill();
     let first_attempts = billing.received();
     answer(200);
