@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::RwLock;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -112,9 +113,42 @@ pub fn mask(text: &str) -> Cow<'_, str> {
     masked
 }
 
+/// The text with the password of every URL replaced by as many `*` as it has bytes: what is known by its place in the text
+/// stays in its place.
+pub fn blot_out_passwords(text: &str) -> String {
+    let mut blotted = text.to_owned();
+    for password in text.match_indices("://").filter_map(|(at, mark)| password_in(text, at + mark.len())) {
+        let stars = "*".repeat(password.len());
+        blotted.replace_range(password, &stars);
+    }
+    blotted
+}
+
+/// Where the password stands in a URL whose authority begins at `start` (RFC 3986 section 3.2.1). A reference such as
+/// `${env:NAME}` in its place is none.
+fn password_in(text: &str, start: usize) -> Option<Range<usize>> {
+    let rest = text.get(start..)?;
+    let authority = &rest[..rest.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(rest.len())];
+    let (user_info, _host) = authority.rsplit_once('@')?;
+    let (user, password) = user_info.split_once(':')?;
+    let start = start + user.len() + 1;
+    (!password.starts_with("${")).then_some(start..start + password.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_that_are_blotted_out_leave_the_rest_in_its_place() {
+        let text = "b = \"postgres://u:pa:w@rö@h/d\" c = 'http://h:80/@' d = \"amqp://u:${env:P}@h\" e = \"x://u@h\"";
+        let blotted = blot_out_passwords(text);
+        assert_eq!(
+            blotted,
+            "b = \"postgres://u:********@h/d\" c = 'http://h:80/@' d = \"amqp://u:${env:P}@h\" e = \"x://u@h\""
+        );
+        assert_eq!(blotted.len(), text.len());
+    }
 
     #[test]
     fn a_secret_shows_only_its_mask() {

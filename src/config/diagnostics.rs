@@ -61,7 +61,7 @@ impl ConfigErrors {
         let mut seen = HashSet::new();
         faults.retain(|fault| seen.insert((fault.span.clone(), fault.message.clone())));
         faults.sort_by_key(|fault| fault.span.as_ref().map(|span| span.start));
-        Self { name: name.to_owned(), text: text.to_owned(), faults }
+        Self { name: name.to_owned(), text: secret::blot_out_passwords(text), faults }
     }
 
     /// The faults in the order of the file. There is at least one.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use webhook_bridge::receiver::Behaviour;
 
-use super::{Collected, RETRY_SOON, duplicates, signing, site_poisoned_by, verifying_site};
+use super::{Collected, NO_STORE, RETRY_SOON, duplicates, signing, site_poisoned_by, verifying_site};
 use crate::amqp::broker::{Broker, TestQueue};
 use crate::delivery::Site;
 use crate::support::{Bridge, PATIENCE, wait_until};
@@ -59,11 +59,11 @@ async fn every_message_arrives_signed_under_its_id_and_is_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs RabbitMQ: make brokers-up"]
-async fn a_message_that_fails_is_the_only_one_that_stays_in_the_queue() {
+async fn without_a_store_a_message_that_fails_is_the_only_one_that_stays_in_the_queue() {
     let (mut site, cured) = site_poisoned_by("150").await;
     let queue = Broker::shared().queue().await.filled(300).await;
     let config = site.pipeline_of(&source(&queue, ""), RETRY_SOON);
-    let config = format!("{config}[runtime]\nshutdown_timeout = \"1s\"\n");
+    let config = format!("{config}{NO_STORE}[runtime]\nshutdown_timeout = \"1s\"\n");
     let bridge = Bridge::run(site.folder.path(), &config);
     let mut collected = Collected::new();
     wait_until("all but one are delivered", || collected.take(&mut site) == 299).await;

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use webhook_bridge::receiver::Behaviour;
 
 use super::topic::Topic;
-use super::{Collected, RETRY_SOON, duplicates, signing, site_poisoned_by, verifying_site};
+use super::{Collected, NO_STORE, RETRY_SOON, duplicates, signing, site_poisoned_by, verifying_site};
 use crate::delivery::{Site, header};
 use crate::support::{Bridge, wait_until};
 
@@ -43,13 +43,13 @@ async fn every_record_arrives_signed_under_its_offset_and_everything_is_committe
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make brokers-up"]
-async fn an_event_that_fails_holds_the_committed_offset_and_nothing_else() {
+async fn without_a_store_an_event_that_fails_holds_the_committed_offset_and_nothing_else() {
     let (mut site, cured) = site_poisoned_by(r#"{"n":100}"#).await;
     let topic = Topic::new(1).await;
     let expected = topic.produce(300).await;
     let poison = format!("{}/0/100", topic.name);
     let config = site.pipeline_of(&topic.source("commit_interval = \"50ms\""), RETRY_SOON);
-    let config = format!("{config}\n[runtime]\nshutdown_timeout = \"1s\"\n");
+    let config = format!("{config}\n{NO_STORE}[runtime]\nshutdown_timeout = \"1s\"\n");
     let bridge = Bridge::run(site.folder.path(), &config);
     let mut collected = Collected::new();
     wait_until("all but one are delivered", || collected.take(&mut site) == 299).await;

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use webhook_bridge::receiver::{Behaviour, Reply};
 
 use super::topic::Topic;
-use super::{Collected, duplicates};
+use super::{Collected, NO_STORE, duplicates};
 use crate::delivery::Site;
 use crate::support::{Bridge, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make brokers-up"]
-async fn beside_a_dead_sink_the_healthy_one_goes_on_to_the_sources_bound() {
+async fn without_a_store_a_healthy_sink_beside_a_dead_one_goes_on_to_the_sources_bound() {
     let alive = Arc::new(AtomicBool::new(false));
     let flag = alive.clone();
     let dead = Site::choosing(move |_| {
@@ -27,7 +27,7 @@ async fn beside_a_dead_sink_the_healthy_one_goes_on_to_the_sources_bound() {
     let expected = topic.produce(1500).await;
     let config = format!(
         "{}[sinks.dead]\ntype = \"webhook\"\nfrom = [\"input\"]\nurl = \"{}\"\n\
-         retry = {{ initial = \"1s\", factor = 1.0, jitter = 0.0 }}\n",
+         retry = {{ initial = \"1s\", factor = 1.0, jitter = 0.0 }}\nbreaker = {{ failures = 0 }}\n{NO_STORE}",
         healthy.pipeline_of(&topic.source("max_in_flight = 500"), ""),
         dead.receiver.url()
     );

@@ -23,6 +23,9 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// A retry soon and again and again, for receivers that recover.
 const RETRY_SOON: &str = "retry = { initial = \"200ms\", factor = 1.0, jitter = 0.0 }";
 
+/// Nothing is parked: a delivery that fails holds its source.
+const NO_STORE: &str = "[store]\nurl = \"none\"\n";
+
 /// Keys of a sink that signs.
 fn signing() -> String {
     format!("signing = {{ secrets = [\"{SECRET}\"] }}")
