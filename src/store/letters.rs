@@ -3,8 +3,8 @@
 //! Letters are read in pages, so that their number does not matter. Replays are in [`replays`](super::replays).
 
 use jiff::Timestamp;
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
 
 use super::StoreError;
 use super::config::StoreSettings;
@@ -153,16 +153,13 @@ impl Letters {
         statement.push("DELETE FROM deliveries WHERE state = 'dead' AND id IN (");
         self.push_select(&mut statement, "id", filter);
         statement.push(" ORDER BY died, id LIMIT ").bind(PURGED_AT_ONCE).push(") RETURNING size");
-        let mut transaction = self.database.begin().await?;
-        let purged = async {
-            let rows = statement.build().fetch_all(&mut *transaction).await?;
+        let purge = async |connection: &mut AnyConnection| {
+            let rows = statement.build().fetch_all(&mut *connection).await?;
             let sizes: Vec<i64> = rows.iter().map(|row| row.try_get("size")).collect::<Result<_, _>>()?;
-            add_bytes(&mut transaction, -sizes.iter().sum::<i64>()).await?;
-            transaction.commit().await?;
+            add_bytes(connection, -sizes.iter().sum::<i64>()).await?;
             Ok(sizes.len() as u64)
         };
-        let purged = purged.await;
-        purged.map_err(|error| self.database.error(&error))
+        self.database.write(purge).await
     }
 
     /// `SELECT columns` of the letters that a filter chooses.

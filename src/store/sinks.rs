@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 
 use super::StoreError;
 use super::config::StoreSettings;
@@ -54,8 +54,8 @@ impl SinkStates {
     pub async fn enable(&mut self, sink: &str) -> Result<bool, StoreError> {
         let statement = sqlx::query("DELETE FROM disabled_sinks WHERE pipeline = $1 AND sink = $2");
         let statement = statement.bind(self.pipeline.clone()).bind(sink.to_owned());
-        let done = statement.execute(self.database.connection()).await;
-        done.map(|done| done.rows_affected() > 0).map_err(|error| self.database.error(&error))
+        let lift = async |connection: &mut AnyConnection| Ok(statement.execute(connection).await?.rows_affected() > 0);
+        self.database.write(lift).await
     }
 
     async fn read(&mut self) -> Result<BTreeMap<String, SinkState>, sqlx::Error> {

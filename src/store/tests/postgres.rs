@@ -47,6 +47,7 @@ on_postgres! {
     followers_wait_for_their_head: lanes::followers_wait,
     lanes_survive_a_restart: lanes::survive_a_restart,
     a_replay_outside_its_lane_holds_nobody_up: lanes::replayed_outside,
+    a_follower_of_a_delivery_outside_its_lane_is_let_go: lanes::follower_of_replayed,
     a_letter_does_not_go_in_front_of_its_lane: lanes::parked_again,
     a_full_store_holds_growth: room::holds_growth_of_a_small_store,
     room_made_by_others_is_noticed: room::room_made_by_others_in_a_small_store,
@@ -57,6 +58,19 @@ on_postgres! {
     a_letter_becomes_a_delivery_in_its_row_once: letters::replayed_in_place,
     a_letter_that_goes_on_leaves_its_row_to_others: letters::replayed_onwards,
     a_newer_schema_is_refused: opening::newer_schema,
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn the_longest_names_fit_into_the_indexes() {
+    let site = site().await;
+    let mut sink = site.sink("crm");
+    // Of what PostgreSQL cannot make shorter.
+    let name = |length: usize| (0..length).map(|_| char::from(rand::random_range(b'!'..=b'~'))).collect::<String>();
+    let mut long = in_lane(&name(255), &name(1000), 5);
+    long.bucket = name(255).into();
+    sink.park(vec![long]).await;
+    assert_eq!(sink.due(5).await.deliveries.len(), 1);
 }
 
 proptest! {
