@@ -19,7 +19,8 @@ pub struct StoreConfig {
     /// goes with them: then nothing is parked, and a delivery that fails holds its source's position. Default: an
     /// SQLite file in the pipeline's state folder.
     pub url: Option<Secret>,
-    /// The most that parked deliveries and dead letters may take. When it is reached the sources wait.
+    /// The most that parked deliveries and dead letters may take. When it is reached the sources wait. In a PostgreSQL
+    /// database those of all pipelines that share it are counted.
     #[serde(default = "default_max_size")]
     pub max_size: ByteSize,
     /// How long a replica that shares a PostgreSQL store may be silent before others take its deliveries over.
@@ -49,7 +50,7 @@ pub struct StoreSettings {
     pub location: Location,
     /// The pipeline whose rows are used: several pipelines may share a PostgreSQL database.
     pub pipeline: String,
-    /// Bytes of parked deliveries and dead letters, at most.
+    /// Bytes of parked deliveries and dead letters, at most: those of all pipelines in the database.
     pub max_size: u64,
     /// The longest a replica may be silent.
     pub lease: Duration,

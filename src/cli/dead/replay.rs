@@ -145,7 +145,10 @@ impl Replay {
             if page.is_empty() {
                 return Ok(());
             }
-            let changes = page.into_iter().filter_map(|letter| self.decide(letter)).collect();
+            for (id, error) in &page.damaged {
+                self.refuse(*id, error.to_string());
+            }
+            let changes = page.letters.into_iter().filter_map(|letter| self.decide(letter)).collect();
             self.tally.queued += self.letters.change(changes, &self.name).await?;
             line.show(&format!("queued {}", self.tally.queued));
         }
