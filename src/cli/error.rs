@@ -61,11 +61,19 @@ impl CliError {
 
     /// Reports the error on standard error, in the form of the logs, and gives the exit code.
     pub fn report(&self, form: LogFormat) -> ExitCode {
+        if self.is_closed_pipe() {
+            return ExitCode::SUCCESS;
+        }
         match form {
             LogFormat::Text => self.print(),
             LogFormat::Json => self.log(),
         }
         ExitCode::from(self.exit_code())
+    }
+
+    /// True when whoever reads the output has had enough of it, as in `bridge dead export … | head`.
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     fn print(&self) {

@@ -25,7 +25,7 @@ use crate::pipeline::{Graph, RunError, run_replay};
 use crate::secret::mask;
 use crate::shutdown::Shutdown;
 use crate::store::StoreError;
-use crate::store::config::StoreSettings;
+use crate::store::config::{Location, StoreSettings};
 use crate::store::database::is_in_use;
 use crate::store::letters::{Cursor, LetterFilter, Letters};
 use crate::store::record::{Letter, RowId};
@@ -84,7 +84,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), CliError> {
     queued?;
     if args.no_wait {
         runtime.block_on(replay.letters.forget_replay(&replay.name))?;
-        return replay.conclude_unwaited(is_in_use(&settings));
+        return replay.conclude_unwaited(&settings);
     }
     let delivered = deliver(&runtime, &mut replay, graph, &settings, &shutdown);
     let progress = runtime.block_on(async {
@@ -201,8 +201,12 @@ impl Replay {
         }
     }
 
-    fn conclude_unwaited(&self, bridge_is_running: bool) -> Result<(), CliError> {
-        let then = if bridge_is_running { "the running bridge" } else { "the next `bridge run`" };
+    fn conclude_unwaited(&self, settings: &StoreSettings) -> Result<(), CliError> {
+        let then = match settings.location {
+            Location::Postgres(_) => "a running bridge, or the next `bridge run`,",
+            Location::Sqlite(_) if is_in_use(settings) => "the running bridge",
+            Location::Sqlite(_) => "the next `bridge run`",
+        };
         say(&format!("queued {}: {then} delivers them", deliveries(self.tally.queued)))?;
         self.exit(0)
     }
