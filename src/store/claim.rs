@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
+use super::StoreError;
+use super::group::{Buried, node_of_sink};
+use super::handle::{Claim, Claimed};
+use super::record::{Reason, RowId, StoredDelivery};
+use super::row::{DELIVERY_COLUMNS, End, Statement, stored_delivery};
+use super::sql::{chunks, list};
+use super::work::{Work, now, statement};
 use jiff::Timestamp;
 use sqlx::Row as _;
-use tracing::error;
-
-use super::group::node_of_sink;
-use super::handle::{Claim, Claimed};
-use super::record::{RowId, StoredDelivery};
-use super::row::{DELIVERY_COLUMNS, Statement, stored_delivery};
-use super::sql::{chunks, list};
-use super::work::{Work, statement};
+use sqlx::any::AnyRow;
 
 /// The most bytes handed out at once, beyond the first delivery: deliveries may be large, and memory is bounded.
 const MOST_BYTES: i64 = 16 * 1024 * 1024;
@@ -105,7 +105,7 @@ impl Work<'_> {
         Ok(ids)
     }
 
-    /// Makes rows this replica's. One that cannot be read is not handed out, and stays.
+    /// Makes rows this replica's. One that cannot be read is not handed out: it is to be a dead letter.
     async fn take(&mut self, ids: &[RowId]) -> sqlx::Result<Vec<StoredDelivery>> {
         let mut deliveries = Vec::with_capacity(ids.len());
         for ids in chunks(ids) {
@@ -118,7 +118,7 @@ impl Work<'_> {
             for row in self.fetch(query).await? {
                 match stored_delivery(&row) {
                     Ok(delivery) => deliveries.push(delivery),
-                    Err(error) => error!("{error}; it is left alone until the bridge starts again"),
+                    Err(error) => self.damaged.push(damaged(&row, &error)),
                 }
             }
         }
@@ -163,4 +163,13 @@ impl Work<'_> {
         let rows = self.fetch(sqlx::query(sql).bind(self.pipeline).bind(sink)).await?;
         Ok(!rows.is_empty())
     }
+}
+
+/// The end of a claimed delivery that cannot be read. Its row keeps whatever is in it; only a log of attempts that cannot
+/// be read is replaced.
+fn damaged(row: &AnyRow, error: &StoreError) -> Buried {
+    let attempts = row.try_get("attempts").ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let message = error.to_string().replace('\0', "\u{fffd}");
+    let end = End { died: now(), reason: Reason::Damaged.as_str(), message, shown: None };
+    Buried { row: row.try_get("id").unwrap_or_default(), end, attempts }
 }

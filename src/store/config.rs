@@ -51,7 +51,7 @@ pub struct StoreSettings {
     pub location: Location,
     /// The pipeline whose rows are used: several pipelines may share a PostgreSQL database.
     pub pipeline: String,
-    /// Bytes of parked deliveries and dead letters, at most.
+    /// Bytes of parked deliveries and dead letters, at most: those of all pipelines in the database.
     pub max_size: u64,
     /// The longest a replica may be silent.
     pub lease: Duration,

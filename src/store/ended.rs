@@ -80,9 +80,11 @@ impl Work<'_> {
         Ok(lanes)
     }
 
+    /// The size of those of the rows that are still this replica's, and stay so: another may be about to take them over.
     async fn size_of(&mut self, ids: Vec<RowId>) -> sqlx::Result<i64> {
         let sql = "SELECT size FROM deliveries WHERE claimed_by = $1 AND id IN";
-        let mut query = statement(format!("{sql} ({})", list(2, ids.len()))).bind(self.replica);
+        let sql = format!("{sql} ({}) {}", list(2, ids.len()), self.backend.lock());
+        let mut query = statement(sql).bind(self.replica);
         for id in ids {
             query = query.bind(id);
         }

@@ -25,7 +25,7 @@ use crate::pipeline::{Graph, RunError, run_replay};
 use crate::secret::mask;
 use crate::shutdown::Shutdown;
 use crate::store::StoreError;
-use crate::store::config::StoreSettings;
+use crate::store::config::{Location, StoreSettings};
 use crate::store::database::is_in_use;
 use crate::store::letters::{Cursor, LetterFilter, Letters};
 use crate::store::record::{Letter, RowId};
@@ -88,7 +88,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), CliError> {
     queued?;
     if args.no_wait {
         runtime.block_on(replay.letters.forget_replay(&replay.name))?;
-        return replay.conclude_unwaited(is_in_use(&settings));
+        return replay.conclude_unwaited(&settings);
     }
     let delivered = deliver(&runtime, &mut replay, graph, &settings, &shutdown);
     let progress = runtime.block_on(async {
@@ -149,7 +149,10 @@ impl Replay {
             if page.is_empty() {
                 return Ok(());
             }
-            let changes = page.into_iter().filter_map(|letter| self.decide(letter)).collect();
+            for (id, error) in &page.damaged {
+                self.refuse(*id, error.to_string());
+            }
+            let changes = page.letters.into_iter().filter_map(|letter| self.decide(letter)).collect();
             self.tally.queued += self.letters.change(changes, &self.name).await?;
             line.show(&format!("queued {}", self.tally.queued));
         }
@@ -202,8 +205,12 @@ impl Replay {
         }
     }
 
-    fn conclude_unwaited(&self, bridge_is_running: bool) -> Result<(), CliError> {
-        let then = if bridge_is_running { "the running bridge" } else { "the next `bridge run`" };
+    fn conclude_unwaited(&self, settings: &StoreSettings) -> Result<(), CliError> {
+        let then = match settings.location {
+            Location::Postgres(_) => "a running bridge, or the next `bridge run`,",
+            Location::Sqlite(_) if is_in_use(settings) => "the running bridge",
+            Location::Sqlite(_) => "the next `bridge run`",
+        };
         say(&format!("queued {}: {then} delivers them", deliveries(self.tally.queued)))?;
         self.exit(0)
     }

@@ -1,5 +1,7 @@
 //! `max_size`: what makes the store grow is held, all else goes on.
 
+use sqlx::AnyConnection;
+
 use super::*;
 
 fn small(mut site: Site) -> Site {
@@ -68,10 +70,11 @@ pub(super) async fn room_made_by_others_in_a_small_store(site: Site) {
     let (mut settlements, mut acks) = acks(1);
     sink.handle.park(vec![(delivery("c", 7), acks.pop())]);
     let mut database = site.database().await;
-    let mut transaction = database.begin().await.unwrap();
-    sqlx::query("DELETE FROM deliveries").execute(&mut *transaction).await.unwrap();
-    super::super::replicas::add_bytes(&mut transaction, -2000).await.unwrap();
-    transaction.commit().await.unwrap();
+    let make_room = async |connection: &mut AnyConnection| {
+        sqlx::query("DELETE FROM deliveries").execute(&mut *connection).await?;
+        super::super::replicas::add_bytes(connection, -2000).await
+    };
+    database.write(make_room).await.unwrap();
     all_settled(&mut settlements).await;
 }
 
