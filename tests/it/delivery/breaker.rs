@@ -26,11 +26,9 @@ async fn failing_site() -> (Site, Arc<AtomicBool>) {
 
 async fn it_opens_probes_and_closes(store: &str, parks: bool) {
     let (mut site, is_well) = failing_site().await;
-    site.append(&numbered(20));
     let sink =
         format!("{RETRY}concurrency = 1\nbreaker = {{ failures = 3, open_for = \"400ms\", max_open = \"800ms\" }}");
-    let config = site.file_pipeline(&sink) + store;
-    let bridge = Bridge::run(site.folder.path(), &config);
+    let bridge = site.bridge(&(site.pipeline(&sink) + store), &numbered(20));
     wait_until("three probes have failed", || site.receiver.requests() >= 6).await;
     if parks {
         wait_until("everything is parked meanwhile", || site.parked().len() == 20).await;
@@ -38,7 +36,7 @@ async fn it_opens_probes_and_closes(store: &str, parks: bool) {
     is_well.store(true, Ordering::Relaxed);
     wait_until("the breaker closes", || bridge.log().contains("the circuit breaker closes")).await;
     wait_until("everything is delivered", || site.log_count(&bridge, " delivered ") >= 20).await;
-    assert!(bridge.stop().success());
+    assert!(bridge.wait().success());
     let log = std::fs::read_to_string(site.folder.path().join("bridge.log")).unwrap();
     assert_eq!(
         log.matches("the circuit breaker opens").count(),
