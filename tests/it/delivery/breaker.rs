@@ -52,7 +52,9 @@ async fn it_opens_probes_and_closes(store: &str, parks: bool) {
     delivered.sort_unstable();
     delivered.dedup();
     assert_eq!(delivered, (1..=20).collect::<Vec<u64>>());
-    assert!(site.parked().is_empty() && site.dead_letters().is_empty());
+    if parks {
+        assert!(site.parked().is_empty() && site.dead_letters().is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
