@@ -9,6 +9,7 @@ use lapin::BasicProperties;
 use crate::amqp::broker::{Broker, TestQueue};
 use crate::end_to_end::topic::Topic;
 
+#[allow(clippy::large_enum_variant, reason = "there is one in a run")]
 pub(super) enum Source {
     File(PathBuf),
     Kafka(Topic),
@@ -84,7 +85,7 @@ impl Source {
     }
 
     /// Waits until nothing is left in the source, and removes it.
-    pub(super) async fn is_used_up(self) {
+    pub(super) async fn used_up(self) {
         match self {
             Self::File(_) => {}
             Self::Kafka(topic) => topic.committed_to_the_end().await,
