@@ -175,9 +175,7 @@ impl Keeper {
             }
             Operation::Park { .. } => self.is_full() || !self.held.is_empty(),
             Operation::Bury { letter, .. } => letter.row.is_none() && (self.is_full() || !self.held.is_empty()),
-            Operation::AskLanes { sink, .. } => {
-                self.held.iter().any(|held| matches!(held, Operation::Park { sink: parking, .. } if parking == sink))
-            }
+            Operation::AskLanes { sink, .. } => self.holds_deliveries_of(sink),
             _ => false,
         };
         if must_wait {
@@ -185,6 +183,10 @@ impl Keeper {
         } else {
             group.add(operation);
         }
+    }
+
+    fn holds_deliveries_of(&self, sink: &str) -> bool {
+        self.held.iter().any(|held| matches!(held, Operation::Park { sink: parking, .. } if **parking == *sink))
     }
 
     /// Commits a group, however long that takes. `None` when it failed and nobody is left to wait for it.
@@ -260,7 +262,9 @@ impl Keeper {
         for (sink, lanes) in committed.answers.lanes {
             self.answer(&sink, FromStore::Lanes(lanes));
         }
-        for (sink, claimed) in committed.answers.claimed {
+        for (sink, mut claimed) in committed.answers.claimed {
+            // What is held may have lanes, and nothing of theirs must start before it.
+            claimed.has_lanes |= self.holds_deliveries_of(&sink);
             self.answer(&sink, FromStore::Claimed(claimed));
         }
     }

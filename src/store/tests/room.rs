@@ -46,6 +46,17 @@ pub(super) async fn holds_growth_of_a_small_store(site: Site) {
 }
 
 #[tokio::test]
+async fn what_is_held_with_a_lane_counts_as_there() {
+    let site = small(Site::sqlite());
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5), delivery("b", 6)]).await;
+    assert!(!sink.due(0).await.has_lanes);
+    sink.handle.park(vec![(in_lane("m", "c", 7), None)]);
+    assert!(sink.due(0).await.has_lanes, "a sink must not start what comes behind it");
+    assert!(!site.sink("shop").due(0).await.has_lanes);
+}
+
+#[tokio::test]
 async fn room_made_by_another_process_is_noticed() {
     room_made_by_others_in_a_small_store(Site::sqlite()).await;
 }
