@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::CliError;
-use crate::config::{self, ConfigErrors, Parsed, PipelineConfig};
+use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
 use crate::pipeline::compile::base_dir;
 use crate::pipeline::{Declared, Environment, Graph, compile};
 use crate::store::config::StoreSettings;
@@ -42,6 +42,8 @@ pub struct Compiled {
     pub state_dir: PathBuf,
     /// Where the store is; `None` with `store.url = "none"`.
     pub store: Option<StoreSettings>,
+    /// What a reload compares.
+    pub fingerprints: Fingerprints,
 }
 
 /// Loads and compiles a pipeline file. `change` may alter the config before it is compiled.
@@ -70,10 +72,10 @@ pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool
         Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
     match compile(&parsed.pipeline, declared, &environment) {
         Ok(graph) if parsed.faults.is_empty() => {
-            let Parsed { pipeline, .. } = parsed;
+            let Parsed { pipeline, fingerprints, .. } = parsed;
             // Its faults have been found by the compilation.
             let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &environment.base_dir);
-            Ok(Compiled { graph, state_dir, store: store.ok().flatten() })
+            Ok(Compiled { graph, state_dir, store: store.ok().flatten(), fingerprints })
         }
         Ok(_) => Err(parsed.report(Vec::new())),
         Err(problems) => Err(parsed.report(problems)),
