@@ -9,6 +9,8 @@
 //! stand on their own or under `&&`, `||`, `!` and parentheses; within `[?…]` the library compiles it again for every
 //! member it looks at, some 20 to 60 µs each. This module must not do I/O, and nothing in it can fail on an event.
 
+pub mod types;
+
 use jsonpath_rust::parser::model::{Filter, FilterAtom, FnArg, JpQuery, Literal, Test, TestFunction};
 use jsonpath_rust::query::Query as _;
 use jsonpath_rust::query::state::State;

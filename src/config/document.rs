@@ -9,8 +9,8 @@ use indexmap::IndexMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{ConfigErrors, Fault};
-use crate::problem::Problem;
+use super::diagnostics::{ConfigErrors, ConfigWarnings, Fault};
+use crate::problem::{Problem, Warning};
 use crate::secret;
 
 /// A pipeline file's text and the places in it.
@@ -46,6 +46,21 @@ impl Document {
     /// All faults, to be shown.
     pub(super) fn report(&self, faults: Vec<Fault>) -> ConfigErrors {
         ConfigErrors::new(&self.name, &self.text, faults)
+    }
+
+    /// The warnings, to be shown.
+    pub(super) fn warnings(&self, warnings: Vec<Warning>) -> ConfigWarnings {
+        let placed = warnings.into_iter().map(|Warning { code, problem }| {
+            let span = Some(self.locate(&problem.path, problem.part));
+            (code, Fault { span, message: problem.message, help: problem.help })
+        });
+        ConfigWarnings::new(&self.name, &self.text, placed.collect())
+    }
+
+    /// Whether the value at a path has no reference in it.
+    pub(super) fn is_literal(&self, path: &[String]) -> bool {
+        let source = self.text.get(self.locate(path, None)).unwrap_or_default();
+        !["${env:", "${file:"].iter().any(|reference| source.contains(reference))
     }
 
     /// The problems with their paths replaced by their places. Those that only follow from `broken` values, which

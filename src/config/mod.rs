@@ -15,6 +15,7 @@ mod defaults;
 mod diagnostics;
 mod document;
 pub mod files;
+pub mod finding;
 mod fingerprint;
 mod interpolate;
 mod planned;
@@ -34,14 +35,14 @@ use serde::Deserialize;
 
 use crate::delivery::DeliveryConfig;
 use crate::filter::FilterConfig;
-use crate::problem::Problem;
+use crate::problem::{Problem, Warning};
 use crate::sink;
 use crate::source::SourceConfig;
 use crate::store::config::StoreConfig;
 use crate::template::TemplateConfig;
 use crate::units::Period;
 
-pub use diagnostics::{ConfigErrors, Fault, Look};
+pub use diagnostics::{ConfigErrors, ConfigWarnings, Fault, Look};
 use document::Document;
 pub use fingerprint::{Fingerprint, Fingerprints, NodeFingerprint, Settings};
 pub use schema::{schema, schema_text};
@@ -156,6 +157,16 @@ impl Parsed {
     pub fn refuse(&mut self, problems: impl IntoIterator<Item = Problem>) {
         let faults = self.document.faults(problems.into_iter().collect(), &self.broken);
         self.faults.extend(faults);
+    }
+
+    /// Whether the value at a path is written out in the file, without a reference such as `${env:NAME}`.
+    pub fn is_literal(&self, path: &[String]) -> bool {
+        self.document.is_literal(path)
+    }
+
+    /// Shows warnings where they stand in the file.
+    pub fn warnings(&self, warnings: Vec<Warning>) -> ConfigWarnings {
+        self.document.warnings(warnings)
     }
 
     /// All faults, with those that a later stage found in what could be read. A problem that only follows from a value

@@ -79,6 +79,12 @@ pub enum KafkaStart {
     Latest,
 }
 
+/// Whether the value of a librdkafka option is a secret, by the option's name.
+pub fn holds_a_secret(option: &str) -> bool {
+    const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
+    SMELLS.iter().any(|smell| option.contains(smell))
+}
+
 /// The values of `options` may be secrets, so only their names are shown.
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,12 +119,7 @@ impl KafkaConfig {
 
     /// Masks the values of options that smell of secrets wherever they may be printed.
     fn register_secrets(&self) {
-        const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
-        for (key, value) in &self.options {
-            if SMELLS.iter().any(|smell| key.contains(smell)) {
-                secret::register(value);
-            }
-        }
+        self.options.iter().filter(|(key, _)| holds_a_secret(key)).for_each(|(_, value)| secret::register(value));
     }
 
     fn list_problems(&self) -> Vec<Problem> {
