@@ -167,6 +167,11 @@ impl Parsed {
         self.document.is_literal(path)
     }
 
+    /// Blots the values at these paths out of what is shown of the file from now on: secrets that are written out.
+    pub fn conceal(&mut self, paths: &[Vec<String>]) {
+        self.document.conceal(paths);
+    }
+
     /// Shows warnings where they stand in the file.
     pub fn warnings(&self, warnings: Vec<Warning>) -> ConfigWarnings {
         self.document.warnings(warnings)
