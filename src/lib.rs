@@ -22,6 +22,9 @@
 //! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
 //!    and the source commits it. File sources keep their positions in the store, too.
 //!
+//! Beside that way: [`cli::check`], [`cli::diff`] and [`cli::graph`] look at files without running them. They print what
+//! [`pipeline::warnings`], [`pipeline::changes`] (which a reload follows, too) and [`pipeline::outline`] say.
+//!
 //! # What always holds
 //!
 //! - A position is committed only when everything below it has settled. An ack that is dropped is a failure, never

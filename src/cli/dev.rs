@@ -68,7 +68,7 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
         keep_dead_letters_here(config);
         stand_ins = runtime.block_on(take_the_place_of_sinks(config));
     };
-    let Compiled { graph, state_dir, store } = load(&args.pipeline, state.path(), args.once, take_place)?;
+    let Compiled { graph, state_dir, store, .. } = load(&args.pipeline, state.path(), args.once, take_place)?;
     let stand_ins = stand_ins.map_err(CliError::io("cannot start the local receivers"))?;
     say(&greeting(&stand_ins, args.once))?;
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tracing::error;
 
 use super::logging::LogFormat;
+use crate::config::files::FilesError;
 use crate::config::{ConfigErrors, Look};
 use crate::pipeline::RunError;
 use crate::secret::mask;
@@ -18,6 +19,20 @@ pub enum CliError {
     /// Pipeline files are wrong.
     #[error("{} of the pipeline files are wrong", .0.len())]
     Config(Vec<ConfigErrors>),
+    /// Pipeline files are wrong; how, has been printed.
+    #[error("{wrong} of {files} pipeline files {} wrong", if *wrong == 1 { "is" } else { "are" })]
+    Faulty {
+        /// Files with a fault.
+        wrong: usize,
+        /// All files.
+        files: usize,
+    },
+    /// `check --deny-warnings` found some; which, has been printed.
+    #[error("there are warnings ({0}), and --deny-warnings allows none")]
+    Warnings(usize),
+    /// The paths on the command line mean no pipeline files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The run failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -99,8 +114,8 @@ impl CliError {
         match self {
             Self::Run(_) | Self::Io { .. } | Self::Store(_) => 1,
             Self::NoSuchLetter(_) | Self::Unreadable(_) | Self::StillDead(_) => 1,
-            Self::NoStateDir | Self::Usage(_) => 2,
-            Self::Config(_) => 3,
+            Self::NoStateDir | Self::Usage(_) | Self::Files(_) => 2,
+            Self::Config(_) | Self::Faulty { .. } | Self::Warnings(_) => 3,
             Self::Unreachable(_) => 4,
         }
     }

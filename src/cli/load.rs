@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::CliError;
-use crate::config::{self, ConfigErrors, Parsed, PipelineConfig};
+use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
 use crate::pipeline::compile::base_dir;
+use crate::pipeline::warnings::written_out_secrets;
 use crate::pipeline::{Declared, Environment, Graph, compile};
 use crate::store::config::StoreSettings;
 
@@ -42,6 +43,8 @@ pub struct Compiled {
     pub state_dir: PathBuf,
     /// Where the store is; `None` with `store.url = "none"`.
     pub store: Option<StoreSettings>,
+    /// What a reload compares.
+    pub fingerprints: Fingerprints,
 }
 
 /// Loads and compiles a pipeline file. `change` may alter the config before it is compiled.
@@ -63,17 +66,24 @@ pub fn load(
 ///
 /// # Errors
 /// All faults of the file, those of its text and those of its meaning.
-pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool) -> Result<Compiled, ConfigErrors> {
+pub fn compile_parsed(
+    mut parsed: Parsed,
+    path: &Path,
+    state_root: &Path,
+    once: bool,
+) -> Result<Compiled, ConfigErrors> {
+    // No line of a report may show them.
+    parsed.conceal(&written_out_secrets(&parsed));
     let state_dir = state_root.join(&parsed.pipeline.name);
     let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
     let declared =
         Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
     match compile(&parsed.pipeline, declared, &environment) {
         Ok(graph) if parsed.faults.is_empty() => {
-            let Parsed { pipeline, .. } = parsed;
+            let Parsed { pipeline, fingerprints, .. } = parsed;
             // Its faults have been found by the compilation.
             let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &environment.base_dir);
-            Ok(Compiled { graph, state_dir, store: store.ok().flatten() })
+            Ok(Compiled { graph, state_dir, store: store.ok().flatten(), fingerprints })
         }
         Ok(_) => Err(parsed.report(Vec::new())),
         Err(problems) => Err(parsed.report(problems)),

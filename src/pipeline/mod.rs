@@ -4,16 +4,20 @@
 //! can be found so. [`run`](mod@run) brings the graph to life and supervises it; `opening` is the store's part of the
 //! start. [`routes`] is the way of an event through the filters to the sinks, `router` takes the events of a source that
 //! way, and `dead_letters` brings what is given up to where it is kept. [`replay`] says what becomes of dead letters that
-//! are sent again.
+//! are sent again. [`changes`] compares two versions of a pipeline, for a reload;
+//! [`warnings`] finds what is worth a second look, [`outline`] is a pipeline's shape for drawings.
 
+pub mod changes;
 pub mod compile;
 mod dead_letters;
 pub mod graph;
 mod opening;
+pub mod outline;
 pub mod replay;
 mod router;
 pub mod routes;
 pub mod run;
+pub mod warnings;
 
 pub use compile::{Declared, Environment, compile};
 pub use graph::Graph;
