@@ -56,6 +56,7 @@ pub mod shutdown;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod supervisor;
 pub mod template;
 pub mod timer;
 pub mod units;

@@ -183,7 +183,9 @@ impl Running {
 
     /// True when a delivery has waited for its turn so long that it holds up the other sinks of its source.
     fn is_overdue(&self, delivery: &Delivery, now: Instant) -> bool {
-        self.worker.surroundings.shares_sources && delivery.row.is_none() && now - delivery.since > self.worker.retry.park_after()
+        self.worker.surroundings.shares_sources
+            && delivery.row.is_none()
+            && now - delivery.since > self.worker.retry.park_after()
     }
 
     /// Parks what has waited in line for too long, and lets what comes behind it follow it to the store at once:

@@ -286,7 +286,7 @@ impl Compiler<'_> {
         let mut standard_input = None;
         let mut nodes = Vec::new();
         for (name, source) in &config.sources {
-            if matches!(source.kind, crate::source::TypeConfig::Stdin(_))
+            if source.kind.is_standard_input()
                 && let Some(first) = standard_input.replace(name)
             {
                 let message = format!("source `{first}` reads standard input already");

@@ -172,7 +172,8 @@ impl Controller {
         steps: &Steps,
         first_worker: usize,
     ) {
-        let mut sinks: Vec<_> = sinks.into_iter().zip(surroundings).zip(queues.senders.iter().zip(queues.new)).collect();
+        let mut sinks: Vec<_> =
+            sinks.into_iter().zip(surroundings).zip(queues.senders.iter().zip(queues.new)).collect();
         sinks.sort_by(|((one, _), _), ((other, _), _)| one.entrance.name.cmp(&other.entrance.name));
         for (position, ((sink, surroundings), (sender, new_queue))) in sinks.into_iter().enumerate() {
             let name = Arc::clone(&sink.entrance.name);

@@ -1,7 +1,7 @@
 //! Pipelines: from the typed config to a running graph.
 //!
 //! [`compile`](mod@compile) turns the config into a [`Graph`] (in [`graph`]) without touching the network and finds every fault that
-//! can be found so. [`run`](mod@run) runs it, on worker [`threads`]: `opening` is the store's part of the start, `controller`
+//! can be found so; [`load`] does that from a file. [`run`](mod@run) runs it, on worker [`threads`]: `opening` is the store's part of the start, `controller`
 //! starts the `nodes`, supervises them and brings reloads to them. [`changes`] compares two versions of a pipeline, and
 //! `steps` decides what a reload does with each node. [`routes`] is the way of an event through the filters to the
 //! sinks, `router` takes the events of a source that way, and `dead_letters` brings what is given up to where it is kept.
@@ -12,6 +12,7 @@ pub mod compile;
 mod controller;
 mod dead_letters;
 pub mod graph;
+pub mod load;
 mod nodes;
 mod opening;
 pub mod replay;

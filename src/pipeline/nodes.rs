@@ -78,14 +78,11 @@ impl RunningSource {
         let shutdown = surroundings.shutdown.child(surroundings.shutdown.timeout());
         let text = name.to_string();
         let driver = connector.drive(Arc::clone(&name), bounds, sender, shutdown.clone());
-        let source_task =
-            (format!("source `{name}`"), driver.map(move |ended| Ended::Source(text, ended)).boxed());
+        let source_task = (format!("source `{name}`"), driver.map(move |ended| Ended::Source(text, ended)).boxed());
         let router = Router { source: Arc::clone(&name), plan, plans: new_plans };
         let text = name.to_string();
-        let router_task = (
-            format!("the router of source `{name}`"),
-            router.run(arrivals).map(move |()| Ended::Router(text)).boxed(),
-        );
+        let router_task =
+            (format!("the router of source `{name}`"), router.run(arrivals).map(move |()| Ended::Router(text)).boxed());
         let running = Self { state: SourceState::Running, tasks: 2, plans, shutdown, successor: None };
         (running, [source_task, router_task])
     }

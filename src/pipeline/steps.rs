@@ -131,11 +131,7 @@ mod tests {
         Change::Rewired(Rewiring::default())
     }
 
-    fn decide(
-        nodes: &[(&str, Change)],
-        sources: &[(&str, SourceState)],
-        sinks: &[(&str, SinkState)],
-    ) -> Steps {
+    fn decide(nodes: &[(&str, Change)], sources: &[(&str, SourceState)], sinks: &[(&str, SinkState)]) -> Steps {
         let nodes = nodes.iter().map(|(name, change)| ((*name).to_owned(), change.clone())).collect();
         let running = Running {
             sources: sources.iter().map(|(name, state)| ((*name).to_owned(), *state)).collect(),

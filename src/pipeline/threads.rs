@@ -117,7 +117,10 @@ pub fn new_runtime() -> io::Result<Runtime> {
 ///
 /// # Errors
 /// When the operating system refuses the thread.
-pub async fn off_worker<T: Send + 'static>(name: &str, blocking: impl FnOnce() -> T + Send + 'static) -> io::Result<Option<T>> {
+pub async fn off_worker<T: Send + 'static>(
+    name: &str,
+    blocking: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
     let (sender, done) = oneshot::channel();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         // Whoever waited may be gone; then nobody misses the result.
