@@ -39,14 +39,7 @@ async fn a_changed_sink_sends_what_waits_in_its_order() {
     let mut site = Site::start(Behaviour { fail_first: 1, ..Behaviour::default() }).await;
     let lines: Vec<String> = (1..=50).map(|n| format!(r#"{{"n":{n}}}"#)).collect();
     site.append(&lines);
-    let sink = |keys: &str| {
-        site.file_pipeline(&format!("order_by = \"one\"\nretry = {{ initial = \"2s\", jitter = 0.0 }}\n{keys}"))
-            + "[store]\nurl = \"none\"\n"
-    };
-    let config = sink("").replace("[sources.input]", "[sources.input]\ncommit_interval = \"20ms\"");
-    let config = config.replacen("commit_interval = \"20ms\"\n", "", 1);
-    // File sources need a place for their positions, so the store stays and nothing waits long enough to go there.
-    let config = config.replace("[store]\nurl = \"none\"\n", "");
+    let config = site.file_pipeline("order_by = \"one\"\nretry = { initial = \"2s\", jitter = 0.0 }\n");
     let bridge = Bridge::run(site.folder.path(), &config);
     wait_until("the first has failed", || site.receiver.requests() == 1).await;
     for timeout in 1..=3 {
@@ -93,6 +86,37 @@ async fn what_waits_at_a_removed_sink_is_parked_and_sent_when_it_is_back() {
     assert_eq!(sent, [1, 2, 3]);
     assert!(bridge.stop().success());
     assert_eq!(site.parked().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_store_what_waits_at_a_removed_sink_becomes_dead_letters() {
+    use std::io::Write as _;
+    let mut site = Site::choosing(|request| match &*request.path_and_query {
+        "/failing" => Reply::status(StatusCode::SERVICE_UNAVAILABLE),
+        _ => Reply::status(StatusCode::OK),
+    })
+    .await;
+    let url = site.receiver.url();
+    let one = site
+        .pipeline("dead_letter = \"letters\"")
+        .replace("name = \"it\"", "name = \"it\"\nstore.url = \"none\"\nruntime.shutdown_timeout = \"300ms\"")
+        + &format!(
+            "[sinks.letters]\ntype = \"webhook\"\nurl = \"{url}/letters\"\nbody = '\"{{{{meta.dead_letter.reason}}}}\"'\n"
+        );
+    let both = format!(
+        "{one}[sinks.failing]\ntype = \"webhook\"\nfrom = [\"input\"]\nurl = \"{url}/failing\"\n\
+         dead_letter = \"letters\"\norder_by = \"one\"\nretry = {{ initial = \"1h\", max = \"1h\" }}\n"
+    );
+    let mut bridge = Bridge::run_with(site.folder.path(), &both, &[], std::process::Stdio::piped());
+    let mut input = bridge.take_stdin();
+    input.write_all(b"{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n").unwrap();
+    wait_until("one fails and the others wait for it", || site.receiver.requests() == 4).await;
+    reload(&site, &bridge, &one, "its open deliveries become dead letters").await;
+    wait_until("the letters arrive", || site.receiver.requests() == 7).await;
+    drop(input);
+    assert!(bridge.wait().success(), "nothing is held");
+    let letters = site.received().split_off(4);
+    assert!(letters.iter().all(|request| &*request.body == b"\"sink-removed\""), "{letters:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

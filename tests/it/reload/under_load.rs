@@ -64,11 +64,12 @@ pub(super) fn payload(n: usize) -> String {
     format!(r#"{{"n":{n},"key":"k{}"}}"#, n as u64 % KEYS)
 }
 
-/// Runs the pipeline and reloads it twenty times. `write` makes events of both sources, by the numbers that it is given,
-/// for as long as it is called. Returns how many were written.
+/// Runs the pipeline and reloads it twenty times. `write` makes events of both sources, by the numbers that it is given:
+/// `at_once` of them, again and again. Returns how many were written.
 pub(super) async fn reload_twenty_times(
     site: &Site,
     configs: &Configs,
+    at_once: usize,
     write: impl Fn(std::ops::Range<usize>) + Send + 'static,
 ) -> (Bridge, usize) {
     let mut version = Version { number: 0, has_other_source: true };
@@ -79,8 +80,8 @@ pub(super) async fn reload_twenty_times(
         std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 let from = written.load(Ordering::Relaxed);
-                write(from..from + 10);
-                written.store(from + 10, Ordering::Relaxed);
+                write(from..from + at_once);
+                written.store(from + at_once, Ordering::Relaxed);
                 // The pace of the load, not a wait for anything.
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -161,7 +162,7 @@ async fn over_files_nothing_is_lost_doubled_or_reordered_and_connections_are_kep
             file.write_all(lines.as_bytes()).unwrap();
         }
     };
-    let (bridge, count) = reload_twenty_times(&site, &configs, write).await;
+    let (bridge, count) = reload_twenty_times(&site, &configs, 10, write).await;
     wait_until("all events arrive", || site.receiver.requests() >= 3 * count as u64).await;
     assert!(bridge.stop().success());
 
