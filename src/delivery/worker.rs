@@ -170,7 +170,7 @@ impl SinkWorker {
 }
 
 /// Takes what is in the queue; nothing when it is closed. Cancel safe.
-async fn receive(queue: Option<&mut Queue>, taken: &mut Vec<Box<Delivery>>) -> usize {
+async fn receive<T>(queue: Option<&mut mpsc::UnboundedReceiver<T>>, taken: &mut Vec<T>) -> usize {
     match queue {
         Some(queue) => queue.recv_many(taken, TAKEN_AT_ONCE).await,
         None => std::future::pending().await,
