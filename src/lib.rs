@@ -4,10 +4,12 @@
 //!
 //! This is also the order to read the code in:
 //!
-//! 1. `main` parses the command line and calls [`cli::run`], which [loads](cli::load) the pipeline file: [`config`]
-//!    makes text into typed config, and [`pipeline::compile`](mod@pipeline::compile) makes that into a
-//!    [`Graph`](pipeline::Graph).
-//! 2. [`pipeline::run`](mod@pipeline::run) opens the [store] and starts the graph's tasks on their workers.
+//! 1. `main` parses the command line and calls [`cli::run`], and that the [supervisor], which [loads](pipeline::load) the
+//!    pipeline files: [`config`] makes text into typed config, and [`pipeline::compile`](mod@pipeline::compile) makes that
+//!    into a [`Graph`](pipeline::Graph).
+//! 2. [`pipeline::run`](mod@pipeline::run) opens the store, and `pipeline::controller` starts the graph's tasks on their
+//!    [workers](pipeline::threads). A reload brings a new graph to it; [changes](pipeline::changes) and `pipeline::steps`
+//!    say what becomes of each node.
 //! 3. A [`Source`](source::Source) reads a record; the [driver](source::drive) makes it an [`Event`](event::Event) with
 //!    an [`Ack`](ack::Ack), within the bounds on events in flight.
 //! 4. The source's router (`pipeline::router`) asks the [filters](filter), and renders a [request](sink::request) for
@@ -39,7 +41,7 @@
 //! # Who may import whom
 //!
 //! `ack`, `backoff`, `event`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`, `template` ← `sink`;
-//! `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `cli` ← `main`. `receiver` stands at the far
+//! `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor` ← `cli` ← `main`. `receiver` stands at the far
 //! side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another
 //! connector.
 //!
@@ -61,6 +63,7 @@ pub mod shutdown;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod supervisor;
 pub mod template;
 pub mod timer;
 pub mod units;

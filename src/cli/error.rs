@@ -12,6 +12,7 @@ use crate::pipeline::RunError;
 use crate::secret::mask;
 use crate::store::StoreError;
 use crate::store::record::RowId;
+use crate::supervisor::SupervisorError;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub enum CliError {
     /// `check --connect` could not reach something; what, has been printed.
     #[error("{0} of the pipeline's brokers, receivers and stores could not be reached")]
     Unreachable(usize),
+    /// One or more of the pipelines of a run failed.
+    #[error(transparent)]
+    Supervisor(SupervisorError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,7 +116,7 @@ impl CliError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Io { .. } | Self::Store(_) => 1,
+            Self::Run(_) | Self::Supervisor(_) | Self::Io { .. } | Self::Store(_) => 1,
             Self::NoSuchLetter(_) | Self::Unreadable(_) | Self::StillDead(_) => 1,
             Self::NoStateDir | Self::Usage(_) | Self::Files(_) => 2,
             Self::Config(_) | Self::Faulty { .. } | Self::Warnings(_) => 3,
@@ -124,5 +128,16 @@ impl CliError {
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {
         Self::Config(vec![errors])
+    }
+}
+
+impl From<SupervisorError> for CliError {
+    fn from(error: SupervisorError) -> Self {
+        match error {
+            SupervisorError::Faulty(files) => Self::Config(files),
+            SupervisorError::Run(error) => Self::Run(error),
+            SupervisorError::Files(error) => Self::Files(error),
+            error => Self::Supervisor(error),
+        }
     }
 }

@@ -90,7 +90,7 @@ impl Running {
             "given up, becomes a dead letter: {message}");
         let (letter, ack) =
             dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, message);
-        self.worker.dead_letters.keep(letter, ack);
+        self.worker.surroundings.dead_letters.keep(letter, ack);
     }
 
     /// Makes dead letters of all fresh deliveries in memory; those that came from the store go back there.

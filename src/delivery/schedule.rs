@@ -72,6 +72,23 @@ impl<T> Schedule<T> {
         }
     }
 
+    /// Goes on under other limits. What waits stays in its order, and so does a pause that the receiver asked for; a
+    /// rate that is the same keeps its count. Breakers begin anew: what is behind the sink may be another receiver.
+    pub fn change_limits(&mut self, rate: Option<Rate>, breaker: Option<BreakerPolicy>, now: Instant) {
+        let is_same_rate = self.rate == rate;
+        (self.rate, self.breaker) = (rate, breaker);
+        self.ready.clear();
+        self.blocked.clear();
+        for (name, line) in &mut self.lines {
+            if !is_same_rate {
+                line.change_rate(rate, now);
+            }
+            line.begin_breaker(breaker, now);
+            line.listed = !line.queue.is_empty();
+            self.ready.extend(line.listed.then(|| name.clone()));
+        }
+    }
+
     /// Adds a delivery that may start as soon as its bucket lets it.
     pub fn push(&mut self, bucket: BucketName, delivery: T, now: Instant) {
         self.sweep(now);

@@ -2,12 +2,13 @@
 //! kept in files. Nothing is read from any source before that is done.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
 use super::graph::Graph;
-use super::run::{RunError, new_runtime};
+use super::run::RunError;
+use super::threads::off_worker;
 use crate::backoff::Backoff;
 use crate::shutdown::Shutdown;
 use crate::store::config::StoreSettings;
@@ -23,62 +24,70 @@ pub(super) type Opened = (Option<Store>, Option<RunningStore>);
 ///
 /// # Errors
 /// When the store cannot be used and waiting cannot help, or what is in files cannot be brought into it.
-pub(super) fn open(graph: &mut Graph, shutdown: &Shutdown) -> Result<Option<Opened>, RunError> {
+pub(super) async fn open(graph: &mut Graph, shutdown: &Shutdown) -> Result<Option<Opened>, RunError> {
     let Some((store, thread)) = graph.store.take() else {
         info!(pipeline = %graph.name, "there is no store: nothing is parked, and a failing delivery holds its source");
         return Ok(Some((None, None)));
     };
-    let runtime = new_runtime().map_err(RunError::Start)?;
     let settings = thread.settings().clone();
-    let Some(running) = start(thread, &runtime, shutdown)? else { return Ok(None) };
-    runtime.block_on(warn_of_stranded(&settings, graph));
+    let Some(running) = start(thread, shutdown).await? else { return Ok(None) };
+    let sinks = graph.sinks.iter().map(|sink| Arc::clone(&sink.entrance.name)).collect();
+    warn_of_stranded(&settings, sinks).await;
     let formats: HashMap<_, _> = graph.sources.iter().map(|source| (source.name.clone(), source.format)).collect();
-    runtime.block_on(async {
-        tokio::select! {
-            imported = import(&store, &graph.state_dir, &formats) => imported?,
-            () = shutdown.begun() => return Ok(None),
-        }
-        Ok(Some((Some(store), Some(running))))
-    })
+    tokio::select! {
+        imported = import(&store, &graph.state_dir, &formats) => imported?,
+        () = shutdown.begun() => return Ok(None),
+    }
+    Ok(Some((Some(store), Some(running))))
+}
+
+/// Waits until a store has ended, which it does once nobody holds a handle.
+///
+/// # Errors
+/// When its thread has panicked.
+pub(super) async fn close(running: Option<RunningStore>) -> Result<(), RunError> {
+    let Some(running) = running else { return Ok(()) };
+    let joined = off_worker("store-end", move || running.join()).await.map_err(RunError::Start)?;
+    match joined {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) | None => Err(RunError::Panicked("the store".to_owned())),
+    }
 }
 
 /// Starts the store's thread. A database that is away, or a disk that is full, is tried again until it is not; `None`
 /// when the shutdown came first.
-fn start(mut thread: StoreThread, runtime: &Runtime, shutdown: &Shutdown) -> Result<Option<RunningStore>, StoreError> {
+async fn start(mut thread: StoreThread, shutdown: &Shutdown) -> Result<Option<RunningStore>, RunError> {
     let backoff = Backoff::reconnect();
     let mut failures = 0;
     loop {
-        let (unstarted, error) = match thread.try_start() {
-            Ok(running) => return Ok(Some(running)),
-            Err(failed) => *failed,
+        let started = off_worker("store-start", move || thread.try_start()).await.map_err(RunError::Start)?;
+        let (unstarted, error) = match started {
+            Some(Ok(running)) => return Ok(Some(running)),
+            Some(Err(failed)) => *failed,
+            None => return Err(RunError::Panicked("the opening of the store".to_owned())),
         };
         if !may_pass(&error) {
-            return Err(error);
+            return Err(error.into());
         }
         thread = unstarted;
         failures += 1;
         let wait = backoff.wait(failures, rand::random());
         warn!(%error, retry_in = ?wait, "the store cannot be opened; trying again, and reading nothing before");
-        let stopped = runtime.block_on(async {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => false,
-                () = shutdown.begun() => true,
-            }
-        });
-        if stopped {
-            return Ok(None);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.begun() => return Ok(None),
         }
     }
 }
 
 /// Says which deliveries wait for a sink that the pipeline does not have any more: nobody attempts them.
-async fn warn_of_stranded(settings: &StoreSettings, graph: &Graph) {
+async fn warn_of_stranded(settings: &StoreSettings, sinks: Vec<Arc<str>>) {
     let look = async { SinkStates::open(settings).await?.with_parked().await };
     let parked: Vec<String> = look.await.unwrap_or_else(|error| {
         warn!(%error, "cannot see whether deliveries wait for sinks that are gone");
         Vec::new()
     });
-    for sink in parked.iter().filter(|name| graph.sinks.iter().all(|sink| *sink.entrance.name != ***name)) {
+    for sink in parked.iter().filter(|name| sinks.iter().all(|sink| **sink != ***name)) {
         warn!(%sink, "deliveries are parked for a sink that the pipeline does not have any more; they stay in the store \
             until it has a sink of this name again");
     }

@@ -176,13 +176,15 @@ pub enum Reason {
     RetriesExhausted,
     /// The receiver said that it is gone, for this event or for an earlier one.
     SinkDisabled,
+    /// A reload removed the sink, and there was no store for what it had open.
+    SinkRemoved,
     /// It was parked, and its row in the store can no longer be read.
     Damaged,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TooLarge,
         Self::Lost,
         Self::Undecodable,
@@ -190,6 +192,7 @@ impl Reason {
         Self::Rejected,
         Self::RetriesExhausted,
         Self::SinkDisabled,
+        Self::SinkRemoved,
         Self::Damaged,
     ];
 
@@ -203,6 +206,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::RetriesExhausted => "retries-exhausted",
             Self::SinkDisabled => "sink-disabled",
+            Self::SinkRemoved => "sink-removed",
             Self::Damaged => "damaged",
         }
     }

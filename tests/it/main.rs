@@ -14,6 +14,7 @@ mod file_end_to_end;
 mod file_rotation;
 mod kafka;
 mod quickstart;
+mod reload;
 mod replicas;
 mod secrets;
 mod shutdown;

@@ -48,6 +48,17 @@ impl<T> Line<T> {
         }
     }
 
+    /// Goes on under another rate limit, whose count begins anew.
+    pub(super) fn change_rate(&mut self, rate: Option<Rate>, now: Instant) {
+        self.bucket = rate.map(|rate| Bucket::new(rate, now));
+    }
+
+    /// Forgets what the breaker has seen.
+    pub(super) fn begin_breaker(&mut self, breaker: Option<BreakerPolicy>, now: Instant) {
+        self.breaker = breaker.map(|policy| Breaker::new(policy, now));
+        self.under_way = 0;
+    }
+
     /// Takes a place for the head of the line.
     ///
     /// # Errors

@@ -187,6 +187,31 @@ fn what_is_taken_from_the_lines_costs_no_place() {
     assert_eq!(schedule.next(now + SECOND), start(5));
 }
 
+#[test]
+fn other_limits_leave_what_waits_in_its_order_and_a_pause_in_force() {
+    let now = Instant::now();
+    let mut schedule = breaking_at(1);
+    let (a, b) = (bucket("a"), bucket("b"));
+    for delivery in ["a1", "a2", "a3"] {
+        schedule.push(a.clone(), delivery, now);
+    }
+    let (_, permit) = started(&mut schedule, now);
+    schedule.report(&a, permit, true, now);
+    schedule.push(b.clone(), "b1", now);
+    schedule.pause(&b, now + SECOND, now);
+    assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND));
+
+    schedule.change_limits(per_second(1), None, now);
+    assert_eq!(schedule.next(now), start("a2"), "the breaker is forgotten");
+    assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND), "the new rate and the pause hold");
+    schedule.change_limits(per_second(1), None, now);
+    assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND), "the same rate keeps its count");
+    let mut later = [schedule.next(now + SECOND), schedule.next(now + SECOND)].map(|next| format!("{next:?}"));
+    later.sort();
+    assert_eq!(later, [start("a3"), start("b1")].map(|next| format!("{next:?}")));
+    assert!(schedule.is_empty());
+}
+
 proptest! {
     /// Whatever comes in, in whatever buckets, comes out exactly once, in order within its bucket.
     #[test]
