@@ -20,6 +20,8 @@
 //! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
 //!    and the source commits it. File sources keep their positions in the store, too.
 //!
+//! Meanwhile every node notes in the registry of [`health`] how it is, and the [`admin`] port answers probes from it.
+//!
 //! # What always holds
 //!
 //! - A position is committed only when everything below it has settled. An ack that is dropped is a failure, never
@@ -33,20 +35,22 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `event`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`, `template` ← `sink`;
-//! `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `cli` ← `main`. `receiver` stands at the far
-//! side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another
-//! connector.
+//! `ack`, `backoff`, `event`, `health`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`,
+//! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `cli` ← `main`. `admin`
+//! shows what `health` knows, and only `cli` knows it. `receiver` stands at the far side of the bridge and knows
+//! `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
 //!
 //! `ARCHITECTURE.md` says why it is so.
 
 pub mod ack;
+pub mod admin;
 pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod health;
 pub mod jsonpath;
 pub mod pipeline;
 pub mod problem;

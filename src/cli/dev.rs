@@ -18,6 +18,7 @@ use super::load::{Compiled, load};
 use super::show::{self, Summary};
 use super::{CliError, signals};
 use crate::config::PipelineConfig;
+use crate::health::Health;
 use crate::pipeline;
 use crate::pipeline::run::{lock_state, new_runtime};
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
@@ -73,7 +74,7 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let receiving = thread::spawn(move || receive(&runtime, stand_ins, stopped));
-    let result = pipeline::run(graph, &shutdown);
+    let result = pipeline::run(graph, &Health::default(), &shutdown);
     // The receiving thread has ended already when it is not there to be told.
     stop.send(()).ok();
     let summaries = receiving.join().unwrap_or_default();

@@ -36,6 +36,9 @@ pub enum CliError {
     /// There is no folder for the state.
     #[error("there is no folder for the state: give one with --state-dir or BRIDGE_STATE_DIR")]
     NoStateDir,
+    /// A running bridge is not healthy, or there is none.
+    #[error("{0}")]
+    Unhealthy(String),
     /// An argument has a value that only its subcommand could find wrong.
     #[error("{0}")]
     Usage(String),
@@ -86,7 +89,12 @@ impl CliError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Io { .. } | Self::Store(_) | Self::NoSuchLetter(_) | Self::StillDead(_) => 1,
+            Self::Run(_)
+            | Self::Io { .. }
+            | Self::Store(_)
+            | Self::NoSuchLetter(_)
+            | Self::StillDead(_)
+            | Self::Unhealthy(_) => 1,
             Self::NoStateDir | Self::Usage(_) => 2,
             Self::Config(_) => 3,
             Self::Unreachable(_) => 4,

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod dead;
 pub mod dev;
 pub mod error;
+pub mod health;
 mod json_text;
 pub mod listen;
 pub mod load;
@@ -50,6 +51,8 @@ pub enum Command {
     Dead(dead::DeadArgs),
     /// List the sinks of a pipeline and what waits for them, or enable one again
     Sinks(sinks::SinksArgs),
+    /// Ask a running bridge whether it works, or whether it is ready
+    Health(health::HealthArgs),
     /// Print the JSON Schema of pipeline files
     #[command(after_help = schema::EXAMPLES)]
     Schema,
@@ -67,7 +70,8 @@ Examples:
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again
+  1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again; for
+       `health`: the bridge does not work, or is not ready
   2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong
   4    `check --connect` could not reach something, or open the store

@@ -1,11 +1,15 @@
 //! `bridge run`: runs a pipeline until it ends or is told to.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use clap::Args;
+use tracing::{info, warn};
 
 use super::load::{Compiled, StateArgs, load};
 use super::{CliError, signals};
+use crate::admin::{self, AdminAddress, DEFAULT_ADDRESS, service_manager};
+use crate::health::Health;
 use crate::pipeline;
 use crate::pipeline::run::lock_state;
 use crate::shutdown::Shutdown;
@@ -31,6 +35,9 @@ pub struct RunArgs {
     /// Where durable state is kept
     #[command(flatten)]
     pub state: StateArgs,
+    /// Where probes are answered (/healthz, /readyz): an address, or `none`. Default: 127.0.0.1:9180
+    #[arg(long, value_name = "ADDR", env = "BRIDGE_ADMIN")]
+    pub admin: Option<AdminAddress>,
 }
 
 /// Runs the subcommand.
@@ -42,5 +49,27 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let _lock = lock_state(&state_dir)?;
     let shutdown = Shutdown::new(graph.shutdown_timeout);
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
-    Ok(pipeline::run(graph, &shutdown)?)
+    let health = Health::default();
+    let listener = listen(args.admin.as_ref())?;
+    admin::start(listener, health.clone(), shutdown.clone()).map_err(CliError::io("cannot start the admin port"))?;
+    service_manager::ready(&format!("running pipeline {}", graph.name));
+    Ok(pipeline::run(graph, &health, &shutdown)?)
+}
+
+/// Listens for probes. An address that was asked for must be had; without the default one the bridge can do.
+fn listen(asked: Option<&AdminAddress>) -> Result<Option<TcpListener>, CliError> {
+    let listened = match asked {
+        Some(address) => address.listen().map_err(CliError::io("cannot listen on the admin address"))?,
+        None => AdminAddress::default().listen().unwrap_or_else(|error| {
+            warn!(
+                "cannot listen on {DEFAULT_ADDRESS}: {error}; there is no admin port, so `bridge health` cannot ask \
+                   this bridge: give it an address of its own with --admin, or `none`"
+            );
+            None
+        }),
+    };
+    if let Some(address) = listened.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        info!(%address, "answering probes");
+    }
+    Ok(listened)
 }

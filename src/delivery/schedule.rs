@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, BreakerPolicy, BreakerState, Change, Closed, Permit};
 use super::rate_limit::{Bucket, Rate};
+use crate::health::Trouble;
 
 /// The name of a bucket: the rate limit's rendered key, or `""` for sinks whose rate limit has none.
 pub type BucketName = Arc<str>;
@@ -156,6 +157,13 @@ impl<T> Schedule<T> {
     pub fn worst_breaker(&self) -> BreakerState {
         let states = self.lines.values().filter_map(|line| line.breaker.as_ref().map(Breaker::state));
         states.max().unwrap_or(BreakerState::Closed)
+    }
+
+    /// How long the breaker that has been open for longest has been so, unless so long ago that nothing is known.
+    pub fn trouble(&self, now: Instant) -> Option<Trouble> {
+        let open = self.lines.values().filter_map(|line| line.breaker.as_ref().and_then(Breaker::trouble));
+        let known = open.filter(|trouble| trouble.forgotten_at.is_none_or(|moment| now < moment));
+        known.min_by_key(|trouble| trouble.since)
     }
 
     /// The next delivery to start, or how long to wait for one.

@@ -23,6 +23,7 @@ use super::parking::Parking;
 use super::responses::Responses;
 use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
+use crate::health::NodeHealth;
 use crate::shutdown::Shutdown;
 use crate::sink::webhook::{Answer, AttemptError, Webhook};
 use crate::store::SinkStore;
@@ -55,6 +56,8 @@ pub struct SinkWorker {
     pub shares_sources: bool,
     /// Of the deliveries in the store, only those of this replay.
     pub only_replay: Option<Arc<str>>,
+    /// Where it notes how its receiver is.
+    pub node_health: NodeHealth,
     /// The end of the run.
     pub shutdown: Shutdown,
 }
@@ -109,6 +112,7 @@ impl SinkWorker {
             }
             if !queue_is_open && attempts.is_empty() && sink.has_ended(Instant::now()) {
                 sink.send_to_store();
+                sink.worker.node_health.ended();
                 return;
             }
             sink.send_to_store();
@@ -156,7 +160,7 @@ impl Running {
         let check_at = Instant::now() + CHECK_INTERVAL;
         let sink =
             Self { worker, health, lanes: Lanes::default(), parking, disabled: false, check_at, is_ending: false };
-        sink.show_breaker();
+        sink.show_state();
         sink
     }
 

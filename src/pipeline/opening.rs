@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::graph::Graph;
 use super::run::{RunError, new_runtime};
 use crate::backoff::Backoff;
+use crate::health::{NodeHealth, PipelineHealth};
 use crate::shutdown::Shutdown;
 use crate::store::import::import;
 use crate::store::thread::{RunningStore, StoreThread};
@@ -21,13 +23,20 @@ pub(super) type Opened = (Option<Store>, Option<RunningStore>);
 ///
 /// # Errors
 /// When the store cannot be used and waiting cannot help, or what is in files cannot be brought into it.
-pub(super) fn open(graph: &mut Graph, shutdown: &Shutdown) -> Result<Option<Opened>, RunError> {
+pub(super) fn open(
+    graph: &mut Graph,
+    health: &PipelineHealth,
+    shutdown: &Shutdown,
+) -> Result<Option<Opened>, RunError> {
     let Some((store, thread)) = graph.store.take() else {
         info!(pipeline = %graph.name, "there is no store: nothing is parked, and a failing delivery holds its source");
         return Ok(Some((None, None)));
     };
     let runtime = new_runtime().map_err(RunError::Start)?;
-    let Some(running) = start(thread, &runtime, shutdown)? else { return Ok(None) };
+    let health = health.node("store");
+    let Some(running) = start(thread.reporting_to(health.clone()), &runtime, &health, shutdown)? else {
+        return Ok(None);
+    };
     let formats: HashMap<_, _> = graph.sources.iter().map(|source| (source.name.clone(), source.format)).collect();
     runtime.block_on(async {
         tokio::select! {
@@ -40,7 +49,12 @@ pub(super) fn open(graph: &mut Graph, shutdown: &Shutdown) -> Result<Option<Open
 
 /// Starts the store's thread. A database that is away, or a disk that is full, is tried again until it is not; `None`
 /// when the shutdown came first.
-fn start(mut thread: StoreThread, runtime: &Runtime, shutdown: &Shutdown) -> Result<Option<RunningStore>, StoreError> {
+fn start(
+    mut thread: StoreThread,
+    runtime: &Runtime,
+    health: &NodeHealth,
+    shutdown: &Shutdown,
+) -> Result<Option<RunningStore>, StoreError> {
     let backoff = Backoff::reconnect();
     let mut failures = 0;
     loop {
@@ -53,6 +67,7 @@ fn start(mut thread: StoreThread, runtime: &Runtime, shutdown: &Shutdown) -> Res
         }
         thread = unstarted;
         failures += 1;
+        health.failing(error.to_string(), Instant::now());
         let wait = backoff.wait(failures, rand::random());
         warn!(%error, retry_in = ?wait, "the store cannot be opened; trying again, and reading nothing before");
         let stopped = runtime.block_on(async {

@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::dead_letters::LetterMaker;
@@ -28,6 +29,7 @@ use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::dead_letter::keeper::Keeper;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::SinkWorker;
+use crate::health::{Beat, Health, PipelineHealth};
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::store::import::ImportError;
@@ -84,12 +86,18 @@ pub fn lock_state(folder: &Path) -> Result<File, RunError> {
     }
 }
 
-/// Runs a graph to its end. Blocks.
+/// Runs a graph to its end, noting in `health` how it and its nodes are. Blocks.
 ///
 /// # Errors
 /// The first of what went wrong; everything that could be finished has been.
-pub fn run(graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
-    run_graph(graph, None, shutdown)
+pub fn run(graph: Graph, health: &Health, shutdown: &Shutdown) -> Result<(), RunError> {
+    let pipeline = health.pipeline(&graph.name);
+    let result = run_graph(graph, None, health, shutdown);
+    match &result {
+        Ok(()) => pipeline.whole().ended(),
+        Err(error) => pipeline.whole().stopped(error.to_string()),
+    }
+    result
 }
 
 /// Delivers what belongs to a replay, by the sinks of a graph and without its sources. Blocks until all of it has ended
@@ -98,20 +106,34 @@ pub fn run(graph: Graph, shutdown: &Shutdown) -> Result<(), RunError> {
 /// # Errors
 /// As [`run`].
 pub fn run_replay(graph: Graph, replay: Arc<str>, shutdown: &Shutdown) -> Result<(), RunError> {
-    run_graph(graph, Some(replay), shutdown)
+    run_graph(graph, Some(replay), &Health::default(), shutdown)
 }
 
-fn run_graph(mut graph: Graph, only_replay: Option<Arc<str>>, shutdown: &Shutdown) -> Result<(), RunError> {
-    let Some((store, running)) = opening::open(&mut graph, shutdown)? else { return Ok(()) };
+fn run_graph(
+    mut graph: Graph,
+    only_replay: Option<Arc<str>>,
+    health: &Health,
+    shutdown: &Shutdown,
+) -> Result<(), RunError> {
+    let pipeline_health = health.pipeline(&graph.name);
+    let Some((store, running)) = opening::open(&mut graph, &pipeline_health, shutdown)? else { return Ok(()) };
     if only_replay.is_some() {
         graph.sources.clear();
     }
-    let surroundings =
-        Surroundings { pipeline: Arc::clone(&graph.name), store, only_replay, shutdown: shutdown.clone() };
+    let surroundings = Surroundings {
+        pipeline: Arc::clone(&graph.name),
+        store,
+        only_replay,
+        health: pipeline_health.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let beats = beats(health, &graph);
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = graph.workers, "running");
-    let result = Workers::spread(graph, surroundings).run(shutdown);
-    let stored = running.map_or(Ok(()), |running| running.join());
+    let workers = Workers::spread(graph, surroundings);
+    pipeline_health.whole().ready();
+    let result = workers.run(beats, shutdown);
+    let stored = running.map_or(Ok(()), |running| running.join_until(|| shutdown.last_moment()));
     result.and(stored.map_err(|_| RunError::Panicked("the store".to_owned())))
 }
 
@@ -122,7 +144,14 @@ struct Surroundings {
     pipeline: Arc<str>,
     store: Option<Store>,
     only_replay: Option<Arc<str>>,
+    health: PipelineHealth,
     shutdown: Shutdown,
+}
+
+/// A sign of life for each worker.
+fn beats(health: &Health, graph: &Graph) -> Vec<Beat> {
+    let names = (0..graph.workers.max(1)).map(|index| format!("{}/{index}", graph.name));
+    names.map(|name| health.worker(name, Instant::now())).collect()
 }
 
 /// The tasks of each worker.
@@ -167,14 +196,14 @@ impl Workers {
     }
 
     /// Runs all workers, the first of them on this thread.
-    fn run(self, shutdown: &Shutdown) -> Result<(), RunError> {
-        let mut workers = self.0.into_iter();
-        let first = workers.next().unwrap_or_default();
+    fn run(self, beats: Vec<Beat>, shutdown: &Shutdown) -> Result<(), RunError> {
+        let mut workers = self.0.into_iter().zip(beats);
+        let Some(first) = workers.next() else { return Ok(()) };
         thread::scope(|scope| {
             let mut threads = Vec::new();
-            for (index, tasks) in workers.enumerate() {
+            for (index, worker) in workers.enumerate() {
                 let thread = thread::Builder::new().name(format!("worker-{}", index + 1));
-                threads.push(thread.spawn_scoped(scope, || run_worker(tasks, shutdown)).map_err(RunError::Start)?);
+                threads.push(thread.spawn_scoped(scope, || run_worker(worker, shutdown)).map_err(RunError::Start)?);
             }
             let mut result = run_worker(first, shutdown);
             for thread in threads {
@@ -186,8 +215,9 @@ impl Workers {
     }
 }
 
-fn run_worker(tasks: Vec<Task>, shutdown: &Shutdown) -> Result<(), RunError> {
+fn run_worker((tasks, beat): (Vec<Task>, Beat), shutdown: &Shutdown) -> Result<(), RunError> {
     let runtime = new_runtime().map_err(RunError::Start)?;
+    runtime.spawn(beat.run());
     let result = runtime.block_on(supervise(tasks, shutdown));
     // Blocking calls into a broker's library may hang when the broker does; the process must end all the same.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -237,17 +267,18 @@ fn sink_worker(
     SinkWorker {
         pipeline: Arc::clone(&surroundings.pipeline),
         store: surroundings.store.as_ref().map(|store| store.open_sink(Arc::clone(&name))),
-        name,
         webhook: sink.webhook,
         concurrency: sink.concurrency,
         retry: sink.retry,
         responses: sink.responses,
         schedule: Schedule::new(sink.rate, sink.breaker),
+        node_health: surroundings.health.node(format!("sinks.{name}")),
         has_keyed_buckets: sink.entrance.bucket.is_some(),
         dead_letters: dead_letters.clone(),
         shares_sources,
         only_replay: surroundings.only_replay.clone(),
         shutdown: surroundings.shutdown.clone(),
+        name,
     }
 }
 
@@ -293,7 +324,8 @@ fn source_tasks(
         dead_letters,
     };
     let source_name = name.to_string();
-    let driver = connector.drive(name, bounds, sender, surroundings.shutdown.clone());
+    let health = surroundings.health.node(format!("sources.{name}"));
+    let driver = connector.drive(name, bounds, sender, health, surroundings.shutdown.clone());
     let source_task: Task = (
         format!("source `{source_name}`"),
         Box::pin(async move { driver.await.map_err(|error| RunError::Source { source_name, error }) }),
