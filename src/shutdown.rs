@@ -1,9 +1,13 @@
 //! The end of a run: one signal that everybody hears, and the moments by which all must be done.
 //!
 //! Sources stop reading at the signal; deliveries in flight go on until the deadline. Then sources have a moment to
-//! commit and close, and after them the store to write: with the default of 25 s for the deliveries all is over 29 s
-//! after the signal, before Kubernetes kills what has not ended after 30 s. This module knows nothing of
-//! process signals: whoever handles those calls [`Shutdown::begin`].
+//! commit and to close, and after them the store to write: with the default of 25 s for deliveries all is over 29 s
+//! after the signal, before Kubernetes kills what has not ended after 30 s.
+//!
+//! A part of the run that can end by
+//! itself (a pipeline of the process, a source that a reload takes away) has a [child](Shutdown::child): it ends with
+//! the whole, and alone when it is told to. This module knows nothing of process signals: whoever handles those calls
+//! [`Shutdown::begin`].
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,23 +21,35 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// How long after the deadline the store may take to write what it was given.
 const LAST_WRITES: Duration = Duration::from_secs(4);
 
-/// A handle on the end of the run; all clones are one.
+/// A handle on the end of the run, or of a part of it; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     begun: CancellationToken,
-    deadline: Arc<OnceLock<Instant>>,
+    /// When it was told, and when each of those that it ends with was: the innermost first.
+    moments: Vec<Arc<OnceLock<Instant>>>,
     timeout: Duration,
 }
 
 impl Shutdown {
     /// A run that, once told to end, may take `timeout` to finish what is in flight.
     pub fn new(timeout: Duration) -> Self {
-        Self { begun: CancellationToken::new(), deadline: Arc::default(), timeout }
+        Self { begun: CancellationToken::new(), moments: vec![Arc::default()], timeout }
+    }
+
+    /// A part of this run, which may take `timeout` to finish what is in flight. It ends with the run, and the run goes
+    /// on when only the part is told to end.
+    #[must_use]
+    pub fn child(&self, timeout: Duration) -> Self {
+        let mut moments = vec![Arc::default()];
+        moments.extend(self.moments.iter().cloned());
+        Self { begun: self.begun.child_token(), moments, timeout }
     }
 
     /// Tells everybody to finish. Later calls change nothing.
     pub fn begin(&self) {
-        self.deadline.get_or_init(|| Instant::now() + self.timeout);
+        if let Some(moment) = self.moments.first() {
+            moment.get_or_init(Instant::now);
+        }
         self.begun.cancel();
     }
 
@@ -42,9 +58,10 @@ impl Shutdown {
         self.begun.cancelled().await;
     }
 
-    /// The moment by which deliveries must be done; `None` while the run goes on.
+    /// The moment by which all must be done; `None` while the run goes on.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.get().copied()
+        let begun_at = self.moments.iter().filter_map(|moment| moment.get()).min()?;
+        Some(*begun_at + self.timeout)
     }
 
     /// The moment by which sources must have committed and closed; `None` while the run goes on.
@@ -52,8 +69,36 @@ impl Shutdown {
         self.deadline().map(|deadline| deadline + CLOSING)
     }
 
-    /// The moment by which the process must end; `None` while the run goes on.
+    /// The moment by which everything must be over; `None` while the run goes on.
     pub fn last_moment(&self) -> Option<Instant> {
         self.deadline().map(|deadline| deadline + LAST_WRITES)
+    }
+
+    /// How long everything may take to finish, once it is told to.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_ends_alone_or_with_the_whole_and_has_its_own_time() {
+        let run = Shutdown::new(10 * SECOND);
+        let (one, other) = (run.child(SECOND), run.child(2 * SECOND));
+        one.begin();
+        one.begun().await;
+        let told = Instant::now();
+        assert_eq!((one.deadline(), other.deadline(), run.deadline()), (Some(told + SECOND), None, None));
+
+        tokio::time::advance(SECOND).await;
+        run.begin();
+        other.begun().await;
+        assert_eq!(other.deadline(), Some(told + 3 * SECOND));
+        assert_eq!(one.deadline(), Some(told + SECOND), "what has begun is not put off");
     }
 }

@@ -2,10 +2,9 @@
 //!
 //! It has a thread of its own, so that it answers when a worker is stuck, and never waits for one. What it shows is what
 //! [`Health`] knows; it changes nothing, and no secret is shown. Its thread also speaks with the
-//! [service manager](service_manager).
+//! [service manager](crate::service_manager).
 
 mod address;
-pub mod service_manager;
 
 use std::io;
 use std::net::TcpListener;
@@ -24,6 +23,7 @@ use tracing::error;
 pub use address::{AdminAddress, DEFAULT_ADDRESS};
 
 use crate::health::Health;
+use crate::service_manager;
 use crate::shutdown::Shutdown;
 
 /// The path that says whether the process works: 200, or 503 when a worker is stuck.

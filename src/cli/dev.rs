@@ -18,7 +18,6 @@ use super::load::{Compiled, load};
 use super::show::{self, Summary};
 use super::{CliError, signals};
 use crate::config::PipelineConfig;
-use crate::health::Health;
 use crate::pipeline;
 use crate::pipeline::run::{lock_state, new_runtime};
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
@@ -65,7 +64,7 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
         take_the_place_of_the_store(config);
         stand_ins = runtime.block_on(take_the_place_of_sinks(config));
     };
-    let Compiled { graph, state_dir, store } = load(&args.pipeline, state.path(), args.once, take_place)?;
+    let Compiled { graph, state_dir, store, .. } = load(&args.pipeline, state.path(), args.once, take_place)?;
     let stand_ins = stand_ins.map_err(CliError::io("cannot start the local receivers"))?;
     say(&greeting(&stand_ins, args.once))?;
 
@@ -74,7 +73,7 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let receiving = thread::spawn(move || receive(&runtime, stand_ins, stopped));
-    let result = pipeline::run(graph, &Health::default(), &shutdown);
+    let result = pipeline::run(graph, &shutdown);
     // The receiving thread has ended already when it is not there to be told.
     stop.send(()).ok();
     let summaries = receiving.join().unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::pipeline::RunError;
 use crate::secret::mask;
 use crate::store::StoreError;
 use crate::store::record::RowId;
+use crate::supervisor::SupervisorError;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum CliError {
     /// `check --connect` could not reach something; what, has been printed.
     #[error("{0} of the pipeline's brokers, receivers and stores could not be reached")]
     Unreachable(usize),
+    /// One or more of the pipelines of a run failed.
+    #[error(transparent)]
+    Supervisor(SupervisorError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -89,12 +93,8 @@ impl CliError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_)
-            | Self::Io { .. }
-            | Self::Store(_)
-            | Self::NoSuchLetter(_)
-            | Self::StillDead(_)
-            | Self::Unhealthy(_) => 1,
+            Self::Run(_) | Self::Io { .. } | Self::Store(_) | Self::NoSuchLetter(_) | Self::StillDead(_) => 1,
+            Self::Supervisor(_) | Self::Unhealthy(_) => 1,
             Self::NoStateDir | Self::Usage(_) => 2,
             Self::Config(_) => 3,
             Self::Unreachable(_) => 4,
@@ -105,5 +105,17 @@ impl CliError {
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {
         Self::Config(vec![errors])
+    }
+}
+
+impl From<SupervisorError> for CliError {
+    fn from(error: SupervisorError) -> Self {
+        match error {
+            SupervisorError::Faulty(files) => Self::Config(files),
+            SupervisorError::Run(error) => Self::Run(error),
+            // As for a path that is no pipeline file, the command line does not fit.
+            SupervisorError::Files(error) => Self::Usage(error.to_string()),
+            error => Self::Supervisor(error),
+        }
     }
 }

@@ -1,14 +1,12 @@
-//! From a path to a compiled graph, with every fault of both stages in one report.
+//! Where the state of pipelines is kept, for all subcommands that load one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::CliError;
-use crate::config::{self, ConfigErrors, Parsed, PipelineConfig};
-use crate::pipeline::compile::base_dir;
-use crate::pipeline::{Declared, Environment, Graph, compile};
-use crate::store::config::StoreSettings;
+
+pub use crate::pipeline::load::{Compiled, compile_parsed, load};
 
 /// Where durable state is kept.
 #[derive(Debug, Clone, Args)]
@@ -31,51 +29,5 @@ impl StateArgs {
         }
         let xdg = etcetera::base_strategy::Xdg::new().ok().and_then(|strategy| strategy.state_dir());
         Ok(xdg.ok_or(CliError::NoStateDir)?.join("bridge"))
-    }
-}
-
-/// A pipeline file's graph, and the folder that belongs to the pipeline alone.
-pub struct Compiled {
-    /// The graph.
-    pub graph: Graph,
-    /// The pipeline's own state folder.
-    pub state_dir: PathBuf,
-    /// Where the store is; `None` with `store.url = "none"`.
-    pub store: Option<StoreSettings>,
-}
-
-/// Loads and compiles a pipeline file. `change` may alter the config before it is compiled.
-///
-/// # Errors
-/// All faults of the file, those of its text and those of its meaning.
-pub fn load(
-    path: &Path,
-    state_root: &Path,
-    once: bool,
-    change: impl FnOnce(&mut PipelineConfig),
-) -> Result<Compiled, ConfigErrors> {
-    let mut parsed = config::load_lenient(path)?;
-    change(&mut parsed.pipeline);
-    compile_parsed(parsed, path, state_root, once)
-}
-
-/// Compiles what was read of a pipeline file.
-///
-/// # Errors
-/// All faults of the file, those of its text and those of its meaning.
-pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool) -> Result<Compiled, ConfigErrors> {
-    let state_dir = state_root.join(&parsed.pipeline.name);
-    let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
-    let declared =
-        Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
-    match compile(&parsed.pipeline, declared, &environment) {
-        Ok(graph) if parsed.faults.is_empty() => {
-            let Parsed { pipeline, .. } = parsed;
-            // Its faults have been found by the compilation.
-            let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &environment.base_dir);
-            Ok(Compiled { graph, state_dir, store: store.ok().flatten() })
-        }
-        Ok(_) => Err(parsed.report(Vec::new())),
-        Err(problems) => Err(parsed.report(problems)),
     }
 }

@@ -1,37 +1,55 @@
-//! `bridge run`: runs a pipeline until it ends or is told to.
+//! `bridge run`: runs pipelines until they end or are told to.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use tracing::{info, warn};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
 
-use super::load::{Compiled, StateArgs, load};
+use super::load::StateArgs;
 use super::{CliError, signals};
-use crate::admin::{self, AdminAddress, DEFAULT_ADDRESS, service_manager};
+use crate::admin::{self, AdminAddress, DEFAULT_ADDRESS};
 use crate::health::Health;
-use crate::pipeline;
-use crate::pipeline::run::lock_state;
 use crate::shutdown::Shutdown;
+use crate::supervisor::{self, Options, Trigger, watch};
 
-/// Runs a pipeline until SIGTERM or SIGINT, or until its sources have ended.
+/// Runs pipelines until SIGTERM or SIGINT, or until their sources have ended.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   bridge run pipeline.toml
   bridge run --once pipeline.toml              deliver what is there now, then exit
   bridge run --state-dir /var/lib/bridge --log-format json pipeline.toml
+  bridge run --watch /etc/bridge               every *.toml there, and what changes of them
+
+Each file is a pipeline of its own: one that is wrong or fails does not stop the others.
+
+SIGHUP loads the files again, and so does every change with --watch. A version that is wrong changes nothing. Of one
+that is right, only the nodes that differ are touched: sources that are the same keep their connections and positions,
+sinks theirs and all that waits. Changed `[store]` or `[runtime]` tables restart their pipeline.
+
+Probes are answered on the admin address: /healthz says whether the process works, /readyz whether sources are
+connected, receivers answer and all files are loaded, with the state of every node. `bridge health` asks there.
 
 At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s) to end.
 A second signal ends the process at once, with exit code 130. Either way no event is lost
 that its source can read again (standard input cannot).")]
 pub struct RunArgs {
-    /// The pipeline file
-    #[arg(value_name = "PIPELINE")]
-    pub pipeline: PathBuf,
+    /// Pipeline files, and folders: of a folder every *.toml
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
     /// Stop when every source has reached the end that it saw at the start, and everything is delivered or given up
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     pub once: bool,
+    /// Reload when files change. Links are followed, as of a mounted ConfigMap
+    #[arg(long)]
+    pub watch: bool,
+    /// Start nothing when a file is wrong, and end all pipelines when one fails. A single file is always run so
+    #[arg(long)]
+    pub strict: bool,
     /// Where durable state is kept
     #[command(flatten)]
     pub state: StateArgs,
@@ -43,17 +61,27 @@ pub struct RunArgs {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A faulty pipeline file, or what ended the run.
+/// Faulty pipeline files, or what ended the run.
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
-    let Compiled { graph, state_dir, .. } = load(&args.pipeline, &args.state.folder()?, args.once, |_| {})?;
-    let _lock = lock_state(&state_dir)?;
-    let shutdown = Shutdown::new(graph.shutdown_timeout);
+    let RunArgs { paths, once, watch, strict, state, admin } = args;
+    let options =
+        Options { paths: paths.clone(), state_root: state.folder()?, once: *once, strict: *strict, watch: *watch };
+    allow_many_open_files();
+    // Each pipeline has a timeout of its own.
+    let shutdown = Shutdown::new(Duration::ZERO);
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
     let health = Health::default();
-    let listener = listen(args.admin.as_ref())?;
-    admin::start(listener, health.clone(), shutdown.clone()).map_err(CliError::io("cannot start the admin port"))?;
-    service_manager::ready(&format!("running pipeline {}", graph.name));
-    Ok(pipeline::run(graph, &health, &shutdown)?)
+    admin::start(listen(admin.as_ref())?, health.clone(), shutdown.clone())
+        .map_err(CliError::io("cannot start the admin port"))?;
+    let (triggers, triggered) = mpsc::unbounded_channel();
+    let reload = triggers.clone();
+    // Nobody listens when the run is over.
+    signals::on_hangup(move || reload.send(Trigger::Request).unwrap_or_default())
+        .map_err(CliError::io("cannot handle signals"))?;
+    if *watch {
+        watch::start(paths.clone(), triggers).map_err(CliError::io("cannot watch the pipeline files"))?;
+    }
+    Ok(supervisor::run(options, health, &shutdown, triggered)?)
 }
 
 /// Listens for probes. An address that was asked for must be had; without the default one the bridge can do.
@@ -62,8 +90,8 @@ fn listen(asked: Option<&AdminAddress>) -> Result<Option<TcpListener>, CliError>
         Some(address) => address.listen().map_err(CliError::io("cannot listen on the admin address"))?,
         None => AdminAddress::default().listen().unwrap_or_else(|error| {
             warn!(
-                "cannot listen on {DEFAULT_ADDRESS}: {error}; there is no admin port, so `bridge health` cannot ask \
-                   this bridge: give it an address of its own with --admin, or `none`"
+                "cannot listen on {DEFAULT_ADDRESS}: {error}; this bridge answers no probes: give it an address of its \
+                 own with --admin, or `none`"
             );
             None
         }),
@@ -72,4 +100,14 @@ fn listen(asked: Option<&AdminAddress>) -> Result<Option<TcpListener>, CliError>
         info!(%address, "answering probes");
     }
     Ok(listened)
+}
+
+/// Takes as many open files as the system allows without asking: each pipeline needs some ten, and the usual first
+/// limit of 1024 is for programs that use `select`.
+fn allow_many_open_files() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        debug!(%error, "the limit of open files stays as it is");
+    }
 }

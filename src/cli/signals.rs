@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first begins the shutdown, a second ends the process at once.
+//! SIGTERM and SIGINT: the first begins the shutdown, a second ends the process at once. SIGHUP asks for a reload.
 
 use std::io;
 use std::thread;
@@ -22,6 +22,24 @@ pub fn act_on(shutdown: Shutdown) -> io::Result<()> {
     let (terminate, interrupt) = runtime.block_on(async { handlers() })?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(wait(terminate, interrupt, &shutdown));
+    })?;
+    Ok(())
+}
+
+/// From now on SIGHUP calls `reload`, on a thread of its own.
+///
+/// # Errors
+/// When the operating system refuses the thread or the handler.
+pub fn on_hangup(reload: impl Fn() + Send + 'static) -> io::Result<()> {
+    let runtime = new_runtime()?;
+    let mut hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
+    thread::Builder::new().name("reload".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            while hangup.recv().await.is_some() {
+                info!("SIGHUP: the pipeline files are loaded again");
+                reload();
+            }
+        });
     })?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! reads section by section (`read`): compares each table with the schema (`shape`), deserializes it into its struct
 //! (`typed`) and applies the rules that span several keys (`check`). Keys that are planned and not there yet are
 //! refused with an explanation (`planned`). All faults are collected before anything is reported (`diagnostics`).
+//! [`files`] says which files a command line means; `fingerprint` hashes what they say, for a reload to compare.
 //!
 //! This module must not compile anything (templates, expressions, URLs) nor wire the graph: `pipeline::compile` does,
 //! and hands its [`Problem`]s back to [`Loaded::report`] to have them shown with line and column.
@@ -13,6 +14,8 @@ mod check;
 mod defaults;
 mod diagnostics;
 mod document;
+pub mod files;
+mod fingerprint;
 mod interpolate;
 mod planned;
 mod read;
@@ -40,6 +43,7 @@ use crate::units::Period;
 
 pub use diagnostics::{ConfigErrors, Fault, Look};
 use document::Document;
+pub use fingerprint::{Fingerprint, Fingerprints, NodeFingerprint, Settings};
 pub use schema::{schema, schema_text};
 
 /// Where events come from, what is selected, and which webhooks they become: one file is one pipeline.
@@ -106,6 +110,8 @@ impl Default for RuntimeConfig {
 pub struct Loaded {
     /// What the file says.
     pub pipeline: PipelineConfig,
+    /// What a reload compares.
+    pub fingerprints: Fingerprints,
     document: Document,
 }
 
@@ -128,6 +134,8 @@ pub struct Parsed {
     pub declared_sinks: BTreeSet<String>,
     /// The names of all templates in the file, those left out of `pipeline` included.
     pub declared_templates: BTreeSet<String>,
+    /// What a reload compares.
+    pub fingerprints: Fingerprints,
     /// What is wrong, in the order of discovery.
     pub faults: Vec<Fault>,
     document: Document,
@@ -139,9 +147,15 @@ impl Parsed {
     /// The pipeline, or all of its faults.
     pub fn into_loaded(self) -> Result<Loaded, ConfigErrors> {
         if self.faults.is_empty() {
-            return Ok(Loaded { pipeline: self.pipeline, document: self.document });
+            return Ok(Loaded { pipeline: self.pipeline, fingerprints: self.fingerprints, document: self.document });
         }
         Err(self.report(Vec::new()))
+    }
+
+    /// Adds faults that only others can see, for example a name that another file has already.
+    pub fn refuse(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        let faults = self.document.faults(problems.into_iter().collect(), &self.broken);
+        self.faults.extend(faults);
     }
 
     /// All faults, with those that a later stage found in what could be read. A problem that only follows from a value

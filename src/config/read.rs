@@ -17,7 +17,7 @@ use super::document::Document;
 use super::interpolate::{self, Env};
 use super::schema::{self, STRICT, WEBHOOK_DEFAULTS};
 use super::shape::{Findings, Subject, missing_key, table_name, unknown_key};
-use super::{Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
+use super::{Fingerprints, Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
 use crate::delivery::DeliveryConfig;
 use crate::problem::Problem;
 use crate::sink;
@@ -34,6 +34,7 @@ pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
             declared: BTreeSet::new(),
             declared_sinks: BTreeSet::new(),
             declared_templates: BTreeSet::new(),
+            fingerprints: Fingerprints::default(),
             faults: syntax_faults(text, &errors),
             broken: HashSet::new(),
             document: Document::new(name, text, &DeTable::new()),
@@ -51,6 +52,7 @@ pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
         declared: node_names(&root, "sources").chain(node_names(&root, "filters")).collect(),
         declared_sinks: node_names(&root, "sinks").collect(),
         declared_templates: node_names(&root, "templates").collect(),
+        fingerprints: Fingerprints::of(&root),
         faults: reader.findings.faults,
         broken: reader.findings.broken,
         document,

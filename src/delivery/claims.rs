@@ -76,6 +76,16 @@ impl Claims {
         }
     }
 
+    /// From now on buckets are keyed, or not.
+    pub(super) fn change_keys(&mut self, has_keyed_buckets: bool) {
+        self.has_keyed_buckets = has_keyed_buckets;
+    }
+
+    /// True while the answer to a claim is awaited.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// When the next claim is due; `None` while one is under way or there is no room.
     pub(super) fn due_at(&self) -> Option<Instant> {
         (self.under_way.is_none() && !self.is_full()).then_some(self.poll_at)

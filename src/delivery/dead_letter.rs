@@ -63,6 +63,29 @@ enum Way {
     },
 }
 
+/// What changes a running keeper. It keeps no keeper running: that ends once nobody can give it letters.
+#[derive(Debug, Clone)]
+pub struct KeeperHandle {
+    letters: mpsc::WeakUnboundedSender<Open>,
+    open: OpenCount,
+    destinations: mpsc::UnboundedSender<Option<Arc<dyn Destination>>>,
+}
+
+impl KeeperHandle {
+    /// The way to the keeper; `None` when it has ended or is about to.
+    pub fn dead_letters(&self) -> Option<DeadLetters> {
+        let letters = self.letters.upgrade()?;
+        Some(DeadLetters(Way::Keeper { letters, open: self.open.clone() }))
+    }
+
+    /// Sends letters elsewhere from now on, those that are open included; with `None` they go into the store, or are
+    /// held when there is none.
+    pub fn change(&self, destination: Option<Arc<dyn Destination>>) {
+        // One that has ended has no letters left.
+        self.destinations.send(destination).ok();
+    }
+}
+
 impl DeadLetters {
     /// Letters go into the store.
     pub fn in_store(store: Store) -> Self {
@@ -76,10 +99,13 @@ impl DeadLetters {
         store: Option<Store>,
         destination: Option<Arc<dyn Destination>>,
         shutdown: Shutdown,
-    ) -> (Self, Keeper) {
+    ) -> (Self, KeeperHandle, Keeper) {
         let (sender, letters) = mpsc::unbounded_channel();
+        let (destinations, changes) = mpsc::unbounded_channel();
         let open = OpenCount::default();
-        (Self(Way::Keeper { letters: sender, open }), Keeper { node, store, destination, letters, shutdown })
+        let handle = KeeperHandle { letters: sender.downgrade(), open: open.clone(), destinations };
+        let keeper = Keeper { node, store, destination, letters, changes, shutdown };
+        (Self(Way::Keeper { letters: sender, open }), handle, keeper)
     }
 
     /// Keeps a letter; its ack settles once it is kept. Does not wait.

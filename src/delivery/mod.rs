@@ -1,7 +1,7 @@
 //! Deliveries: from a sink's queue to an outcome.
 //!
-//! [`worker`] is the loop, with what follows an attempt (`outcome`) and what goes to the store and comes back
-//! (`parking`). [`schedule`], [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`] and `claims` are the
+//! [`worker`] is the loop, with what follows an attempt (`outcome`), what goes to the store and comes back
+//! (`parking`), and what a reload tells it ([`orders`]). [`schedule`], [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`] and `claims` are the
 //! decisions it follows, pure and without I/O. A delivery that waits holds no connection and no slot, and every attempt
 //! passes the rate limit and the breaker. A short wait is spent in memory, a long one in the store, and then the
 //! delivery holds no place among its source's events in flight either.
@@ -11,6 +11,7 @@ mod claims;
 pub mod dead_letter;
 mod health;
 pub mod lane;
+pub mod orders;
 mod outcome;
 mod parking;
 pub mod rate_limit;

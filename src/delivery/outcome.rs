@@ -92,7 +92,7 @@ impl Running {
         let (row, bucket, lane) = (delivery.row, delivery.bucket.clone(), delivery.lane.clone());
         let (letter, ack) =
             dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
-        self.worker.dead_letters.keep(letter, ack);
+        self.worker.surroundings.dead_letters.keep(letter, ack);
         match (row, &mut self.parking) {
             (Some(_), Some(parking)) => parking.ended(&bucket, lane.is_some()),
             _ => self.start_next(lane.as_ref()),

@@ -106,6 +106,9 @@ impl Running {
             return self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
         }
         let Some(lane) = delivery.lane.clone() else { return self.start(delivery, now) };
+        if self.is_gone() && !self.lanes.contains(&lane) {
+            return self.leave_behind(delivery, now);
+        }
         if !self.lanes.contains(&lane)
             && let Some(due) = self.must_park(&delivery, now)
         {
@@ -125,6 +128,9 @@ impl Running {
 
     /// Lets a fresh delivery go whose turn it is in its lane.
     pub(super) fn start(&mut self, delivery: Box<Delivery>, now: Instant) {
+        if self.is_gone() {
+            return self.leave_behind(delivery, now);
+        }
         match self.must_park(&delivery, now) {
             Some(due) => self.park(delivery, due, now),
             None => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
@@ -133,6 +139,9 @@ impl Running {
 
     /// Keeps a delivery until its next attempt is due, in memory or in the store.
     pub(super) fn wait(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
+        if self.is_gone() {
+            return self.leave_behind(delivery, now);
+        }
         let hold = self.worker.schedule.hold(&delivery.bucket, now);
         let due = hold.map_or(due, |hold| hold.until.max(due));
         let park_after = self.worker.retry.park_after();
@@ -146,7 +155,7 @@ impl Running {
     }
 
     /// Sends a delivery to the store, together with those of its lane that wait behind it in memory.
-    fn park(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
+    pub(super) fn park(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
         let Some(parking) = &mut self.parking else {
             return self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
         };
@@ -174,13 +183,15 @@ impl Running {
 
     /// True when a delivery has waited for its turn so long that it holds up the other sinks of its source.
     fn is_overdue(&self, delivery: &Delivery, now: Instant) -> bool {
-        self.worker.shares_sources && delivery.row.is_none() && now - delivery.since > self.worker.retry.park_after()
+        self.worker.surroundings.shares_sources
+            && delivery.row.is_none()
+            && now - delivery.since > self.worker.retry.park_after()
     }
 
     /// Parks what has waited in line for too long, and lets what comes behind it follow it to the store at once:
     /// otherwise the source would stand still for as long again.
     pub(super) fn park_overdue(&mut self, now: Instant) {
-        let (shares_sources, park_after) = (self.worker.shares_sources, self.worker.retry.park_after());
+        let (shares_sources, park_after) = (self.worker.surroundings.shares_sources, self.worker.retry.park_after());
         if self.parking.is_none() || !shares_sources {
             return;
         }
@@ -237,8 +248,9 @@ impl Running {
 
     /// Asks the store for deliveries when that is due.
     pub(super) fn claim(&mut self, now: Instant) {
+        let may_claim = self.may_claim();
         let Some(parking) = &mut self.parking else { return };
-        if self.worker.shutdown.deadline().is_some() || parking.claims.due_at().is_none_or(|due| due > now) {
+        if !may_claim || parking.claims.due_at().is_none_or(|due| due > now) {
             return;
         }
         let (limit, except_buckets) = parking.claims.question(self.worker.schedule.closed_buckets(now).cloned());
@@ -314,7 +326,7 @@ impl Running {
         // The bucket may have closed while the claim was under way.
         let is_closed = hold.filter(|hold| hold.by_breaker && !hold.is_probe_due || hold.until - now > park_after);
         match is_closed {
-            _ if self.disabled || has_too_many => self.park(delivery, now, now),
+            _ if self.disabled || self.leaving.is_some() || has_too_many => self.park(delivery, now, now),
             Some(hold) => self.park(delivery, hold.until, now),
             None => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
         }
@@ -328,7 +340,7 @@ impl Running {
             parking.ended(&stored.bucket, stored.lane.is_some());
         }
         let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
-        self.worker.dead_letters.keep(letter, None);
+        self.worker.surroundings.dead_letters.keep(letter, None);
     }
 
     /// True when there is nothing left to do, here and, but for a shutdown, in the store for the time that a delivery
@@ -340,6 +352,10 @@ impl Running {
         let Some(parking) = &mut self.parking else { return true };
         if self.worker.shutdown.deadline().is_some() {
             return true;
+        }
+        if self.leaving.is_some() {
+            // What a claim brings has to be put back.
+            return !parking.claims.is_under_way();
         }
         if !parking.claims.is_up_to_date() {
             parking.claims.soon(now);

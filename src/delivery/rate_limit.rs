@@ -44,7 +44,7 @@ fn default_burst() -> u32 {
 }
 
 /// The checked form of [`RateLimitConfig`], without its key.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(Quota);
 
 /// One bucket: the generic cell rate algorithm (GCRA), after ITU-T I.371, as `governor` has it.

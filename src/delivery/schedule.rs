@@ -100,6 +100,24 @@ impl<T> Schedule<T> {
         }
     }
 
+    /// Goes on under other limits. What waits stays in its order, and so does a pause that the receiver asked for; a
+    /// rate that is the same keeps its count. Breakers begin anew: what is behind the sink may be another receiver.
+    pub fn change_limits(&mut self, rate: Option<Rate>, breaker: Option<BreakerPolicy>, now: Instant) {
+        let is_same_rate = self.rate == rate;
+        (self.rate, self.breaker) = (rate, breaker);
+        self.ready.clear();
+        self.blocked.clear();
+        for (name, line) in &mut self.lines {
+            if !is_same_rate {
+                line.bucket = rate.map(|rate| Bucket::new(rate, now));
+            }
+            line.breaker = breaker.map(|policy| Breaker::new(policy, now));
+            line.under_way = 0;
+            line.listed = !line.queue.is_empty();
+            self.ready.extend(line.listed.then(|| name.clone()));
+        }
+    }
+
     /// Adds a delivery that may start as soon as its bucket lets it.
     pub fn push(&mut self, bucket: BucketName, delivery: T, now: Instant) {
         self.sweep(now);
@@ -527,6 +545,31 @@ mod tests {
         assert_eq!(schedule.next(until), Next::Start("other", Permit::default()));
         schedule.push(a.clone(), "a3", until);
         assert!(started(&mut schedule, until).1.is_probe);
+    }
+
+    #[test]
+    fn other_limits_leave_what_waits_in_its_order_and_a_pause_in_force() {
+        let now = Instant::now();
+        let mut schedule = breaking_at(1);
+        let (a, b) = (bucket("a"), bucket("b"));
+        for delivery in ["a1", "a2", "a3"] {
+            schedule.push(a.clone(), delivery, now);
+        }
+        let (_, permit) = started(&mut schedule, now);
+        schedule.report(&a, permit, true, now);
+        schedule.push(b.clone(), "b1", now);
+        schedule.pause(&b, now + SECOND, now);
+        assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND));
+
+        schedule.change_limits(per_second(1), None, now);
+        assert_eq!(schedule.next(now), start("a2"), "the breaker is forgotten");
+        assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND), "the new rate and the pause hold");
+        schedule.change_limits(per_second(1), None, now);
+        assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND), "the same rate keeps its count");
+        let mut later = [schedule.next(now + SECOND), schedule.next(now + SECOND)].map(|next| format!("{next:?}"));
+        later.sort();
+        assert_eq!(later, [start("a3"), start("b1")].map(|next| format!("{next:?}")));
+        assert!(schedule.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! follows a failure, [`Lanes`] who waits for whom. This loop does what they say; `outcome` has what follows an attempt,
 //! `parking` what goes to the store and comes from it. All state is this sink's own, so there is no lock.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use tracing::info;
 
 use super::Delivery;
 use super::breaker::Permit;
-use super::dead_letter::DeadLetters;
 use super::health::Health;
 use super::lane::Lanes;
+use super::orders::{Leaving, Queue, SinkOrder, SinkSettings, SinkSurroundings};
 use super::parking::Parking;
 use super::responses::Responses;
 use super::retry::RetryPolicy;
@@ -37,7 +38,7 @@ pub struct SinkWorker {
     /// The sink's name in the pipeline file.
     pub name: Arc<str>,
     /// Makes the attempts.
-    pub webhook: Webhook,
+    pub webhook: Arc<Webhook>,
     /// Attempts under way at the same time, at most.
     pub concurrency: usize,
     /// What follows a failure.
@@ -48,12 +49,10 @@ pub struct SinkWorker {
     pub schedule: Schedule<Box<Delivery>>,
     /// True when the rate limit has a bucket for each value of a key.
     pub has_keyed_buckets: bool,
-    /// Where those go that are given up.
-    pub dead_letters: DeadLetters,
+    /// What the rest of the pipeline means for it.
+    pub surroundings: SinkSurroundings,
     /// Where deliveries wait for long, and its answers; without it all waits are in memory.
     pub store: Option<(SinkStore, mpsc::UnboundedReceiver<FromStore>)>,
-    /// True when a source of this sink feeds another sink too, which a slow receiver here must not hold up.
-    pub shares_sources: bool,
     /// Of the deliveries in the store, only those of this replay.
     pub only_replay: Option<Arc<str>>,
     /// Where it notes how its receiver is.
@@ -82,6 +81,8 @@ pub(super) struct Running {
     check_at: Instant,
     /// The shutdown has begun, and what came from the store is let go.
     is_ending: bool,
+    /// Set when the pipeline has no such sink any more.
+    pub(super) leaving: Option<Leaving>,
 }
 
 /// Deliveries taken from the queue in one go.
@@ -91,18 +92,49 @@ const TAKEN_AT_ONCE: usize = 64;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl SinkWorker {
+    /// A sink that has yet to run.
+    pub fn new(
+        (pipeline, name): (Arc<str>, Arc<str>),
+        settings: SinkSettings,
+        surroundings: SinkSurroundings,
+        store: Option<(SinkStore, mpsc::UnboundedReceiver<FromStore>)>,
+        only_replay: Option<Arc<str>>,
+        node_health: NodeHealth,
+        shutdown: Shutdown,
+    ) -> Self {
+        let SinkSettings { webhook, concurrency, retry, responses, rate, breaker, has_keyed_buckets } = settings;
+        let schedule = Schedule::new(rate, breaker);
+        Self {
+            pipeline,
+            name,
+            webhook,
+            concurrency,
+            retry,
+            responses,
+            schedule,
+            has_keyed_buckets,
+            surroundings,
+            store,
+            only_replay,
+            node_health,
+            shutdown,
+        }
+    }
+
     /// Runs until the queue is closed and everything has ended or waits in the store for long, or until the shutdown's
-    /// deadline. What is open by then is dropped unsettled: its events stay above the watermark.
-    pub async fn run(self, mut queue: mpsc::Receiver<Box<Delivery>>) {
+    /// deadline. What is open by then is dropped unsettled: its events stay above the watermark. Returns the orders
+    /// that came too late to be obeyed.
+    pub async fn run(self, queue: Queue, mut orders: mpsc::UnboundedReceiver<SinkOrder>) -> Vec<SinkOrder> {
         let mut sink = Running::new(self);
         let mut attempts = FuturesUnordered::new();
         let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
-        let mut queue_is_open = true;
-        let webhook = &Arc::new(sink.worker.webhook.clone());
+        let mut queues = VecDeque::from([queue]);
         loop {
             sink.look_after_what_waits();
+            sink.leave_in_time(&mut queues, Instant::now());
+            let webhook = Arc::clone(&sink.worker.webhook);
             let wake_at =
-                sink.start_attempts(&mut attempts, |delivery, permit| attempt(Arc::clone(webhook), delivery, permit));
+                sink.start_attempts(&mut attempts, |delivery, permit| attempt(Arc::clone(&webhook), delivery, permit));
             let deadline = sink.worker.shutdown.deadline();
             if wake_at.zip(deadline).is_some_and(|(wake_at, deadline)| wake_at > deadline)
                 && !sink.worker.schedule.is_empty()
@@ -110,10 +142,9 @@ impl SinkWorker {
                 sink.let_go_of_what_waits(Instant::now());
                 continue;
             }
-            if !queue_is_open && attempts.is_empty() && sink.has_ended(Instant::now()) {
+            if queues.is_empty() && attempts.is_empty() && sink.has_ended(Instant::now()) {
                 sink.send_to_store();
-                sink.worker.node_health.ended();
-                return;
+                return unheard(orders);
             }
             sink.send_to_store();
             let wake_at = wake_at.into_iter().chain(sink.wakes_at()).min();
@@ -121,9 +152,12 @@ impl SinkWorker {
             tokio::select! {
                 biased;
                 Some(attempted) = attempts.next() => sink.finish_attempt(attempted),
+                Some(order) = orders.recv() => sink.obey(order, &mut queues),
                 said = Parking::next(&mut sink.parking) => sink.hear(said, Instant::now()),
-                count = queue.recv_many(&mut taken, TAKEN_AT_ONCE), if queue_is_open && is_ready => {
-                    queue_is_open = count > 0;
+                count = receive(queues.front_mut(), &mut taken), if is_ready => {
+                    if count == 0 {
+                        queues.pop_front();
+                    }
                     let now = Instant::now();
                     taken.drain(..).for_each(|delivery| sink.accept(delivery, now));
                 }
@@ -133,11 +167,24 @@ impl SinkWorker {
                     info!(sink = %sink.worker.name, under_way = attempts.len(),
                         waiting = sink.worker.schedule.len() + sink.lanes.waiting(),
                         "time is up: open deliveries are dropped and their events stay uncommitted");
-                    return;
+                    return Vec::new();
                 }
             }
         }
     }
+}
+
+/// Takes what is in the queue; nothing when it is closed. Cancel safe.
+async fn receive(queue: Option<&mut Queue>, taken: &mut Vec<Box<Delivery>>) -> usize {
+    match queue {
+        Some(queue) => queue.recv_many(taken, TAKEN_AT_ONCE).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unheard(mut orders: mpsc::UnboundedReceiver<SinkOrder>) -> Vec<SinkOrder> {
+    orders.close();
+    std::iter::from_fn(|| orders.try_recv().ok()).collect()
 }
 
 async fn attempt(webhook: Arc<Webhook>, mut delivery: Box<Delivery>, permit: Permit) -> Attempted {
@@ -158,8 +205,8 @@ impl Running {
         let parking = store.map(|store| Parking::new(store, worker.has_keyed_buckets, only_replay));
         let health = Health::new(worker.name.clone());
         let check_at = Instant::now() + CHECK_INTERVAL;
-        let sink =
-            Self { worker, health, lanes: Lanes::default(), parking, disabled: false, check_at, is_ending: false };
+        let lanes = Lanes::default();
+        let sink = Self { worker, health, lanes, parking, disabled: false, check_at, is_ending: false, leaving: None };
         sink.show_state();
         sink
     }
@@ -209,11 +256,20 @@ impl Running {
         self.claim(Instant::now());
     }
 
-    /// When there is something to do for the store, or to check in line.
+    /// False once the sink is to end: what waits in the store stays there.
+    pub(super) fn may_claim(&self) -> bool {
+        !self.is_ending && self.leaving.is_none() && self.worker.shutdown.deadline().is_none()
+    }
+
+    /// When there is something to do for the store, to check in line, or to leave.
     fn wakes_at(&self) -> Option<Instant> {
-        let parking = self.parking.as_ref()?;
+        let leave_at = match self.leaving {
+            Some(Leaving::Until(deadline)) => Some(deadline),
+            _ => None,
+        };
+        let Some(parking) = &self.parking else { return leave_at };
         let check_at = (!self.worker.schedule.is_empty()).then_some(self.check_at);
-        let claim_at = parking.claims.due_at().filter(|_| !self.is_ending);
-        claim_at.into_iter().chain(check_at).min()
+        let claim_at = parking.claims.due_at().filter(|_| self.may_claim());
+        claim_at.into_iter().chain(check_at).chain(leave_at).min()
     }
 }

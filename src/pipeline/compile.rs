@@ -59,14 +59,26 @@ pub fn compile(
     declared: Declared<'_>,
     environment: &Environment,
 ) -> Result<Graph, Vec<Problem>> {
+    compile_on(config, declared, environment, None)
+}
+
+/// Compiles a pipeline that is to go on with the store of the one that runs: the graph then has none of its own.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_on(
+    config: &PipelineConfig,
+    declared: Declared<'_>,
+    environment: &Environment,
+    running_store: Option<&Store>,
+) -> Result<Graph, Vec<Problem>> {
     let mut compiler = Compiler { config, environment, declared, problems: Vec::new() };
     let wiring = compiler.wire();
     compiler.check_templates();
-    let store = compiler.store();
-    let mut sources = compiler.sources(&wiring, store.as_ref().map(|(store, _)| store));
+    let store = compiler.store().filter(|_| running_store.is_none());
+    let mut sources = compiler.sources(&wiring, running_store.or(store.as_ref().map(|(store, _)| store)));
     let filters = compiler.filters(&wiring);
-    let capacities = compiler.queue_capacities(&wiring);
-    let mut sinks = compiler.sinks(&capacities);
+    let mut sinks = compiler.sinks();
     let letters = compiler.letter_targets(&wiring);
     if !compiler.problems.is_empty() {
         return Err(compiler.problems);
@@ -274,7 +286,7 @@ impl Compiler<'_> {
         let mut standard_input = None;
         let mut nodes = Vec::new();
         for (name, source) in &config.sources {
-            if matches!(source.kind, crate::source::TypeConfig::Stdin(_))
+            if source.kind.is_standard_input()
                 && let Some(first) = standard_input.replace(name)
             {
                 let message = format!("source `{first}` reads standard input already");
@@ -328,20 +340,6 @@ impl Compiler<'_> {
         nodes
     }
 
-    /// How many deliveries may come to each sink before its sources are full, on every path and as dead letters.
-    fn queue_capacities(&self, wiring: &Wiring) -> Vec<usize> {
-        let mut capacities = vec![0_usize; self.config.sinks.len()];
-        if !self.problems.is_empty() {
-            return capacities;
-        }
-        for (name, source) in &self.config.sources {
-            for index in self.deliveries_of(name, wiring) {
-                capacities[index] = capacities[index].saturating_add(source.common.max_in_flight);
-            }
-        }
-        capacities
-    }
-
     /// The store, which is not open yet; `None` when there is to be none.
     fn store(&mut self) -> Option<(Store, StoreThread)> {
         let Environment { state_dir, base_dir, .. } = self.environment;
@@ -352,16 +350,12 @@ impl Compiler<'_> {
         self.keep(&["store"], checked).flatten().or(stand_in).map(StoreThread::new)
     }
 
-    fn sinks(&mut self, capacities: &[usize]) -> Vec<SinkNode> {
+    fn sinks(&mut self) -> Vec<SinkNode> {
         let config = self.config;
-        let mut nodes = Vec::new();
-        for ((name, sink), capacity) in config.sinks.iter().zip(capacities) {
-            nodes.extend(self.sink(name, sink, *capacity));
-        }
-        nodes
+        config.sinks.iter().filter_map(|(name, sink)| self.sink(name, sink)).collect()
     }
 
-    fn sink(&mut self, name: &str, config: &SinkConfig, queue_capacity: usize) -> Option<SinkNode> {
+    fn sink(&mut self, name: &str, config: &SinkConfig) -> Option<SinkNode> {
         let SinkConfig { delivery, kind: sink::TypeConfig::Webhook(webhook) } = config;
         let path = ["sinks", name];
         let request = self.keep(&path, RequestTemplate::new(webhook, &self.config.templates, self.declared.templates));
@@ -387,7 +381,6 @@ impl Compiler<'_> {
             responses: responses?,
             rate: rate?,
             breaker: breaker?,
-            queue_capacity: queue_capacity.max(1),
             dead_letter: None,
         })
     }

@@ -1,5 +1,6 @@
 //! The dead letters of every node of a running graph: into the store, on to a broker or another sink, or held.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -9,40 +10,47 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::graph::{LetterTarget, SinkNode, SourceNode, Target};
+use super::router::QueueSender;
 use super::routes::{Routes, Stop};
 use crate::ack::{Ack, Ticket};
-use crate::delivery::Delivery;
 use crate::delivery::dead_letter::keeper::Keeper;
-use crate::delivery::dead_letter::{DeadLetters, Destination, Sent};
+use crate::delivery::dead_letter::{DeadLetters, Destination, KeeperHandle, Sent};
 use crate::event::{Event, MetaValue};
 use crate::shutdown::Shutdown;
 use crate::source::outgoing::SendError;
 use crate::store::Store;
 use crate::store::record::Letter;
 
-/// The queue of each sink, by index.
-pub(super) type Queues = [mpsc::Sender<Box<Delivery>>];
+/// The keepers of a running graph, by node. They end by themselves once nobody can give them letters any more.
+#[derive(Default)]
+pub(super) struct RunningKeepers(BTreeMap<String, RunningKeeper>);
 
-/// Makes the dead letters of nodes, and the keepers behind them.
+struct RunningKeeper {
+    handle: KeeperHandle,
+    sends_to_sink: bool,
+}
+
+/// Makes the dead letters of nodes, and the keepers behind them; after a reload, running keepers get their new
+/// destinations.
 ///
 /// A keeper that sends to another sink holds the queue of that sink. It ends once nobody can give it letters any more,
 /// and the other sink after it; as there are no circles, all end.
 pub(super) struct LetterMaker<'a> {
-    store: Option<Store>,
-    routes: Arc<Routes>,
-    queues: &'a Queues,
-    shutdown: &'a Shutdown,
+    pub(super) store: Option<Store>,
+    pub(super) routes: Arc<Routes>,
+    /// The queue of each sink, by index.
+    pub(super) queues: &'a [QueueSender],
+    pub(super) shutdown: &'a Shutdown,
+    pub(super) running: &'a mut RunningKeepers,
+    /// Nodes that are as they were: their connections to brokers stay.
+    pub(super) unchanged: &'a BTreeSet<String>,
     /// By index; made when they are first asked for.
-    sinks: Vec<Option<DeadLetters>>,
-    keepers: Vec<Keeper>,
+    pub(super) sinks: Vec<Option<DeadLetters>>,
+    /// Those that are new; they must be run.
+    pub(super) keepers: Vec<Keeper>,
 }
 
-impl<'a> LetterMaker<'a> {
-    pub(super) fn new(store: Option<Store>, routes: &Arc<Routes>, queues: &'a Queues, shutdown: &'a Shutdown) -> Self {
-        let sinks = vec![None; queues.len()];
-        Self { store, routes: Arc::clone(routes), queues, shutdown, sinks, keepers: Vec::new() }
-    }
-
+impl LetterMaker<'_> {
     /// The dead letters of a sink.
     pub(super) fn of_sink(&mut self, index: usize, nodes: &[SinkNode]) -> DeadLetters {
         if let Some(made) = &self.sinks[index] {
@@ -59,26 +67,52 @@ impl<'a> LetterMaker<'a> {
         self.of_node(format!("sources.{}", source.name), source.dead_letter.as_ref(), nodes)
     }
 
-    /// The keepers of all letters made; they must be run.
-    pub(super) fn into_keepers(self) -> Vec<Keeper> {
-        self.keepers
-    }
-
     fn of_node(&mut self, node: String, target: Option<&LetterTarget>, nodes: &[SinkNode]) -> DeadLetters {
-        let destination: Option<Arc<dyn Destination>> = match (target, &self.store) {
-            (None, Some(store)) => return DeadLetters::in_store(store.clone()),
-            (None, None) => None,
-            (Some(LetterTarget::Broker(broker)), _) => Some(Arc::clone(broker)),
-            (Some(LetterTarget::Sink(index)), _) => Some(Arc::new(OtherSink {
+        let destination: Option<Arc<dyn Destination>> = match target {
+            None => None,
+            Some(LetterTarget::Broker(broker)) => Some(Arc::clone(broker)),
+            Some(LetterTarget::Sink(index)) => Some(Arc::new(OtherSink {
                 index: *index,
                 routes: Arc::clone(&self.routes),
                 queue: self.queues[*index].clone(),
                 dead_letters: self.of_sink(*index, nodes),
             })),
         };
-        let (letters, keeper) = DeadLetters::kept(node.into(), self.store.clone(), destination, self.shutdown.clone());
-        self.keepers.push(keeper);
-        letters
+        let sends_to_sink = matches!(target, Some(LetterTarget::Sink(_)));
+        let stays = self.unchanged.contains(&node) && !sends_to_sink;
+        let running = self.running.0.get_mut(&node).and_then(|keeper| {
+            let letters = keeper.handle.dead_letters()?;
+            if !stays {
+                keeper.sends_to_sink = sends_to_sink;
+                keeper.handle.change(destination.clone());
+            }
+            Some(letters)
+        });
+        match (destination, &self.store, running) {
+            (None, Some(store), _) => DeadLetters::in_store(store.clone()),
+            (_, _, Some(letters)) => letters,
+            (destination, store, None) => {
+                let name = node.as_str().into();
+                let (letters, handle, keeper) =
+                    DeadLetters::kept(name, store.clone(), destination, self.shutdown.clone());
+                self.running.0.insert(node, RunningKeeper { handle, sends_to_sink });
+                self.keepers.push(keeper);
+                letters
+            }
+        }
+    }
+}
+
+impl RunningKeepers {
+    /// Forgets keepers that have ended. Those of nodes that are gone finish by themselves; if they send to a sink, that
+    /// may be gone too, and what they have is kept here instead.
+    pub(super) fn retain(&mut self, nodes: &BTreeSet<String>) {
+        self.0.retain(|node, keeper| {
+            if !nodes.contains(node) && keeper.sends_to_sink {
+                keeper.handle.change(None);
+            }
+            nodes.contains(node) && keeper.handle.dead_letters().is_some()
+        });
     }
 }
 
@@ -86,7 +120,7 @@ impl<'a> LetterMaker<'a> {
 struct OtherSink {
     index: usize,
     routes: Arc<Routes>,
-    queue: mpsc::Sender<Box<Delivery>>,
+    queue: QueueSender,
     dead_letters: DeadLetters,
 }
 
@@ -111,7 +145,7 @@ impl OtherSink {
                     delivery.copy = copy_of(letter);
                     delivery.ack = Some(ack.clone());
                     let closed = |_| SendError::new("the sink has ended");
-                    self.queue.send(delivery).await.map_err(closed)?;
+                    self.queue.send(delivery).map_err(closed)?;
                 }
                 Stop::Failed(mut failure) => {
                     failure.copy = copy_of(letter);

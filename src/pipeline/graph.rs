@@ -1,5 +1,6 @@
 //! The graph: what a pipeline file means, with every name resolved and everything compiled. Data only.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,25 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The names of all nodes, as a reload compares them: `sources.orders`, `filters.paid`, `sinks.crm`.
+    pub fn nodes(&self) -> impl Iterator<Item = String> {
+        let sources = self.sources.iter().map(|source| format!("sources.{}", source.name));
+        let filters = self.filters.iter().map(|filter| format!("filters.{}", filter.name));
+        sources.chain(filters).chain(self.sinks.iter().map(|sink| format!("sinks.{}", sink.entrance.name)))
+    }
+
+    /// For each sink, whether one of its sources feeds another sink too.
+    pub(super) fn sinks_that_share_sources(&self) -> Vec<bool> {
+        let mut sharing = vec![false; self.sinks.len()];
+        for source in &self.sources {
+            let reached = reachable_sinks(&source.outputs, &self.filters);
+            if reached.len() > 1 {
+                reached.into_iter().for_each(|index| sharing[index] = true);
+            }
+        }
+        sharing
+    }
+
     /// The ways through the graph.
     pub fn routes(&self) -> Routes {
         let sinks = self.sinks.iter().map(|sink| Arc::clone(&sink.entrance)).collect();
@@ -117,11 +137,26 @@ pub struct SinkNode {
     pub rate: Option<Rate>,
     /// When attempts stop because they fail; `None` for never.
     pub breaker: Option<BreakerPolicy>,
-    /// Deliveries that the sink's queue must hold: as many as its sources may have open, on every path. A sink that
-    /// stands still therefore never holds up the router, and with it the other sinks, before its sources are full.
-    pub queue_capacity: usize,
     /// Where its dead letters are sent on to.
     pub dead_letter: Option<LetterTarget>,
+}
+
+/// The sinks that events can reach from here, by index.
+pub(super) fn reachable_sinks(outputs: &[Target], filters: &[FilterNode]) -> BTreeSet<usize> {
+    let mut reached = BTreeSet::new();
+    let mut next = outputs.to_vec();
+    while let Some(target) = next.pop() {
+        match target {
+            Target::Sink(index) => {
+                reached.insert(index);
+            }
+            Target::Filter(index) => {
+                next.extend(&filters[index].matched);
+                next.extend(&filters[index].unmatched);
+            }
+        }
+    }
+    reached
 }
 
 /// Where dead letters are sent on to.

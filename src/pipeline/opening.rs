@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::graph::Graph;
-use super::run::{RunError, new_runtime};
+use super::run::RunError;
+use super::threads::off_worker;
 use crate::backoff::Backoff;
 use crate::health::{NodeHealth, PipelineHealth};
 use crate::shutdown::Shutdown;
@@ -23,7 +23,7 @@ pub(super) type Opened = (Option<Store>, Option<RunningStore>);
 ///
 /// # Errors
 /// When the store cannot be used and waiting cannot help, or what is in files cannot be brought into it.
-pub(super) fn open(
+pub(super) async fn open(
     graph: &mut Graph,
     health: &PipelineHealth,
     shutdown: &Shutdown,
@@ -32,52 +32,58 @@ pub(super) fn open(
         info!(pipeline = %graph.name, "there is no store: nothing is parked, and a failing delivery holds its source");
         return Ok(Some((None, None)));
     };
-    let runtime = new_runtime().map_err(RunError::Start)?;
-    let health = health.node("store");
-    let Some(running) = start(thread.reporting_to(health.clone()), &runtime, &health, shutdown)? else {
-        return Ok(None);
-    };
+    let Some(running) = start(thread, &health.node("store"), shutdown).await? else { return Ok(None) };
     let formats: HashMap<_, _> = graph.sources.iter().map(|source| (source.name.clone(), source.format)).collect();
-    runtime.block_on(async {
-        tokio::select! {
-            imported = import(&store, &graph.state_dir, &formats) => imported?,
-            () = shutdown.begun() => return Ok(None),
-        }
-        Ok(Some((Some(store), Some(running))))
-    })
+    tokio::select! {
+        imported = import(&store, &graph.state_dir, &formats) => imported?,
+        () = shutdown.begun() => return Ok(None),
+    }
+    Ok(Some((Some(store), Some(running))))
+}
+
+/// Waits until a store has ended, which it does once nobody holds a handle, or until the shutdown must be over.
+///
+/// # Errors
+/// When its thread has panicked.
+pub(super) async fn close(running: Option<RunningStore>, shutdown: Shutdown) -> Result<(), RunError> {
+    let Some(running) = running else { return Ok(()) };
+    let joined = off_worker("store-end", move || running.join_until(|| shutdown.last_moment()))
+        .await
+        .map_err(RunError::Start)?;
+    match joined {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) | None => Err(RunError::Panicked("the store".to_owned())),
+    }
 }
 
 /// Starts the store's thread. A database that is away, or a disk that is full, is tried again until it is not; `None`
 /// when the shutdown came first.
-fn start(
-    mut thread: StoreThread,
-    runtime: &Runtime,
+async fn start(
+    thread: StoreThread,
     health: &NodeHealth,
     shutdown: &Shutdown,
-) -> Result<Option<RunningStore>, StoreError> {
+) -> Result<Option<RunningStore>, RunError> {
+    let mut thread = thread.reporting_to(health.clone());
     let backoff = Backoff::reconnect();
     let mut failures = 0;
     loop {
-        let (unstarted, error) = match thread.try_start() {
-            Ok(running) => return Ok(Some(running)),
-            Err(failed) => *failed,
+        let started = off_worker("store-start", move || thread.try_start()).await.map_err(RunError::Start)?;
+        let (unstarted, error) = match started {
+            Some(Ok(running)) => return Ok(Some(running)),
+            Some(Err(failed)) => *failed,
+            None => return Err(RunError::Panicked("the opening of the store".to_owned())),
         };
         if !may_pass(&error) {
-            return Err(error);
+            return Err(error.into());
         }
         thread = unstarted;
         failures += 1;
         health.failing(error.to_string(), Instant::now());
         let wait = backoff.wait(failures, rand::random());
         warn!(%error, retry_in = ?wait, "the store cannot be opened; trying again, and reading nothing before");
-        let stopped = runtime.block_on(async {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => false,
-                () = shutdown.begun() => true,
-            }
-        });
-        if stopped {
-            return Ok(None);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.begun() => return Ok(None),
         }
     }
 }

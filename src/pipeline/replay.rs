@@ -36,10 +36,7 @@ struct Today {
 impl Replayer {
     /// Takes from the graph what replays need.
     pub fn new(graph: &Graph) -> Self {
-        let names = graph.sources.iter().map(|source| format!("sources.{}", source.name));
-        let names = names.chain(graph.filters.iter().map(|filter| format!("filters.{}", filter.name)));
-        let names = names.chain(graph.sinks.iter().map(|sink| format!("sinks.{}", sink.entrance.name)));
-        let starts = names.filter_map(|node| graph.start_at(&node).map(|start| (node, start))).collect();
+        let starts = graph.nodes().filter_map(|node| graph.start_at(&node).map(|start| (node, start))).collect();
         let sources = graph.sources.iter().map(|source| {
             let today = Today {
                 format: source.format,

@@ -1,7 +1,8 @@
 //! Takes the events of one source through the graph: each delivery into the queue of its sink, and what a node cannot
 //! handle to the dead letters of that node.
 //!
-//! Which way an event goes, [`Routes`] says; this module hands out the shares of its ack on the way.
+//! Which way an event goes, [`Routes`] says; this module hands out the shares of its ack on the way. A reload changes
+//! the plan between two events.
 
 use std::sync::Arc;
 
@@ -20,63 +21,82 @@ use crate::store::record::Reason;
 
 /// Takes the events of one source into the graph.
 pub(super) struct Router {
-    pub(super) routes: Arc<Routes>,
     pub(super) source: Arc<str>,
+    pub(super) plan: RoutingPlan,
+    /// What takes the place of `plan`: a reload sends them.
+    pub(super) plans: mpsc::UnboundedReceiver<RoutingPlan>,
+}
+
+/// Where the events of one source go. All of one event goes by one plan.
+pub(super) struct RoutingPlan {
+    pub(super) routes: Arc<Routes>,
     pub(super) outputs: Vec<Target>,
-    /// The queue of each sink, by index. A router holds those that its source reaches: a sink ends once all of the
-    /// routers that feed it have ended.
-    pub(super) queues: Vec<Option<mpsc::Sender<Box<Delivery>>>>,
+    /// The queue of each sink, by index. A plan holds those that its source reaches: a sink ends once all that hold its
+    /// queue are gone.
+    pub(super) queues: Vec<Option<QueueSender>>,
     /// The dead letters of what ends before it reaches a sink.
     pub(super) dead_letters: DeadLetters,
     /// The dead letters of each sink that the source reaches, by index.
     pub(super) sink_dead_letters: Vec<Option<DeadLetters>>,
 }
 
+/// The way into a sink's queue. Sending never waits.
+pub(super) type QueueSender = mpsc::UnboundedSender<Box<Delivery>>;
+
 /// Events taken from the source in one go.
 const TAKEN_AT_ONCE: usize = 64;
 
 impl Router {
-    /// Runs until the source has ended.
-    pub(super) async fn run(self, mut arrivals: mpsc::Receiver<Arrival>) {
+    /// Runs until the source has ended. Events are taken in bunches, and plans change between two bunches.
+    pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>) {
         let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
         let mut stops = Vec::new();
-        while arrivals.recv_many(&mut taken, TAKEN_AT_ONCE).await > 0 {
-            for arrival in taken.drain(..) {
-                self.route(arrival, &mut stops).await;
+        loop {
+            tokio::select! {
+                biased;
+                Some(plan) = self.plans.recv() => self.plan = plan,
+                count = arrivals.recv_many(&mut taken, TAKEN_AT_ONCE) => {
+                    if count == 0 {
+                        return;
+                    }
+                    taken.drain(..).for_each(|arrival| self.plan.route(&self.source, arrival, &mut stops));
+                }
             }
         }
     }
+}
 
-    async fn route(&self, Arrival { event, ack, defect }: Arrival, stops: &mut Vec<Stop>) {
+impl RoutingPlan {
+    fn route(&self, source: &str, Arrival { event, ack, defect }: Arrival, stops: &mut Vec<Stop>) {
         if let Some(defect) = defect {
-            return self.give_up(&event, defect_of_source(&self.source, &defect), ack);
+            return self.give_up(&event, defect_of_source(source, &defect), ack);
         }
         self.routes.walk(&event, &self.outputs, stops);
         if stops.is_empty() {
-            debug!(source = %self.source, event = %event.id, "filtered");
+            debug!(source, event = %event.id, "filtered");
         }
         for stop in stops.drain(..) {
             match stop {
-                Stop::Sink(index, delivery) => self.hand_over(index, delivery, ack.clone()).await,
+                Stop::Sink(index, delivery) => self.hand_over(index, delivery, ack.clone()),
                 Stop::Failed(failure) => self.give_up(&event, failure, ack.clone()),
             }
         }
         ack.settle();
     }
 
-    async fn hand_over(&self, index: usize, mut delivery: Box<Delivery>, ack: Ack) {
+    fn hand_over(&self, index: usize, mut delivery: Box<Delivery>, ack: Ack) {
         delivery.ack = Some(ack);
         if let Some(queue) = &self.queues[index] {
             // A queue is closed only when its sink has ended, at the end of the run: the ack drops with the delivery,
             // and the event stays uncommitted.
-            queue.send(delivery).await.ok();
+            queue.send(delivery).ok();
         }
     }
 
     fn give_up(&self, event: &Arc<Event>, failure: Failure, ack: Ack) {
         let letter = failure.into_letter(event);
         let (node, message) = (&letter.node, &letter.message);
-        warn!(source = %self.source, event = %event.id, node, "given up and kept as a dead letter: {message}");
+        warn!(source = %event.source, event = %event.id, node, "given up and kept as a dead letter: {message}");
         self.dead_letters_of(node).keep(letter, Some(ack));
     }
 

@@ -314,6 +314,13 @@ impl Connector {
     }
 }
 
+impl TypeConfig {
+    /// True for standard input: it can be read once only, so one source has it for as long as the process lives.
+    pub fn is_standard_input(&self) -> bool {
+        matches!(self, Self::Stdin(_))
+    }
+}
+
 /// One source of the pipeline file.
 #[derive(Debug, Clone)]
 pub struct SourceConfig {

@@ -19,6 +19,12 @@ pub struct Store {
     operations: mpsc::UnboundedSender<Operation>,
 }
 
+/// A handle that does not keep the store open: it ends when the last of the others is gone.
+#[derive(Debug, Clone)]
+pub struct WeakStore {
+    operations: mpsc::WeakUnboundedSender<Operation>,
+}
+
 /// The handle of one sink.
 #[derive(Debug, Clone)]
 pub struct SinkStore {
@@ -96,6 +102,11 @@ impl Store {
         Self { operations }
     }
 
+    /// A handle that does not keep the store open.
+    pub fn downgrade(&self) -> WeakStore {
+        WeakStore { operations: self.operations.downgrade() }
+    }
+
     /// The handle of a sink, and where the answers to it come.
     pub fn open_sink(&self, sink: Arc<str>) -> (SinkStore, mpsc::UnboundedReceiver<FromStore>) {
         let (answers, from_store) = mpsc::unbounded_channel();
@@ -133,6 +144,13 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         self.operations.send(Operation::SaveCheckpoint { source, state, answer }).ok();
         async { answered.await.map_err(|_| StoreError::Closed)? }
+    }
+}
+
+impl WeakStore {
+    /// The store, unless it has ended or is about to.
+    pub fn upgrade(&self) -> Option<Store> {
+        self.operations.upgrade().map(Store::new)
     }
 }
 

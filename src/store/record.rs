@@ -176,11 +176,13 @@ pub enum Reason {
     RetriesExhausted,
     /// The receiver said that it is gone, for this event or for an earlier one.
     SinkDisabled,
+    /// A reload removed the sink, and there was no store for what it had open.
+    SinkRemoved,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TooLarge,
         Self::Lost,
         Self::Undecodable,
@@ -188,6 +190,7 @@ impl Reason {
         Self::Rejected,
         Self::RetriesExhausted,
         Self::SinkDisabled,
+        Self::SinkRemoved,
     ];
 
     /// The word that programs can rely on.
@@ -200,6 +203,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::RetriesExhausted => "retries-exhausted",
             Self::SinkDisabled => "sink-disabled",
+            Self::SinkRemoved => "sink-removed",
         }
     }
 }

@@ -10,6 +10,7 @@ mod delivery;
 mod end_to_end;
 mod file_end_to_end;
 //mod file_rotation;
+mod health;
 mod kafka;
 mod quickstart;
 mod replicas;

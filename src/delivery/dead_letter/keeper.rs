@@ -62,9 +62,11 @@ impl Drop for Counted {
 pub struct Keeper {
     pub(super) node: Arc<str>,
     pub(super) store: Option<Store>,
-    /// `None`: there is no store either, and letters are held.
+    /// `None`: letters go into the store, or are held when there is none.
     pub(super) destination: Option<Arc<dyn Destination>>,
     pub(super) letters: mpsc::UnboundedReceiver<Open>,
+    /// What takes the place of `destination`.
+    pub(super) changes: mpsc::UnboundedReceiver<Option<Arc<dyn Destination>>>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -72,6 +74,7 @@ pub struct Keeper {
 struct Attempt {
     open: Open,
     failures: u32,
+    /// The result of the last time.
     sent: Sent,
 }
 
@@ -82,45 +85,48 @@ impl Keeper {
     }
 
     /// Runs until no more letters can come and all are kept, or until the end of the run.
-    pub async fn run(self) {
-        match self.destination.clone() {
-            Some(destination) => self.send_all(&destination).await,
-            None => self.hold_all().await,
-        }
-    }
-
-    async fn send_all(mut self, destination: &Arc<dyn Destination>) {
+    pub async fn run(mut self) {
         let mut outage = Outage::default();
         let mut attempts = FuturesUnordered::new();
+        let mut held = Vec::new();
         let mut more_may_come = true;
-        while more_may_come || !attempts.is_empty() {
+        while more_may_come || !attempts.is_empty() || !held.is_empty() {
             let deadline = self.shutdown.deadline();
-            tokio::select! {
+            if deadline.is_some() && !held.is_empty() {
+                info!(node = %self.node, letters = held.len(), "held dead letters are left to the next start");
+                held.clear();
+                continue;
+            }
+            let again = tokio::select! {
                 biased;
                 () = sleep_until(deadline) => {
                     info!(node = %self.node, letters = attempts.len(),
                         "time is up: dead letters that are not sent are left to the next start");
                     return;
                 }
-                Some(attempt) = attempts.next() => {
-                    if let Some((attempt, wait)) = self.conclude(attempt, &mut outage) {
+                Some(attempt) = attempts.next() => Vec::from_iter(self.conclude(attempt, &mut outage)),
+                Some(destination) = self.changes.recv() => {
+                    self.destination = destination;
+                    held.drain(..).map(|held| (held, Duration::ZERO)).collect()
+                }
+                letter = self.letters.recv(), if more_may_come => {
+                    more_may_come = letter.is_some();
+                    letter.map(|open| (Attempt { open, failures: 0, sent: Ok(()) }, Duration::ZERO)).into_iter().collect()
+                }
+                () = sleep_until(outage.remind_at()) => {
+                    self.remind(&mut outage);
+                    continue;
+                }
+                () = self.shutdown.begun(), if deadline.is_none() => continue,
+            };
+            for (attempt, wait) in again {
+                match &self.destination {
+                    Some(destination) => {
                         attempts.push(send(Arc::clone(destination), attempt, wait, self.shutdown.clone()));
                     }
+                    None if self.store.is_some() => self.keep_here(attempt.open),
+                    None => held.push(self.hold(attempt, &mut outage)),
                 }
-                letter = self.letters.recv(), if more_may_come => match letter {
-                    Some(open) => {
-                        let attempt = Attempt { open, failures: 0, sent: Ok(()) };
-                        attempts.push(send(Arc::clone(destination), attempt, Duration::ZERO, self.shutdown.clone()));
-                    }
-                    None => more_may_come = false,
-                },
-                () = sleep_until(outage.remind_at()) => {
-                    if let Some(failing) = outage.remind(Instant::now()) {
-                        warn!(node = %self.node, letters = failing,
-                            "dead letters still cannot be sent on; trying again, and their sources wait");
-                    }
-                }
-                () = self.shutdown.begun(), if deadline.is_none() => {}
             }
         }
     }
@@ -153,7 +159,7 @@ impl Keeper {
         Some((attempt, wait))
     }
 
-    /// What follows once the letter is safe at its destination.
+    /// What follows once the letter is safe at its destination, or has none.
     fn keep_here(&self, open: Open) {
         match (&self.store, open.ack) {
             (Some(store), ack) => store.bury(*open.letter, ack),
@@ -162,34 +168,26 @@ impl Keeper {
         }
     }
 
-    /// Keeps the acks open until the shutdown begins. A dropped ack would make its source read the event again at once.
-    async fn hold_all(mut self) {
-        let mut held = Vec::new();
-        let mut outage = Outage::default();
-        let mut more_may_come = true;
-        while more_may_come || !held.is_empty() {
-            tokio::select! {
-                biased;
-                () = self.shutdown.begun() => {
-                    info!(node = %self.node, letters = held.len(), "held dead letters are left to the next start");
-                    break;
-                }
-                letter = self.letters.recv(), if more_may_come => match letter {
-                    Some(open) => {
-                        self.say_held(&open.letter, outage.begin(Instant::now()));
-                        held.push(open);
-                    }
-                    None => more_may_come = false,
-                },
-                () = sleep_until(outage.remind_at()) => {
-                    if let Some(letters) = outage.remind(Instant::now()) {
-                        error!(node = %self.node, letters, "dead letters are held, and their sources wait: {WHAT_TO_DO}");
-                    }
-                }
+    /// Takes note of a letter whose ack is kept open until the shutdown begins. A dropped ack would make its source
+    /// read the event again at once.
+    fn hold(&self, mut attempt: Attempt, outage: &mut Outage) -> Attempt {
+        let is_first = attempt.failures == 0 && outage.begin(Instant::now());
+        attempt.failures += 1;
+        self.say_held(&attempt.open.letter, is_first);
+        attempt
+    }
+
+    fn remind(&self, outage: &mut Outage) {
+        let node = &self.node;
+        match (outage.remind(Instant::now()), &self.destination) {
+            (None, _) => {}
+            (Some(letters), Some(_)) => {
+                warn!(%node, letters, "dead letters still cannot be sent on; trying again, and their sources wait");
+            }
+            (Some(letters), None) => {
+                error!(%node, letters, "dead letters are held, and their sources wait: {WHAT_TO_DO}");
             }
         }
-        drop(held);
-        while self.letters.recv().await.is_some() {}
     }
 
     fn say_held(&self, letter: &Letter, first: bool) {
@@ -204,8 +202,7 @@ impl Keeper {
     }
 }
 
-const WHAT_TO_DO: &str = "set `dead_letter` there, or a `[store]` that lasts, and restart the bridge, which reads \
-                          them again";
+const WHAT_TO_DO: &str = "set `dead_letter` there, or a `[store]` that lasts, and reload or restart the bridge";
 
 async fn send(destination: Arc<dyn Destination>, mut attempt: Attempt, wait: Duration, shutdown: Shutdown) -> Attempt {
     if !wait.is_zero() {

@@ -68,7 +68,7 @@ fn refusing(times: usize) -> Option<Arc<dyn Destination>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_letter_is_sent_again_until_it_is_taken_and_only_then_settles() {
-    let (letters, keeper) = DeadLetters::kept("sinks.crm".into(), None, refusing(3), shutdown());
+    let (letters, _, keeper) = DeadLetters::kept("sinks.crm".into(), None, refusing(3), shutdown());
     let (ack, mut settlements) = ack();
     letters.keep(letter(), ack);
     drop(letters);
@@ -81,7 +81,7 @@ async fn a_letter_is_sent_again_until_it_is_taken_and_only_then_settles() {
 #[tokio::test(start_paused = true)]
 async fn a_letter_that_cannot_be_sent_is_let_go_unsettled_at_the_shutdown() {
     let shutdown = shutdown();
-    let (letters, keeper) = DeadLetters::kept("sinks.crm".into(), None, refusing(usize::MAX), shutdown.clone());
+    let (letters, _, keeper) = DeadLetters::kept("sinks.crm".into(), None, refusing(usize::MAX), shutdown.clone());
     let (ack, mut settlements) = ack();
     letters.keep(letter(), ack);
     let keeper = tokio::spawn(keeper.run());
@@ -96,7 +96,7 @@ async fn a_letter_that_cannot_be_sent_is_let_go_unsettled_at_the_shutdown() {
 #[tokio::test(start_paused = true)]
 async fn without_store_and_destination_letters_are_held_until_the_shutdown() {
     let shutdown = shutdown();
-    let (letters, keeper) = DeadLetters::kept("sinks.crm".into(), None, None, shutdown.clone());
+    let (letters, _, keeper) = DeadLetters::kept("sinks.crm".into(), None, None, shutdown.clone());
     let (held, mut settlements) = ack();
     letters.keep(letter(), held);
     let keeper = tokio::spawn(keeper.run());
@@ -109,4 +109,22 @@ async fn without_store_and_destination_letters_are_held_until_the_shutdown() {
     assert!(!settlements.recv().await.unwrap().settled);
     drop(letters);
     keeper.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_that_are_held_or_fail_go_to_the_destination_that_a_reload_brings() {
+    for before in [None, refusing(usize::MAX)] {
+        let (letters, handle, keeper) = DeadLetters::kept("sinks.crm".into(), None, before, shutdown());
+        let (ack, mut settlements) = ack();
+        letters.keep(letter(), ack);
+        let keeper = tokio::spawn(keeper.run());
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(settlements.try_recv(), Err(TryRecvError::Empty), "its ack stays open");
+        handle.change(refusing(0));
+        assert!(settlements.recv().await.unwrap().settled);
+        assert!(handle.dead_letters().is_some());
+        drop(letters);
+        keeper.await.unwrap();
+        assert!(handle.dead_letters().is_none(), "a handle keeps no keeper running");
+    }
 }

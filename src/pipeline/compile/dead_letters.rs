@@ -226,7 +226,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// The sinks that one event of a source may come to, by index, dead letters included: one entry for each way.
-    pub(super) fn deliveries_of(&self, source: &str, wiring: &Wiring) -> Vec<usize> {
+    fn deliveries_of(&self, source: &str, wiring: &Wiring) -> Vec<usize> {
         let mut sinks = Vec::new();
         let letters = self.config.sources.get(source).and_then(|source| source.common.dead_letter.as_deref());
         sinks.extend(letters.and_then(|text| self.sink_named(text)).into_iter().flat_map(|sink| self.chain_from(sink)));

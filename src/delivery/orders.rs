@@ -1,0 +1,158 @@
+//! What a running sink is told when its pipeline is reloaded, and how it obeys: between two rounds of its loop.
+//!
+//! A changed sink is no new sink. Its worker goes on under other settings, with its queue, its lanes and its waiting
+//! deliveries where they are, and attempts under way end as they began. So nothing has to be drained or handed over,
+//! nothing is reordered, and a receiver that fails cannot hold a reload up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Delivery;
+use super::breaker::BreakerPolicy;
+use super::dead_letter::DeadLetters;
+use super::rate_limit::Rate;
+use super::responses::Responses;
+use super::retry::RetryPolicy;
+use super::worker::Running;
+use crate::sink::webhook::Webhook;
+use crate::store::record::Reason;
+
+/// A sink's queue. It is unbounded by type and bounded in fact: by the events that its sources may have open. So a sink
+/// that stands still never holds up the router, and with it the other sinks, before its sources are full.
+pub type Queue = mpsc::UnboundedReceiver<Box<Delivery>>;
+
+/// What the pipeline file says of one sink's deliveries.
+pub struct SinkSettings {
+    /// Makes the attempts.
+    pub webhook: Arc<Webhook>,
+    /// Attempts under way at the same time, at most.
+    pub concurrency: usize,
+    /// What follows a failure.
+    pub retry: RetryPolicy,
+    /// What an answer means.
+    pub responses: Responses,
+    /// The rate limit.
+    pub rate: Option<Rate>,
+    /// When attempts stop because they fail; `None` for never.
+    pub breaker: Option<BreakerPolicy>,
+    /// True when the rate limit has a bucket for each value of a key.
+    pub has_keyed_buckets: bool,
+}
+
+/// What the rest of the pipeline means for a sink.
+#[derive(Debug, Clone)]
+pub struct SinkSurroundings {
+    /// Where those go that are given up.
+    pub dead_letters: DeadLetters,
+    /// True when a source of this sink feeds another sink too, which a slow receiver here must not hold up.
+    pub shares_sources: bool,
+}
+
+/// What a running sink is told.
+pub enum SinkOrder {
+    /// Its own settings are the same: limiter, breaker and connections stay.
+    Keep(SinkSurroundings),
+    /// Its settings are others. It also takes a new queue, to be read after the one it has, when that may be closed.
+    Change(Box<SinkSettings>, SinkSurroundings, Option<Queue>),
+    /// The pipeline has no such sink any more. It finishes what it can within the time of a shutdown; what is left is
+    /// parked, or becomes dead letters when there is no store.
+    Leave,
+}
+
+/// How far a removed sink has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Deliveries go on until then.
+    Until(Instant),
+    /// Time is up: no attempt begins any more.
+    Gone,
+}
+
+impl Running {
+    /// Does as it is told.
+    pub(super) fn obey(&mut self, order: SinkOrder, queues: &mut VecDeque<Queue>) {
+        match order {
+            SinkOrder::Keep(surroundings) => self.stay(surroundings),
+            SinkOrder::Change(settings, surroundings, queue) => {
+                self.stay(surroundings);
+                self.change(*settings, Instant::now());
+                queues.extend(queue);
+            }
+            SinkOrder::Leave => self.begin_to_leave(Instant::now()),
+        }
+    }
+
+    /// True when the sink is removed and its time is up.
+    pub(super) fn is_gone(&self) -> bool {
+        self.leaving == Some(Leaving::Gone)
+    }
+
+    /// Lets everything go when the time of a removed sink is up.
+    pub(super) fn leave_in_time(&mut self, queues: &mut VecDeque<Queue>, now: Instant) {
+        if !matches!(self.leaving, Some(Leaving::Until(deadline)) if deadline <= now) {
+            return;
+        }
+        self.leaving = Some(Leaving::Gone);
+        // Nobody should send anything any more. A dead letter that is on its way here must find another.
+        queues.iter_mut().for_each(Queue::close);
+        let waiting = self.worker.schedule.drain(now).into_iter().map(|(delivery, _)| delivery);
+        let mut waiting: Vec<_> = waiting.collect();
+        let mut count = waiting.len() + self.lanes.waiting();
+        if self.parking.is_none() {
+            // With a store they follow the head of their lane there, in order, once it has ended.
+            waiting.extend(self.lanes.drain());
+            count = waiting.len();
+        }
+        let fate = if self.parking.is_some() { "stay parked in the store" } else { "become dead letters" };
+        warn!(sink = %self.worker.name, deliveries = count, "the sink is removed and its time is up: its open deliveries {fate}");
+        waiting.into_iter().for_each(|delivery| self.leave_behind(delivery, now));
+    }
+
+    /// Brings a delivery to safety that a removed sink can no longer attempt.
+    pub(super) fn leave_behind(&mut self, delivery: Box<Delivery>, now: Instant) {
+        if self.parking.is_some() {
+            return self.park(delivery, now, now);
+        }
+        self.give_up(*delivery, Reason::SinkRemoved, "the sink was removed from the pipeline".to_owned());
+    }
+
+    fn stay(&mut self, surroundings: SinkSurroundings) {
+        if self.leaving.take().is_some() {
+            info!(sink = %self.worker.name, "the sink is in the pipeline again");
+        }
+        self.worker.surroundings = surroundings;
+    }
+
+    fn change(&mut self, settings: SinkSettings, now: Instant) {
+        let SinkSettings { webhook, concurrency, retry, responses, rate, breaker, has_keyed_buckets } = settings;
+        let worker = &mut self.worker;
+        worker.webhook = webhook;
+        worker.concurrency = concurrency;
+        worker.retry = retry;
+        worker.responses = responses;
+        worker.schedule.change_limits(rate, breaker, now);
+        match &mut self.parking {
+            Some(parking) => parking.claims.change_keys(has_keyed_buckets),
+            // With a store, `bridge sinks enable` lifts a disabling.
+            None => self.disabled = false,
+        }
+        self.show_state();
+        info!(sink = %self.worker.name, waiting = self.worker.schedule.len() + self.lanes.waiting(),
+            "the sink goes on with its new settings");
+    }
+
+    fn begin_to_leave(&mut self, now: Instant) {
+        let timeout = self.worker.shutdown.timeout();
+        info!(sink = %self.worker.name, ?timeout, waiting = self.worker.schedule.len() + self.lanes.waiting(),
+            "the sink is removed; it finishes what it can");
+        self.leaving = Some(Leaving::Until(now + timeout));
+        // Nobody else would put them back: their claims last as long as the process.
+        for claimed in self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some()) {
+            self.park(claimed, now, now);
+        }
+    }
+}

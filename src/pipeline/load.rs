@@ -1,0 +1,71 @@
+//! From a path to a compiled graph, with every fault of both stages in one report.
+
+use std::path::{Path, PathBuf};
+
+use super::compile::{base_dir, compile_on};
+use super::{Declared, Environment, Graph};
+use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
+use crate::store::Store;
+use crate::store::config::StoreSettings;
+
+/// A pipeline file's graph, and the folder that belongs to the pipeline alone.
+pub struct Compiled {
+    /// The graph.
+    pub graph: Graph,
+    /// The pipeline's own state folder.
+    pub state_dir: PathBuf,
+    /// Where the store is; `None` with `store.url = "none"`.
+    pub store: Option<StoreSettings>,
+    /// What a reload compares.
+    pub fingerprints: Fingerprints,
+}
+
+/// Loads and compiles a pipeline file. `change` may alter the config before it is compiled.
+///
+/// # Errors
+/// All faults of the file, those of its text and those of its meaning.
+pub fn load(
+    path: &Path,
+    state_root: &Path,
+    once: bool,
+    change: impl FnOnce(&mut PipelineConfig),
+) -> Result<Compiled, ConfigErrors> {
+    let mut parsed = config::load_lenient(path)?;
+    change(&mut parsed.pipeline);
+    compile_parsed(parsed, path, state_root, once)
+}
+
+/// Compiles what was read of a pipeline file.
+///
+/// # Errors
+/// All faults of the file, those of its text and those of its meaning.
+pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool) -> Result<Compiled, ConfigErrors> {
+    compile_parsed_on(parsed, path, state_root, once, None)
+}
+
+/// Compiles what was read of a pipeline file. With a store, the graph is for the running pipeline that has it open.
+///
+/// # Errors
+/// All faults of the file, those of its text and those of its meaning.
+pub fn compile_parsed_on(
+    parsed: Parsed,
+    path: &Path,
+    state_root: &Path,
+    once: bool,
+    running_store: Option<&Store>,
+) -> Result<Compiled, ConfigErrors> {
+    let state_dir = state_root.join(&parsed.pipeline.name);
+    let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
+    let declared =
+        Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
+    match compile_on(&parsed.pipeline, declared, &environment, running_store) {
+        Ok(graph) if parsed.faults.is_empty() => {
+            let Parsed { pipeline, fingerprints, .. } = parsed;
+            // Its faults have been found by the compilation.
+            let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &environment.base_dir);
+            Ok(Compiled { graph, state_dir, store: store.ok().flatten(), fingerprints })
+        }
+        Ok(_) => Err(parsed.report(Vec::new())),
+        Err(problems) => Err(parsed.report(problems)),
+    }
+}

@@ -1,0 +1,169 @@
+//! The nodes of a running graph: how each is started, and what its end says. Which are started when, `controller`
+//! decides.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tracing::Span;
+
+use super::graph::{SinkNode, SourceNode};
+use super::router::{QueueSender, Router, RoutingPlan};
+use super::steps::{SinkState, SourceState};
+use crate::delivery::Delivery;
+use crate::delivery::dead_letter::keeper::Keeper;
+use crate::delivery::orders::{Queue, SinkOrder, SinkSettings, SinkSurroundings};
+use crate::delivery::worker::SinkWorker;
+use crate::health::PipelineHealth;
+use crate::shutdown::Shutdown;
+use crate::source::SourceError;
+use crate::store::Store;
+
+/// What all nodes of a running pipeline share.
+pub(super) struct Surroundings {
+    pub(super) pipeline: Arc<str>,
+    pub(super) store: Option<Store>,
+    pub(super) only_replay: Option<Arc<str>>,
+    pub(super) shutdown: Shutdown,
+    /// The workers of the pipeline; there is at least one.
+    pub(super) workers: Vec<Handle>,
+    /// Names the pipeline in the logs, where there are several.
+    pub(super) span: Span,
+    /// Where the nodes note how they are.
+    pub(super) health: PipelineHealth,
+}
+
+/// A task, what it is called when it panics, and what it says when it ends.
+pub(super) type Task = (String, BoxFuture<'static, Ended>);
+
+/// How a task has ended.
+pub(super) enum Ended {
+    Source(String, Result<(), SourceError>),
+    Router(String),
+    /// With the orders that it has not heard any more.
+    Sink(String, Vec<SinkOrder>),
+    Keeper,
+}
+
+/// A source that was started.
+pub(super) struct RunningSource {
+    pub(super) state: SourceState,
+    /// Its driver and its router, as long as they run.
+    pub(super) tasks: usize,
+    plans: mpsc::UnboundedSender<RoutingPlan>,
+    /// Its own end, which is also that of the pipeline.
+    shutdown: Shutdown,
+    /// What takes its place once it has ended, and on which worker.
+    pub(super) successor: Option<(SourceNode, RoutingPlan, usize)>,
+}
+
+/// A sink that was started.
+pub(super) struct RunningSink {
+    pub(super) worker: usize,
+    /// It does not hold the queue open: a sink ends once nobody can send to it.
+    pub(super) queue: WeakQueueSender,
+    /// What it was told when it had ended already.
+    pub(super) unsent: Vec<SinkOrder>,
+    orders: mpsc::UnboundedSender<SinkOrder>,
+}
+
+/// The way into a sink's queue for as long as somebody else has it.
+pub(super) type WeakQueueSender = mpsc::WeakUnboundedSender<Box<Delivery>>;
+
+impl RunningSource {
+    /// A source with its two tasks.
+    pub(super) fn new(source: SourceNode, plan: RoutingPlan, surroundings: &Surroundings) -> (Self, [Task; 2]) {
+        let SourceNode { name, connector, bounds, .. } = source;
+        let (plans, new_plans) = mpsc::unbounded_channel();
+        let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
+        let shutdown = surroundings.shutdown.child(surroundings.shutdown.timeout());
+        let text = name.to_string();
+        let health = surroundings.health.node(format!("sources.{name}"));
+        let driver = connector.drive(Arc::clone(&name), bounds, sender, health, shutdown.clone());
+        let source_task = (format!("source `{name}`"), driver.map(move |ended| Ended::Source(text, ended)).boxed());
+        let router = Router { source: Arc::clone(&name), plan, plans: new_plans };
+        let text = name.to_string();
+        let router_task =
+            (format!("the router of source `{name}`"), router.run(arrivals).map(move |()| Ended::Router(text)).boxed());
+        let running = Self { state: SourceState::Running, tasks: 2, plans, shutdown, successor: None };
+        (running, [source_task, router_task])
+    }
+
+    /// Sends its events elsewhere from now on.
+    pub(super) fn reroute(&self, plan: RoutingPlan) {
+        // A router that has ended has no events left.
+        self.plans.send(plan).ok();
+    }
+
+    /// Lets it finish what is in flight and close.
+    pub(super) fn stop(&mut self) {
+        self.state = SourceState::Stopping;
+        self.shutdown.begin();
+    }
+}
+
+impl RunningSink {
+    /// A sink with its task.
+    pub(super) fn new(
+        name: &Arc<str>,
+        (settings, sink_surroundings): (SinkSettings, SinkSurroundings),
+        (sender, queue): (WeakQueueSender, Queue),
+        worker: usize,
+        surroundings: &Surroundings,
+    ) -> (Self, Task) {
+        let sink = SinkWorker::new(
+            (Arc::clone(&surroundings.pipeline), Arc::clone(name)),
+            settings,
+            sink_surroundings,
+            surroundings.store.as_ref().map(|store| store.open_sink(Arc::clone(name))),
+            surroundings.only_replay.clone(),
+            surroundings.health.node(format!("sinks.{name}")),
+            surroundings.shutdown.clone(),
+        );
+        let (orders, heard) = mpsc::unbounded_channel();
+        let text = name.to_string();
+        let task = sink.run(queue, heard).map(move |unheard| Ended::Sink(text, unheard)).boxed();
+        (Self { worker, queue: sender, unsent: Vec::new(), orders }, (format!("sink `{name}`"), task))
+    }
+
+    pub(super) fn state(&self) -> SinkState {
+        if self.queue().is_some() { SinkState::Open } else { SinkState::Closing }
+    }
+
+    /// The way into its queue, if that is open.
+    pub(super) fn queue(&self) -> Option<QueueSender> {
+        self.queue.upgrade().filter(|queue| !queue.is_closed())
+    }
+
+    /// Tells it something. What it does not hear because it has ended comes back with its end, or stays here.
+    pub(super) fn tell(&mut self, order: SinkOrder) {
+        if let Err(unsent) = self.orders.send(order) {
+            self.unsent.push(unsent.0);
+        }
+    }
+
+    /// Notes that it was given a new queue.
+    pub(super) fn set_queue(&mut self, queue: &QueueSender) {
+        self.queue = queue.downgrade();
+    }
+}
+
+/// The task of a keeper.
+pub(super) fn keeper_task(keeper: Keeper) -> Task {
+    (format!("the dead letters of `{}`", keeper.node()), keeper.run().map(|()| Ended::Keeper).boxed())
+}
+
+/// What the pipeline file says of a sink's deliveries.
+pub(super) fn settings_of(sink: SinkNode) -> SinkSettings {
+    SinkSettings {
+        webhook: Arc::new(sink.webhook),
+        concurrency: sink.concurrency,
+        retry: sink.retry,
+        responses: sink.responses,
+        rate: sink.rate,
+        breaker: sink.breaker,
+        has_keyed_buckets: sink.entrance.bucket.is_some(),
+    }
+}
