@@ -12,6 +12,7 @@ mod file_end_to_end;
 //mod file_rotation;
 mod health;
 mod kafka;
+mod kubernetes;
 mod quickstart;
 mod replicas;
 mod secrets;
