@@ -4,10 +4,12 @@
 //!
 //! This is also the order to read the code in:
 //!
-//! 1. `main` parses the command line and calls [`cli::run`], which [loads](cli::load) the pipeline file: [`config`]
-//!    makes text into typed config, and [`pipeline::compile`](mod@pipeline::compile) makes that into a
-//!    [`Graph`](pipeline::Graph).
-//! 2. [`pipeline::run`](mod@pipeline::run) starts the graph's tasks on their workers.
+//! 1. `main` parses the command line and calls [`cli::run`], and that the [supervisor], which [loads](pipeline::load) the
+//!    pipeline files: [`config`] makes text into typed config, and [`pipeline::compile`](mod@pipeline::compile) makes that
+//!    into a [`Graph`](pipeline::Graph).
+//! 2. [`pipeline::run`](mod@pipeline::run) opens the store, and `pipeline::controller` starts the graph's tasks on their
+//!    [workers](pipeline::threads). A reload brings a new graph to it; [changes](pipeline::changes) and `pipeline::steps`
+//!    say what becomes of each node.
 //! 3. A [`Source`](source::Source) reads a record; the [driver](source::drive) makes it an [`Event`](event::Event) with
 //!    an [`Ack`](ack::Ack), within the bounds on events in flight.
 //! 4. The source's router (`pipeline::router`) asks the [filters](filter), and renders a [request](sink::request) for
@@ -36,9 +38,9 @@
 //! # Who may import whom
 //!
 //! `ack`, `backoff`, `event`, `health`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`,
-//! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `cli` ← `main`. `admin`
-//! shows what `health` knows, and only `cli` knows it. `receiver` stands at the far side of the bridge and knows
-//! `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
+//! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor` ← `cli` ←
+//! `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the bridge and knows `sink::signing` only. A connector never imports
+//! `config`, `pipeline` or another connector.
 //!
 //! `ARCHITECTURE.md` says why it is so.
 

@@ -27,7 +27,8 @@ pub(super) struct RunningKeepers(BTreeMap<String, RunningKeeper>);
 
 struct RunningKeeper {
     handle: KeeperHandle,
-    sends_to_sink: bool,
+    /// The sink that it sends to, as `sinks.x`.
+    sends_to: Option<String>,
 }
 
 /// Makes the dead letters of nodes, and the keepers behind them; after a reload, running keepers get their new
@@ -78,12 +79,16 @@ impl LetterMaker<'_> {
                 dead_letters: self.of_sink(*index, nodes),
             })),
         };
-        let sends_to_sink = matches!(target, Some(LetterTarget::Sink(_)));
-        let stays = self.unchanged.contains(&node) && !sends_to_sink;
+        let sends_to = match target {
+            Some(LetterTarget::Sink(index)) => Some(format!("sinks.{}", nodes[*index].entrance.name)),
+            _ => None,
+        };
+        // What is sent to a sink goes its new way.
+        let stays = self.unchanged.contains(&node) && sends_to.is_none();
         let running = self.running.0.get_mut(&node).and_then(|keeper| {
             let letters = keeper.handle.dead_letters()?;
             if !stays {
-                keeper.sends_to_sink = sends_to_sink;
+                keeper.sends_to.clone_from(&sends_to);
                 keeper.handle.change(destination.clone());
             }
             Some(letters)
@@ -95,7 +100,7 @@ impl LetterMaker<'_> {
                 let name = node.as_str().into();
                 let (letters, handle, keeper) =
                     DeadLetters::kept(name, store.clone(), destination, self.shutdown.clone());
-                self.running.0.insert(node, RunningKeeper { handle, sends_to_sink });
+                self.running.0.insert(node, RunningKeeper { handle, sends_to });
                 self.keepers.push(keeper);
                 letters
             }
@@ -104,14 +109,15 @@ impl LetterMaker<'_> {
 }
 
 impl RunningKeepers {
-    /// Forgets keepers that have ended. Those of nodes that are gone finish by themselves; if they send to a sink, that
-    /// may be gone too, and what they have is kept here instead.
+    /// Forgets keepers that have ended. Those of nodes that are gone finish by themselves; if they send to a sink that is
+    /// gone too, what they have is kept here instead.
     pub(super) fn retain(&mut self, nodes: &BTreeSet<String>) {
         self.0.retain(|node, keeper| {
-            if !nodes.contains(node) && keeper.sends_to_sink {
+            if keeper.sends_to.as_ref().is_some_and(|sink| !nodes.contains(sink)) {
+                keeper.sends_to = None;
                 keeper.handle.change(None);
             }
-            nodes.contains(node) && keeper.handle.dead_letters().is_some()
+            keeper.handle.dead_letters().is_some()
         });
     }
 }

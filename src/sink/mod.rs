@@ -5,6 +5,7 @@
 
 pub mod request;
 pub mod signing;
+mod tls;
 pub mod webhook;
 
 use schemars::JsonSchema;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::Request;
 use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, SigningConfig, TIMESTAMP_HEADER};
+use super::tls;
 use crate::problem::Problem;
 use crate::secret::mask;
 use crate::units::{ByteSize, Period};
@@ -129,11 +130,12 @@ impl Webhook {
         let signer = config.signing.as_ref().map(Signer::new).transpose();
         let signer =
             signer.map_err(|problems| problems.into_iter().map(|p| p.under(["signing"])).collect::<Vec<_>>())?;
-        // Fails only when a provider is installed already, which is what is wanted.
-        rustls::crypto::ring::default_provider().install_default().ok();
+        let cannot_set_up =
+            |error: String| vec![Problem::new(["url"], format!("cannot set up the HTTP client: {error}"))];
         // As most programs do: a proxy is for what is elsewhere, not for this machine.
         let builder = if is_loopback(&config.url) { Client::builder().no_proxy() } else { Client::builder() };
         let client = builder
+            .tls_backend_preconfigured(tls::client_config().map_err(cannot_set_up)?)
             .user_agent(concat!("bridge/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             // Every attempt passes the rate limit, so the client must not repeat one by itself.
@@ -141,9 +143,7 @@ impl Webhook {
             .connect_timeout(config.connect_timeout.0)
             .pool_max_idle_per_host(concurrency)
             .build()
-            .map_err(|error| {
-                vec![Problem::new(["url"], format!("cannot set up the HTTP client: {}", chain(&error)))]
-            })?;
+            .map_err(|error| cannot_set_up(chain(&error)))?;
         Ok(Self {
             client,
             method: config.method.into(),

@@ -14,6 +14,7 @@ mod health;
 mod kafka;
 mod kubernetes;
 mod quickstart;
+mod reload;
 mod replicas;
 mod secrets;
 mod shutdown;

@@ -37,6 +37,15 @@ impl Bridge {
     pub(crate) fn run_in(variables: &[(&str, &str)], folder: &Path, config: &str, args: &[&str], stdin: Stdio) -> Self {
         let pipeline = folder.join("pipeline.toml");
         std::fs::write(&pipeline, config).unwrap();
+        Self::spawn(folder, args, &[&pipeline], stdin)
+    }
+
+    /// Runs these files and folders, with state below `folder/state` and debug logs.
+    pub(crate) fn run_paths(folder: &Path, args: &[&str], paths: &[&Path]) -> Self {
+        Self::spawn(folder, args, paths, Stdio::null())
+    }
+
+    fn spawn(folder: &Path, args: &[&str], paths: &[&Path], stdin: Stdio) -> Self {
         let log = folder.join("bridge.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let child = command()
@@ -44,7 +53,7 @@ impl Bridge {
             .args(["-v", "run", "--state-dir"])
             .arg(folder.join("state"))
             .args(args)
-            .arg(&pipeline)
+            .args(paths)
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -60,8 +69,22 @@ impl Bridge {
 
     /// The memory that the process has now (VmRSS), in KiB.
     pub(crate) fn resident_kib(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// The threads that the process has now.
+    pub(crate) fn threads(&self) -> usize {
+        self.status("Threads:")
+    }
+
+    /// The files that the process has open now.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    fn status(&self, name: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
