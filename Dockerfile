@@ -15,8 +15,8 @@ COPY . .
 RUN tests/container/root.sh /out
 
 FROM scratch
-COPY --from=build /out/ /
-COPY --from=build --chown=65532:65532 /out/var/lib/bridge /var/lib/bridge
+COPY --from=build /out/root/ /
+COPY --from=build --chown=65532:65532 /out/state /var/lib/bridge
 ENV BRIDGE_STATE_DIR=/var/lib/bridge
 USER 65532:65532
 VOLUME /var/lib/bridge

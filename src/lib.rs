@@ -39,8 +39,8 @@
 //!
 //! `ack`, `backoff`, `event`, `health`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`,
 //! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor` ← `cli` ←
-//! `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the bridge and knows `sink::signing` only. A connector never imports
-//! `config`, `pipeline` or another connector.
+//! `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the bridge
+//! and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
 //!
 //! `ARCHITECTURE.md` says why it is so.
 

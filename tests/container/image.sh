@@ -16,11 +16,14 @@ id=65532
 work=$(mktemp -d)
 storage=(--root "$work/storage" --runroot "$work/run" --storage-driver vfs)
 container=
+root=
+listener_pid=
 bridge_pid=
 
 finish() {
     local status=$?
     [[ -z $bridge_pid ]] || kill -KILL "$bridge_pid" 2>/dev/null || true
+    [[ -z $listener_pid ]] || kill "$listener_pid" 2>/dev/null || true
     [[ -z $container ]] || buildah "${storage[@]}" umount "$container" >/dev/null 2>&1 || true
     rm -rf "$work"
     exit "$status"
@@ -41,11 +44,6 @@ build() {
 }
 
 inspect() {
-    local bytes
-    bytes=$(buildah "${storage[@]}" inspect --type image --format '{{.Docker.Size}}' bridge 2>/dev/null || echo 0)
-    [[ $bytes =~ ^[0-9]+$ && $bytes -gt 0 ]] || bytes=$(du -sb "$work/stage/out" | cut -f1)
-    echo "image.sh: the image has $bytes bytes"
-    ((bytes <= most_bytes)) || fail "the image has $bytes bytes, more than $most_bytes"
     local expected actual
     expected="65532:65532 [/bridge] [run /etc/bridge]"
     actual=$(buildah "${storage[@]}" inspect --type image \
@@ -85,15 +83,39 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-run() {
-    local root receiver admin pid
+open_image() {
     container=$(buildah "${storage[@]}" from bridge)
     root=$(buildah "${storage[@]}" mount "$container")
-    mkdir -p "$root/proc"
+    local bytes owner
+    bytes=$(find "$root" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }')
+    echo "image.sh: the image has $bytes bytes"
+    ((bytes <= most_bytes)) || fail "the image has $bytes bytes, more than $most_bytes"
+    owner=$(stat -c '%u:%g %a' "$root/var/lib/bridge")
+    [[ $owner == "$id:$id 700" ]] || fail "/var/lib/bridge belongs to $owner"
+}
+
+# With nothing but what is in the image: the certificate roots are found, and help needs no terminal.
+check_pipeline() {
+    cat >"$work/volumes/state/tls.toml" <<END
+name = "tls"
+[sources.input]
+type = "stdin"
+[sinks.out]
+type = "webhook"
+from = ["input"]
+url = "https://example.com/hook"
+END
+    env -i chroot --userspec="$id:$id" "$root" /bridge --help >/dev/null || fail "it shows no help"
+    # The engine would mount it.
+    cp "$work/volumes/state/tls.toml" "$root/etc/bridge/tls.toml"
+    env -i chroot --userspec="$id:$id" "$root" /bridge check /etc/bridge/tls.toml >/dev/null || fail "TLS is not ready"
+    rm "$root/etc/bridge/tls.toml" "$work/volumes/state/tls.toml"
+}
+
+run() {
+    local receiver admin pid
     receiver=$(free_port)
     admin=$(free_port)
-    install -d "$work/volumes/config"
-    install -d -o "$id" -g "$id" "$work/volumes/state"
     cat >"$work/volumes/config/pipeline.toml" <<END
 name = "container"
 [sources.input]
@@ -107,7 +129,7 @@ END
     install -m 644 /etc/hosts "$root/etc/hosts" # as an engine does
 
     "$root/bridge" listen "127.0.0.1:$receiver" >"$work/received" 2>/dev/null &
-    local listener=$!
+    listener_pid=$!
     (
         export BRIDGE_STATE_DIR=/var/lib/bridge BRIDGE_ADMIN="127.0.0.1:$admin"
         run_as_container "$root" /bridge run /etc/bridge
@@ -119,15 +141,15 @@ END
     pid=$(pgrep --parent "$bridge_pid")
     has_no_privilege "$pid"
     BRIDGE_ADMIN="127.0.0.1:$admin" wait_for "it is healthy" chroot --userspec="$id:$id" "$root" /bridge health
+    BRIDGE_ADMIN="127.0.0.1:$admin" wait_for "it is ready" chroot --userspec="$id:$id" "$root" /bridge health --ready
     ends_in_order "$pid"
-    kill "$listener"
     [[ -s $work/volumes/state/container/store.db ]] || fail "there is no store in the volume"
 }
 
 has_no_privilege() { # PID
     local status
     status=$(cat "/proc/$1/status")
-    grep -q "^Uid:[[:space:]]$id[[:space:]]$id" <<<"$status" || fail "it does not run as user $id"
+    grep -q "^Uid:[[:space:]]${id}[[:space:]]${id}" <<<"$status" || fail "it does not run as user $id"
     grep -q '^CapEff:[[:space:]]0*$' <<<"$status" || fail "it has capabilities"
     grep -q '^NoNewPrivs:[[:space:]]1' <<<"$status" || fail "it may gain privileges"
     grep -q '^NSpid:.*[[:space:]]1$' <<<"$status" || fail "it is not PID 1"
@@ -143,7 +165,11 @@ ends_in_order() { # PID
     ((SECONDS - begin < 30)) || fail "it took $((SECONDS - begin)) s to end"
 }
 
+install -d "$work/volumes/config"
+install -d -o "$id" -g "$id" "$work/volumes/state"
 build
 inspect
+open_image
+check_pipeline
 run
 echo "image.sh: the image works"

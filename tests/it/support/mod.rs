@@ -37,15 +37,15 @@ impl Bridge {
     pub(crate) fn run_in(variables: &[(&str, &str)], folder: &Path, config: &str, args: &[&str], stdin: Stdio) -> Self {
         let pipeline = folder.join("pipeline.toml");
         std::fs::write(&pipeline, config).unwrap();
-        Self::spawn(folder, args, &[&pipeline], stdin)
+        Self::spawn(variables, folder, args, &[&pipeline], stdin)
     }
 
     /// Runs these files and folders, with state below `folder/state` and debug logs.
     pub(crate) fn run_paths(folder: &Path, args: &[&str], paths: &[&Path]) -> Self {
-        Self::spawn(folder, args, paths, Stdio::null())
+        Self::spawn(&[], folder, args, paths, Stdio::null())
     }
 
-    fn spawn(folder: &Path, args: &[&str], paths: &[&Path], stdin: Stdio) -> Self {
+    fn spawn(variables: &[(&str, &str)], folder: &Path, args: &[&str], paths: &[&Path], stdin: Stdio) -> Self {
         let log = folder.join("bridge.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let child = command()
