@@ -1,8 +1,9 @@
 //! The end of a run: one signal that everybody hears, and the moments by which all must be done.
 //!
 //! Sources stop reading at the signal; deliveries in flight go on until the deadline. Then sources have a moment to
-//! commit and to close, and after them the store to write: with the default of 25 s for deliveries all is over 29 s
-//! after the signal, before Kubernetes kills what has not ended after 30 s.
+//! commit and to close, and after them the store to write; what then hangs in the threads of a runtime is left after a
+//! second. So with the default of 25 s for deliveries all is over 29 s after the signal, before Kubernetes kills what has
+//! not ended after 30 s.
 //!
 //! A part of the run that can end by
 //! itself (a pipeline of the process, a source that a reload takes away) has a [child](Shutdown::child): it ends with
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// How long after the deadline the store may take to write what it was given.
-const LAST_WRITES: Duration = Duration::from_secs(4);
+const LAST_WRITES: Duration = Duration::from_secs(3);
 
 /// A handle on the end of the run, or of a part of it; all clones are one.
 #[derive(Debug, Clone)]
