@@ -9,6 +9,8 @@
 //! stand on their own or under `&&`, `||`, `!` and parentheses; within `[?…]` the library compiles it again for every
 //! member it looks at, some 20 to 60 µs each. This module must not do I/O, and nothing in it can fail on an event.
 
+pub mod types;
+
 use jsonpath_rust::parser::model::{Filter, FilterAtom, FnArg, JpQuery, Literal, Test, TestFunction};
 use jsonpath_rust::query::Query as _;
 use jsonpath_rust::query::state::State;
@@ -26,9 +28,11 @@ use crate::jsonpath::{self, ExpressionError, Query};
 pub struct FilterConfig {
     /// Names of sources or filters whose events come in; `<filter>.unmatched` takes what a filter turns away.
     #[schemars(length(min = 1))]
+    #[schemars(example = ["orders"])]
     pub from: Vec<String>,
     /// An RFC 9535 filter expression over the envelope, for example
     /// `$.data.type == 'order.paid' && $.data.total >= 100`. A query alone holds when it finds something.
+    #[schemars(example = &"$.data.type == 'order.paid' && $.data.total >= 100")]
     pub when: String,
 }
 

@@ -14,15 +14,19 @@
 //!    an [`Ack`](ack::Ack), within the bounds on events in flight.
 //! 4. The source's router (`pipeline::router`) asks the [filters](filter), and renders a [request](sink::request) for
 //!    every sink that the event reaches, with its [templates](template).
-//! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: the
-//!    [schedule](delivery::schedule) and its [rate limit](delivery::rate_limit) say when, the [webhook](sink::webhook)
-//!    makes one attempt, [responses](delivery::responses) and [retry](delivery::retry) say what follows.
-//! 6. What has to wait for long is parked in the [store], and what is given up is kept there as a
-//!    [dead letter](delivery::dead_letter); one [thread](store::thread) writes for all.
+//! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: its
+//!    [lane](delivery::lane) says whose turn it is, the [schedule](delivery::schedule) with its
+//!    [rate limit](delivery::rate_limit) and [breaker](delivery::breaker) says when, the [webhook](sink::webhook) makes one
+//!    attempt, [responses](delivery::responses) and [retry](delivery::retry) say what follows.
+//! 6. What has to wait for long is parked in the [store] (`delivery::parking`) and claimed from it when it is due
+//!    (`delivery::claims`); what is given up is kept there as a [dead letter](delivery::dead_letter). One
+//!    [thread](store::thread) reads and writes for all.
 //! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
 //!    and the source commits it. File sources keep their positions in the store, too.
 //!
 //! Meanwhile every node notes in the registry of [`health`] how it is, and the [`admin`] port answers probes from it.
+//! Beside that way: [`cli::check`], [`cli::diff`] and [`cli::graph`] look at files without running them. They print what
+//! [`pipeline::warnings`], [`pipeline::changes`] (which a reload follows, too) and [`pipeline::outline`] say.
 //!
 //! # What always holds
 //!
@@ -30,7 +34,7 @@
 //!   success.
 //! - What cannot be delivered becomes a dead letter. It, and what is parked, is durable before its ack settles.
 //! - A delivery that waits holds no connection and no slot, for long it holds not even its place; every attempt passes
-//!   the rate limit.
+//!   the rate limit and the breaker.
 //! - Every attempt of a delivery sends the same bytes and the same `webhook-id`.
 //! - Config and compiled graph are different types: nothing runs that was not checked.
 //! - What came from the environment or a secret file is never printed: see [`secret`].

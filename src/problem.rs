@@ -1,4 +1,5 @@
-//! A fault in a pipeline file, named by its place in the file's tree and not by its place in the text.
+//! A fault in a pipeline file, or what is worth a second look in a sound one, named by its place in the file's tree and
+//! not by its place in the text.
 //!
 //! Every module that checks values of the pipeline file returns these; only `config` knows how a path becomes a line
 //! and a column. This module must not know the file's syntax.
@@ -17,6 +18,68 @@ pub struct Problem {
     pub message: String,
     /// What to write instead.
     pub help: Option<String>,
+}
+
+/// Something in a sound pipeline that is probably not meant so. It keeps nothing from running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is about.
+    pub code: WarningCode,
+    /// Where it is, what is the matter and what to write instead.
+    pub problem: Problem,
+}
+
+/// The kinds of warnings. Their names are for machines to tell them apart, and stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WarningCode {
+    /// `literal-secret`
+    LiteralSecret,
+    /// `plain-http`
+    PlainHttp,
+    /// `no-retry`
+    NoRetry,
+    /// `unused-template`
+    UnusedTemplate,
+    /// `impossible-comparison`
+    ImpossibleComparison,
+    /// `unknown-member`
+    UnknownMember,
+}
+
+impl WarningCode {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::LiteralSecret,
+        Self::PlainHttp,
+        Self::NoRetry,
+        Self::UnusedTemplate,
+        Self::ImpossibleComparison,
+        Self::UnknownMember,
+    ];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LiteralSecret => "literal-secret",
+            Self::PlainHttp => "plain-http",
+            Self::NoRetry => "no-retry",
+            Self::UnusedTemplate => "unused-template",
+            Self::ImpossibleComparison => "impossible-comparison",
+            Self::UnknownMember => "unknown-member",
+        }
+    }
+
+    /// What such a warning is about, in one sentence.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::LiteralSecret => "A secret is written out in the pipeline file, and so in its history",
+            Self::PlainHttp => "A sink sends its events to another machine without encryption",
+            Self::NoRetry => "A sink gives a delivery up after its first failed attempt",
+            Self::UnusedTemplate => "No sink uses a template",
+            Self::ImpossibleComparison => "A filter compares what can never be equal, because the types differ",
+            Self::UnknownMember => "A filter asks for what no event has",
+        }
+    }
 }
 
 impl Problem {

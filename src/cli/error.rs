@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tracing::error;
 
 use super::logging::LogFormat;
+use crate::config::files::FilesError;
 use crate::config::{ConfigErrors, Look};
 use crate::pipeline::RunError;
 use crate::secret::mask;
@@ -19,6 +20,20 @@ pub enum CliError {
     /// Pipeline files are wrong.
     #[error("{} of the pipeline files are wrong", .0.len())]
     Config(Vec<ConfigErrors>),
+    /// Pipeline files are wrong; how, has been printed.
+    #[error("{wrong} of {files} pipeline files {} wrong", if *wrong == 1 { "is" } else { "are" })]
+    Faulty {
+        /// Files with a fault.
+        wrong: usize,
+        /// All files.
+        files: usize,
+    },
+    /// `check --deny-warnings` found some; which, has been printed.
+    #[error("there are warnings ({0}), and --deny-warnings allows none")]
+    Warnings(usize),
+    /// The paths on the command line mean no pipeline files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The run failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -34,6 +49,9 @@ pub enum CliError {
     /// There is no dead letter of this number.
     #[error("there is no dead letter {0}; `bridge dead list` shows which there are")]
     NoSuchLetter(RowId),
+    /// Some letters are damaged; which, has been printed.
+    #[error("{0} of the letters cannot be read and are left out")]
+    Unreadable(u64),
     /// Not all letters of a replay could be delivered; why, has been printed or is in the letters.
     #[error("{0} of the letters are dead letters still or again; `bridge dead list` says why")]
     StillDead(u64),
@@ -65,11 +83,19 @@ impl CliError {
 
     /// Reports the error on standard error, in the form of the logs, and gives the exit code.
     pub fn report(&self, form: LogFormat) -> ExitCode {
+        if self.is_closed_pipe() {
+            return ExitCode::SUCCESS;
+        }
         match form {
             LogFormat::Text => self.print(),
             LogFormat::Json => self.log(),
         }
         ExitCode::from(self.exit_code())
+    }
+
+    /// True when whoever reads the output has had enough of it, as in `bridge dead export … | head`.
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     fn print(&self) {
@@ -93,10 +119,10 @@ impl CliError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Io { .. } | Self::Store(_) | Self::NoSuchLetter(_) | Self::StillDead(_) => 1,
-            Self::Supervisor(_) | Self::Unhealthy(_) => 1,
-            Self::NoStateDir | Self::Usage(_) => 2,
-            Self::Config(_) => 3,
+            Self::Run(_) | Self::Supervisor(_) | Self::Io { .. } | Self::Store(_) => 1,
+            Self::NoSuchLetter(_) | Self::Unreadable(_) | Self::StillDead(_) | Self::Unhealthy(_) => 1,
+            Self::NoStateDir | Self::Usage(_) | Self::Files(_) => 2,
+            Self::Config(_) | Self::Faulty { .. } | Self::Warnings(_) => 3,
             Self::Unreachable(_) => 4,
         }
     }
@@ -113,8 +139,7 @@ impl From<SupervisorError> for CliError {
         match error {
             SupervisorError::Faulty(files) => Self::Config(files),
             SupervisorError::Run(error) => Self::Run(error),
-            // As for a path that is no pipeline file, the command line does not fit.
-            SupervisorError::Files(error) => Self::Usage(error.to_string()),
+            SupervisorError::Files(error) => Self::Files(error),
             error => Self::Supervisor(error),
         }
     }

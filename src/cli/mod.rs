@@ -7,7 +7,9 @@ pub mod check;
 pub mod completions;
 pub mod dead;
 pub mod dev;
+pub mod diff;
 pub mod error;
+pub mod graph;
 pub mod health;
 mod json_text;
 pub mod listen;
@@ -43,6 +45,10 @@ pub enum Command {
     Run(run::RunArgs),
     /// Check pipeline files and report every fault, without touching the network
     Check(check::CheckArgs),
+    /// Say what a reload would do, node by node
+    Diff(diff::DiffArgs),
+    /// Draw pipelines, for a terminal, Mermaid or Graphviz
+    Graph(graph::GraphArgs),
     /// Try a pipeline: run it for real, with a local receiver in the place of every sink
     Dev(dev::DevArgs),
     /// Listen for webhooks and show them, to try a sink
@@ -53,9 +59,8 @@ pub enum Command {
     Sinks(sinks::SinksArgs),
     /// Ask a running bridge whether it works, or whether it is ready
     Health(health::HealthArgs),
-    /// Print the JSON Schema of pipeline files
-    #[command(after_help = schema::EXAMPLES)]
-    Schema,
+    /// Print the JSON Schema of pipeline files, or a reference of their keys
+    Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -70,9 +75,9 @@ Examples:
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again; for
-       `health`: the bridge does not work, or is not ready
+  1    it failed, and the last error says why; after `dead replay`: some letters are still dead; of `health`:
+       the bridge does not work, or is not ready
   2    the command line is wrong, or does not fit the pipeline
-  3    a pipeline file is wrong
+  3    a pipeline file is wrong, or `check --deny-warnings` has warnings
   4    `check --connect` could not reach something, or open the store
   130  ended at once by a second signal; what was in flight stays uncommitted";

@@ -34,14 +34,15 @@ sinks theirs and all that waits. Changed `[store]` or `[runtime]` tables restart
 Probes are answered on the admin address: /healthz says whether the process works, /readyz whether sources are
 connected, receivers answer and all files are loaded, with the state of every node. `bridge health` asks there.
 
-At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s) to end.
-A second signal ends the process at once, with exit code 130. Either way no event is lost
-that its source can read again (standard input cannot).")]
+At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s)
+to end; what is parked stays in the store. A second signal ends the process at once, with exit
+code 130. Either way no event is lost that its source can read again (standard input cannot).")]
 pub struct RunArgs {
     /// Pipeline files, and folders: of a folder every *.toml
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
-    /// Stop when every source has reached the end that it saw at the start, and everything is delivered or given up
+    /// Stop when every source has reached the end that it saw at the start, and everything is delivered,
+    /// given up, or parked for longer than `park_after`: that is left to the next run
     #[arg(long, conflicts_with = "watch")]
     pub once: bool,
     /// Reload when files change. Links are followed, as of a mounted ConfigMap

@@ -1,4 +1,5 @@
-//! How faults are shown: message, `file:line:column`, the source line, a caret under the exact place, help.
+//! How faults and warnings are shown: message, `file:line:column`, the source line, a caret under the exact place, help.
+//! For machines, each is a [`Finding`].
 //!
 //! Rendering only: what is wrong, others decide. Messages pass through [`secret::mask`], because they may quote values
 //! that came from the environment or a file.
@@ -9,8 +10,10 @@ use std::io::IsTerminal;
 use std::ops::Range;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode};
-use miette::{SourceSpan, SpanContents};
+use miette::{Severity, SourceSpan, SpanContents};
 
+use super::finding::{self, Finding, Level};
+use crate::problem::WarningCode;
 use crate::secret;
 
 /// Messages and help are wrapped at this many columns.
@@ -69,22 +72,82 @@ impl ConfigErrors {
         &self.faults
     }
 
+    /// The file's name, as it was given.
+    pub fn file(&self) -> &str {
+        &self.name
+    }
+
+    /// The faults for machines, in the order of the file.
+    pub fn findings(&self) -> Vec<Finding> {
+        let finding = |fault| finding::new(Level::Error, finding::INVALID, &self.text, fault);
+        self.faults.iter().map(finding).collect()
+    }
+
     /// Draws all faults, with a blank line between them and a line break at the end.
     pub fn render(&self, look: Look) -> String {
-        let theme = match look {
-            Look::Plain => GraphicalTheme::none(),
-            Look::Colour => GraphicalTheme::unicode(),
-        };
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH);
-        let shown = self.faults.iter().map(|fault| {
-            let mut text = String::new();
-            match handler.render_report(&mut text, &Diagnostic::new(fault, self)) {
-                Ok(()) => text.trim_end().to_owned() + "\n",
-                // Drawing is a courtesy; the message is not.
-                Err(_) => format!("{}\n", secret::mask(&fault.message)),
-            }
+        let shown = self.faults.iter().map(|fault| draw(&self.name, &self.text, Severity::Error, fault, look));
+        shown.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// What is worth a second look in a sound pipeline file.
+#[derive(Clone)]
+pub struct ConfigWarnings {
+    name: String,
+    text: String,
+    warnings: Vec<(WarningCode, Fault)>,
+}
+
+impl ConfigWarnings {
+    /// Warnings about the file `name` with the content `text`, shown as faults are.
+    pub(super) fn new(name: &str, text: &str, mut warnings: Vec<(WarningCode, Fault)>) -> Self {
+        let mut seen = HashSet::new();
+        warnings.retain(|(_, fault)| seen.insert((fault.span.clone(), fault.message.clone())));
+        warnings.sort_by_key(|(_, fault)| fault.span.as_ref().map(|span| span.start));
+        Self { name: name.to_owned(), text: secret::blot_out_passwords(text), warnings }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.warnings.is_empty()
+    }
+
+    /// The warnings for machines, in the order of the file.
+    pub fn findings(&self) -> Vec<Finding> {
+        let finding =
+            |(code, fault): &(WarningCode, Fault)| finding::new(Level::Warning, code.as_str(), &self.text, fault);
+        self.warnings.iter().map(finding).collect()
+    }
+
+    /// Draws all warnings, each with its code, with a blank line between them and a line break at the end.
+    pub fn render(&self, look: Look) -> String {
+        let shown = self.warnings.iter().map(|(code, fault)| {
+            let message = format!("{} [{}]", fault.message, code.as_str());
+            let fault = Fault { message, ..fault.clone() };
+            draw(&self.name, &self.text, Severity::Warning, &fault, look)
         });
         shown.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl fmt::Debug for ConfigWarnings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The text may hold literal secrets.
+        f.debug_struct("ConfigWarnings").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+fn draw(name: &str, text: &str, severity: Severity, fault: &Fault, look: Look) -> String {
+    let theme = match look {
+        Look::Plain => GraphicalTheme::none(),
+        Look::Colour => GraphicalTheme::unicode(),
+    };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH);
+    let mut drawn = String::new();
+    match handler.render_report(&mut drawn, &Diagnostic::new(name, text, severity, fault)) {
+        Ok(()) => drawn.trim_end().to_owned() + "\n",
+        // Drawing is a courtesy; the message is not.
+        Err(_) => format!("{}\n", secret::mask(&fault.message)),
     }
 }
 
@@ -106,6 +169,7 @@ impl std::error::Error for ConfigErrors {}
 /// One fault as miette wants it.
 #[derive(Debug)]
 struct Diagnostic<'a> {
+    severity: Severity,
     message: String,
     help: Option<String>,
     span: Option<Range<usize>>,
@@ -113,9 +177,9 @@ struct Diagnostic<'a> {
 }
 
 impl<'a> Diagnostic<'a> {
-    fn new(fault: &Fault, errors: &'a ConfigErrors) -> Self {
-        let ConfigErrors { name, text, .. } = errors;
+    fn new(name: &'a str, text: &'a str, severity: Severity, fault: &Fault) -> Self {
         Self {
+            severity,
             message: secret::mask(&fault.message).into_owned(),
             help: fault.help.as_deref().map(|help| secret::mask(help).into_owned()),
             span: fault.span.as_ref().and_then(|span| first_line(text, span)),
@@ -133,6 +197,10 @@ impl fmt::Display for Diagnostic<'_> {
 impl std::error::Error for Diagnostic<'_> {}
 
 impl miette::Diagnostic for Diagnostic<'_> {
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
@@ -185,7 +253,7 @@ impl SourceCode for OneLine<'_> {
 
 /// The part of a span on its first line: a caret under twenty lines of template points at nothing. Where the file ends
 /// too early, its last character is marked, because there is no line behind it.
-fn first_line(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
+pub(super) fn first_line(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
     let spanned = text.get(span.clone())?;
     if span.start == text.len() {
         let last = text.trim_end().char_indices().next_back();

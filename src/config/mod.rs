@@ -15,10 +15,12 @@ mod defaults;
 mod diagnostics;
 mod document;
 pub mod files;
+pub mod finding;
 mod fingerprint;
 mod interpolate;
 mod planned;
 mod read;
+mod reference;
 mod schema;
 mod shape;
 mod typed;
@@ -34,16 +36,17 @@ use serde::Deserialize;
 
 use crate::delivery::DeliveryConfig;
 use crate::filter::FilterConfig;
-use crate::problem::Problem;
+use crate::problem::{Problem, Warning};
 use crate::sink;
 use crate::source::SourceConfig;
 use crate::store::config::StoreConfig;
 use crate::template::TemplateConfig;
 use crate::units::Period;
 
-pub use diagnostics::{ConfigErrors, Fault, Look};
+pub use diagnostics::{ConfigErrors, ConfigWarnings, Fault, Look};
 use document::Document;
 pub use fingerprint::{Fingerprint, Fingerprints, NodeFingerprint, Settings};
+pub use reference::reference;
 pub use schema::{schema, schema_text};
 
 /// Where events come from, what is selected, and which webhooks they become: one file is one pipeline.
@@ -53,6 +56,7 @@ pub struct PipelineConfig {
     /// The pipeline's name: letters, digits, `_` and `-`. It names consumer groups and state folders, so a new name is
     /// a new beginning.
     #[schemars(extend("pattern" = schema::NAME_OR_REFERENCE))]
+    #[schemars(example = &"orders")]
     pub name: String,
     /// Where events come from, by name.
     #[schemars(with = "BTreeMap<String, SourceConfig>")]
@@ -158,6 +162,21 @@ impl Parsed {
         self.faults.extend(faults);
     }
 
+    /// Whether the value at a path is written out in the file, without a reference such as `${env:NAME}`.
+    pub fn is_literal(&self, path: &[String]) -> bool {
+        self.document.is_literal(path)
+    }
+
+    /// Blots the values at these paths out of what is shown of the file from now on: secrets that are written out.
+    pub fn conceal(&mut self, paths: &[Vec<String>]) {
+        self.document.conceal(paths);
+    }
+
+    /// Shows warnings where they stand in the file.
+    pub fn warnings(&self, warnings: Vec<Warning>) -> ConfigWarnings {
+        self.document.warnings(warnings)
+    }
+
     /// All faults, with those that a later stage found in what could be read. A problem that only follows from a value
     /// which is reported as faulty is left out.
     pub fn report(mut self, problems: Vec<Problem>) -> ConfigErrors {
@@ -173,6 +192,24 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
 
 /// Reads what can be read of a pipeline file, with the process's environment. Fails only when there is no text.
 pub fn load_lenient(path: &Path) -> Result<Parsed, ConfigErrors> {
+    let (name, text) = read_text(path)?;
+    Ok(parse_lenient(&name, &text, &|variable| std::env::var(variable).ok()))
+}
+
+/// Reads a pipeline file as it is written: `${…}` stands for itself, so that neither the environment nor any secret is
+/// needed. It can be looked at, and must not run.
+pub fn load_as_written(path: &Path) -> Result<Parsed, ConfigErrors> {
+    let (name, text) = read_text(path)?;
+    let mut parsed = read::parse(&name, &text, None);
+    // A reference may be of the wrong type or no name, and what it stands for right.
+    let is_reference =
+        |fault: &Fault| fault.span.clone().and_then(|span| text.get(span)).is_some_and(|source| source.contains("${"));
+    parsed.faults.retain(|fault| !is_reference(fault));
+    Ok(parsed)
+}
+
+/// A file's name as it is shown, and its content.
+fn read_text(path: &Path) -> Result<(String, String), ConfigErrors> {
     let name = path.display().to_string();
     let unreadable = |error: &dyn std::fmt::Display| {
         let fault = Fault { span: None, message: format!("cannot read {name}: {error}"), help: None };
@@ -180,7 +217,7 @@ pub fn load_lenient(path: &Path) -> Result<Parsed, ConfigErrors> {
     };
     let bytes = std::fs::read(path).map_err(|error| unreadable(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| unreadable(&error.utf8_error()))?;
-    Ok(parse_lenient(&name, &text, &|variable| std::env::var(variable).ok()))
+    Ok((name, text))
 }
 
 /// Reads a pipeline from `text`; `name` is shown in faults, `env` looks environment variables up.
@@ -190,7 +227,7 @@ pub fn parse(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
 
 /// Reads what can be read of a pipeline from `text`.
 pub fn parse_lenient(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Parsed {
-    read::parse(name, text, env)
+    read::parse(name, text, Some(env))
 }
 
 fn default_workers() -> usize {

@@ -63,6 +63,8 @@ pub enum SinkOrder {
     Leave,
 }
 
+const IS_REMOVED: &str = "the sink was removed from the pipeline";
+
 /// How far a removed sink has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaving {
@@ -99,25 +101,36 @@ impl Running {
         self.leaving = Some(Leaving::Gone);
         // Nobody should send anything any more. A dead letter that is on its way here must find another.
         queues.iter_mut().for_each(Queue::close);
-        let waiting = self.worker.schedule.drain(now).into_iter().map(|(delivery, _)| delivery);
-        let mut waiting: Vec<_> = waiting.collect();
-        let mut count = waiting.len() + self.lanes.waiting();
-        if self.parking.is_none() {
-            // With a store they follow the head of their lane there, in order, once it has ended.
-            waiting.extend(self.lanes.drain());
-            count = waiting.len();
-        }
+        let heads = self.worker.schedule.drain(now);
+        // With a store they follow the head of their lane there, in order, once it has ended.
+        let followers = if self.parking.is_none() { self.lanes.drain() } else { Vec::new() };
+        let deliveries = heads.len() + followers.len() + self.lanes.waiting();
         let fate = if self.parking.is_some() { "stay parked in the store" } else { "become dead letters" };
-        warn!(sink = %self.worker.name, deliveries = count, "the sink is removed and its time is up: its open deliveries {fate}");
-        waiting.into_iter().for_each(|delivery| self.leave_behind(delivery, now));
+        warn!(sink = %self.worker.name, deliveries, "the sink is removed and its time is up: its open deliveries {fate}");
+        heads.into_iter().for_each(|(head, _)| self.leave_behind(head, now));
+        followers.into_iter().for_each(|follower| self.bury(*follower, Reason::SinkRemoved, IS_REMOVED));
     }
 
-    /// Brings a delivery to safety that a removed sink can no longer attempt.
+    /// Brings a delivery to safety that has come to a removed sink too late; of its lane there may be others before it.
+    pub(super) fn come_too_late(&mut self, delivery: Box<Delivery>, now: Instant) {
+        match &delivery.lane {
+            // Letters have no order.
+            _ if self.parking.is_none() => self.bury(*delivery, Reason::SinkRemoved, IS_REMOVED),
+            Some(lane) if self.lanes.contains(lane) => {
+                let lane = lane.clone();
+                // It follows them.
+                self.lanes.arrive(&lane, delivery, false);
+            }
+            _ => self.leave_behind(delivery, now),
+        }
+    }
+
+    /// Brings a delivery to safety that a removed sink can no longer attempt, and whose turn it is.
     pub(super) fn leave_behind(&mut self, delivery: Box<Delivery>, now: Instant) {
         if self.parking.is_some() {
             return self.park(delivery, now, now);
         }
-        self.give_up(*delivery, Reason::SinkRemoved, "the sink was removed from the pipeline".to_owned());
+        self.give_up(*delivery, Reason::SinkRemoved, IS_REMOVED, now);
     }
 
     fn stay(&mut self, surroundings: SinkSurroundings) {

@@ -112,7 +112,7 @@ impl RunningKeepers {
     /// Forgets keepers that have ended. Those of nodes that are gone finish by themselves; if they send to a sink that is
     /// gone too, what they have is kept here instead.
     pub(super) fn retain(&mut self, nodes: &BTreeSet<String>) {
-        self.0.retain(|node, keeper| {
+        self.0.retain(|_, keeper| {
             if keeper.sends_to.as_ref().is_some_and(|sink| !nodes.contains(sink)) {
                 keeper.sends_to = None;
                 keeper.handle.change(None);

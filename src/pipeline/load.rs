@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::compile::{base_dir, compile_on};
+use super::warnings::written_out_secrets;
 use super::{Declared, Environment, Graph};
 use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
 use crate::store::Store;
@@ -48,12 +49,14 @@ pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool
 /// # Errors
 /// All faults of the file, those of its text and those of its meaning.
 pub fn compile_parsed_on(
-    parsed: Parsed,
+    mut parsed: Parsed,
     path: &Path,
     state_root: &Path,
     once: bool,
     running_store: Option<&Store>,
 ) -> Result<Compiled, ConfigErrors> {
+    // No line of a report may show them.
+    parsed.conceal(&written_out_secrets(&parsed));
     let state_dir = state_root.join(&parsed.pipeline.name);
     let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
     let declared =

@@ -5,7 +5,8 @@
 //! starts the `nodes`, supervises them and brings reloads to them. [`changes`] compares two versions of a pipeline, and
 //! `steps` decides what a reload does with each node. [`routes`] is the way of an event through the filters to the
 //! sinks, `router` takes the events of a source that way, and `dead_letters` brings what is given up to where it is kept.
-//! [`replay`] says what becomes of dead letters that are sent again.
+//! [`replay`] says what becomes of dead letters that are sent again. [`warnings`] finds what is worth a second look,
+//! [`outline`] is a pipeline's shape for drawings.
 
 pub mod changes;
 pub mod compile;
@@ -15,12 +16,14 @@ pub mod graph;
 pub mod load;
 mod nodes;
 mod opening;
+pub mod outline;
 pub mod replay;
 mod router;
 pub mod routes;
 pub mod run;
 mod steps;
 pub mod threads;
+pub mod warnings;
 
 pub use changes::Changes;
 pub use compile::{Declared, Environment, compile};

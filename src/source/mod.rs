@@ -212,8 +212,8 @@ pub struct CommonConfig {
     /// What `data` is in the envelope.
     #[serde(default)]
     pub format: Format,
-    /// Events that may be open at once: read and not yet delivered or given up. What has ended behind an event that is
-    /// still open counts too, as it would be read again after a crash. At the bound the source pauses.
+    /// Events that may be open at once: read and not yet delivered, parked or given up. What has ended behind an event
+    /// that is still open counts too, as it would be read again after a crash. At the bound the source pauses.
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: usize,
@@ -227,7 +227,8 @@ pub struct CommonConfig {
     pub commit_interval: Option<Period>,
     /// Where events are sent that are given up before they reach a sink, at the source itself or at a filter, before
     /// they go into the store: `"kafka:topic"`, `"amqp:exchange/routing-key"`, or a sink's name; see `dead_letter` of
-    /// sinks.
+    /// sinks. Without it they go into the store only.
+    #[schemars(example = &"kafka:orders-dead")]
     pub dead_letter: Option<String>,
 }
 

@@ -178,11 +178,13 @@ pub enum Reason {
     SinkDisabled,
     /// A reload removed the sink, and there was no store for what it had open.
     SinkRemoved,
+    /// It was parked, and its row in the store can no longer be read.
+    Damaged,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TooLarge,
         Self::Lost,
         Self::Undecodable,
@@ -191,6 +193,7 @@ impl Reason {
         Self::RetriesExhausted,
         Self::SinkDisabled,
         Self::SinkRemoved,
+        Self::Damaged,
     ];
 
     /// The word that programs can rely on.
@@ -204,6 +207,7 @@ impl Reason {
             Self::RetriesExhausted => "retries-exhausted",
             Self::SinkDisabled => "sink-disabled",
             Self::SinkRemoved => "sink-removed",
+            Self::Damaged => "damaged",
         }
     }
 }

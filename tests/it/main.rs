@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod amqp;
+mod check;
 mod command_line;
 mod config;
 mod dead_letters;
 mod delivery;
+mod durable_example;
 mod end_to_end;
 mod file_end_to_end;
-//mod file_rotation;
+mod file_rotation;
 mod health;
 mod kafka;
 mod kubernetes;

@@ -24,37 +24,44 @@ use crate::store::Store;
 use crate::store::record::Letter;
 use crate::timer::sleep_until;
 
-/// How many letters of a node are on their way or held.
+/// How many letters on their way are of deliveries out of the store.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OpenCount(Arc<AtomicUsize>);
+pub(super) struct ClaimedCount(Arc<AtomicUsize>);
 
 /// A letter that is on its way or held.
 pub(super) struct Open {
     letter: Box<Letter>,
     /// Settles once the letter is kept.
     ack: Option<Ack>,
-    _counted: Counted,
+    counted: Option<Counted>,
 }
 
 /// Counts for as long as it lives.
-struct Counted(OpenCount);
+struct Counted(ClaimedCount);
 
-impl OpenCount {
+impl ClaimedCount {
     pub(super) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
 impl Open {
-    pub(super) fn new(letter: Letter, ack: Option<Ack>, count: &OpenCount) -> Self {
+    pub(super) fn new(letter: Letter, ack: Option<Ack>, count: &ClaimedCount) -> Self {
+        let counted = letter.row.map(|_| Counted::new(count));
+        Self { letter: Box::new(letter), ack, counted }
+    }
+}
+
+impl Counted {
+    fn new(count: &ClaimedCount) -> Self {
         count.0.fetch_add(1, Ordering::Relaxed);
-        Self { letter: Box::new(letter), ack, _counted: Counted(count.clone()) }
+        Self(count.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -159,13 +166,15 @@ impl Keeper {
         Some((attempt, wait))
     }
 
-    /// What follows once the letter is safe at its destination, or has none.
+    /// What follows once the letter is safe at its destination, or has none. It is counted until the store has heard of it.
     fn keep_here(&self, open: Open) {
-        match (&self.store, open.ack) {
-            (Some(store), ack) => store.bury(*open.letter, ack),
+        let Open { letter, ack, counted } = open;
+        match (&self.store, ack) {
+            (Some(store), ack) => store.bury(*letter, ack),
             (None, Some(ack)) => ack.settle(),
             (None, None) => {}
         }
+        drop(counted);
     }
 
     /// Takes note of a letter whose ack is kept open until the shutdown begins. A dropped ack would make its source

@@ -62,7 +62,9 @@ impl Watch {
     /// Watches nothing, ever, as when the system has no watcher left.
     #[cfg(test)]
     pub(super) fn blind() -> Self {
-        Self { sees: false, ..Self::new() }
+        let mut watch = Self::new();
+        watch.sees = false;
+        watch
     }
 
     /// Watches these folders and no others.

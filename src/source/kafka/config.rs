@@ -33,6 +33,7 @@ pub struct KafkaConfig {
     #[schemars(length(min = 1), example = ["orders"])]
     pub topics: Vec<String>,
     /// The consumer group. Default: `bridge-<pipeline>-<source>`.
+    #[schemars(example = &"bridge-orders")]
     pub group_id: Option<String>,
     /// Where to start when the group has no offset for a partition, or when the broker no longer has the records at
     /// that offset (which is logged as a loss).
@@ -79,6 +80,12 @@ pub enum KafkaStart {
     Latest,
 }
 
+/// Whether the value of a librdkafka option is a secret, by the option's name.
+pub fn holds_a_secret(option: &str) -> bool {
+    const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
+    SMELLS.iter().any(|smell| option.contains(smell))
+}
+
 /// The values of `options` may be secrets, so only their names are shown.
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,12 +120,7 @@ impl KafkaConfig {
 
     /// Masks the values of options that smell of secrets wherever they may be printed.
     fn register_secrets(&self) {
-        const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
-        for (key, value) in &self.options {
-            if SMELLS.iter().any(|smell| key.contains(smell)) {
-                secret::register(value);
-            }
-        }
+        self.options.iter().filter(|(key, _)| holds_a_secret(key)).for_each(|(_, value)| secret::register(value));
     }
 
     fn list_problems(&self) -> Vec<Problem> {

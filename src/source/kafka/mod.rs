@@ -26,7 +26,7 @@ use self::session::Session;
 use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
 
-pub use self::config::{KafkaConfig, KafkaStart};
+pub use self::config::{KafkaConfig, KafkaStart, holds_a_secret};
 
 /// Reads topics as a member of a consumer group. See [`KafkaConfig`].
 pub struct KafkaSource {

@@ -2,6 +2,7 @@
 
 use webhook_bridge::receiver::Behaviour;
 
+use super::show;
 use super::under_load::{Configs, KEYS, by_source, check, connections, payload, reload_twenty_times};
 use crate::delivery::Site;
 use crate::end_to_end::topic::Topic;
@@ -41,6 +42,6 @@ async fn over_kafka_nothing_is_lost_or_reordered_and_connections_are_kept() {
     let repeated = check(&of_topic("/changing", &topics[1]), count);
     assert_eq!(repeated, 0, "the removed source has finished what was in flight");
     let steady = connections(&requests, "/steady");
-    println!("{count} events, connections of the steady sink: {steady}");
+    show(&format!("{count} events, connections of the steady sink: {steady}"));
     assert!(steady <= 3);
 }

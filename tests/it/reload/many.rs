@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use webhook_bridge::receiver::Behaviour;
 
-use super::small_pipeline;
+use super::{show, small_pipeline};
 use crate::delivery::Site;
 use crate::support::{Bridge, wait_until_within};
 
@@ -27,11 +27,11 @@ async fn a_thousand_pipelines_start_in_one_process() {
     let bridge = Bridge::run_paths(root, &[], &[&folder]);
     let patience = Duration::from_secs(300);
     wait_until_within(patience, "all run", || site.log_count(&bridge, ": running ") == PIPELINES).await;
-    println!("all {PIPELINES} run after {:?}", began.elapsed());
+    show(&format!("all {PIPELINES} run after {:?}", began.elapsed()));
     wait_until_within(patience, "all deliver", || site.receiver.requests() == PIPELINES as u64).await;
-    println!("all have delivered after {:?}; {} MiB", began.elapsed(), bridge.resident_kib() / 1024);
-    println!("threads: {}, open files: {}", bridge.threads(), bridge.open_files());
+    show(&format!("all have delivered after {:?}; {} MiB", began.elapsed(), bridge.resident_kib() / 1024));
+    show(&format!("threads: {}, open files: {}", bridge.threads(), bridge.open_files()));
     let began = Instant::now();
     assert!(bridge.stop().success());
-    println!("stopped after {:?}", began.elapsed());
+    show(&format!("stopped after {:?}", began.elapsed()));
 }

@@ -30,3 +30,9 @@ fn small_pipeline(folder: &Path, name: &str, url: &str) -> String {
         folder.display()
     )
 }
+
+/// Shows a measurement to whoever runs the tests with `--nocapture`.
+fn show(measured: &str) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "{measured}").unwrap();
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest};
 
-use super::{APPLIED, reload};
+use super::{APPLIED, reload, show};
 use crate::delivery::{Site, header, number};
 use crate::support::{Bridge, wait_until};
 
@@ -177,5 +177,5 @@ async fn over_files_nothing_is_lost_doubled_or_reordered_and_connections_are_kep
         requests.iter().filter(|r| r.path_and_query == "/changing").map(|r| header(r, "x-version")).collect();
     assert_eq!(versions.len(), 5, "every version of the sink sent something: {versions:?}");
     assert!(connections(&requests, "/steady") <= CONCURRENCY);
-    println!("{count} events, connections of the steady sink: {}", connections(&requests, "/steady"));
+    show(&format!("{count} events, connections of the steady sink: {}", connections(&requests, "/steady")));
 }

@@ -1,0 +1,241 @@
+//! What is worth a second look in a sound pipeline: it runs, and is probably not meant so. Pure.
+//!
+//! What cannot run is a fault, and found by `config` or `compile`.
+
+use std::collections::BTreeSet;
+
+use reqwest::header::HeaderName;
+use url::Url;
+
+use crate::config::{Parsed, PipelineConfig, SinkConfig};
+use crate::event::Format;
+use crate::filter::types::{Doubt, Envelopes, doubts};
+use crate::problem::{Problem, Warning, WarningCode};
+use crate::sink;
+use crate::sink::request::holds_a_secret;
+use crate::sink::webhook::{WebhookConfig, is_loopback};
+use crate::source::kafka;
+use crate::source::{SourceConfig, TypeConfig};
+
+/// Everything in a pipeline file that is worth a warning.
+pub fn find(parsed: &Parsed) -> Vec<Warning> {
+    let config = &parsed.pipeline;
+    let secrets = written_out_secrets(parsed).into_iter().map(literal_secret);
+    let sinks = config.sinks.iter().flat_map(|(name, sink)| {
+        let warnings = plain_http(sink).into_iter().chain(no_retry(sink));
+        warnings.map(move |warning| under(warning, ["sinks", name]))
+    });
+    secrets.chain(sinks).chain(unused_templates(config)).chain(doubtful_filters(config)).collect()
+}
+
+/// Where secrets are written out in a pipeline file.
+pub fn written_out_secrets(parsed: &Parsed) -> Vec<Vec<String>> {
+    secrets(&parsed.pipeline).into_iter().filter(|path| parsed.is_literal(path)).collect()
+}
+
+fn warning(code: WarningCode, problem: Problem) -> Warning {
+    Warning { code, problem }
+}
+
+fn under(warning: Warning, path: [&str; 2]) -> Warning {
+    Warning { problem: warning.problem.under(path), ..warning }
+}
+
+fn literal_secret(path: Vec<String>) -> Warning {
+    let help = "take it from the environment or a file: `${env:NAME}` or `${file:/path}`; if the file was ever shared, \
+                change the secret";
+    let message = "a secret is written out in the pipeline file";
+    warning(WarningCode::LiteralSecret, Problem::new(path, message).with_help(help))
+}
+
+/// Where the pipeline has secrets, be they written out or not.
+fn secrets(config: &PipelineConfig) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    if config.store.url.as_ref().is_some_and(|url| has_password(url.expose())) {
+        paths.push(path(&["store", "url"]));
+    }
+    for (name, source) in &config.sources {
+        paths.extend(secrets_of_source(source).into_iter().map(|keys| [path(&["sources", name]), keys].concat()));
+    }
+    for (name, sink) in &config.sinks {
+        let sink::TypeConfig::Webhook(webhook) = &sink.kind;
+        paths.extend(secrets_of_webhook(webhook).into_iter().map(|keys| [path(&["sinks", name]), keys].concat()));
+    }
+    paths
+}
+
+fn secrets_of_source(source: &SourceConfig) -> Vec<Vec<String>> {
+    match &source.kind {
+        TypeConfig::Kafka(kafka) => {
+            let secret = kafka.options.iter().filter(|(key, value)| kafka::holds_a_secret(key) && !value.is_empty());
+            secret.map(|(key, _)| path(&["options", key])).collect()
+        }
+        TypeConfig::Amqp(amqp) if has_password(amqp.uri.expose()) => vec![path(&["uri"])],
+        TypeConfig::Amqp(_) | TypeConfig::File(_) | TypeConfig::Stdin(_) => Vec::new(),
+    }
+}
+
+fn secrets_of_webhook(webhook: &WebhookConfig) -> Vec<Vec<String>> {
+    let signing = webhook.signing.iter().flat_map(|signing| signing.secrets.iter().enumerate());
+    let signing = signing.filter(|(_, secret)| !secret.expose().is_empty());
+    let mut paths: Vec<_> = signing.map(|(index, _)| path(&["signing", "secrets", &index.to_string()])).collect();
+    for (name, value) in &webhook.headers {
+        let is_secret = HeaderName::try_from(name.as_str()).is_ok_and(|name| holds_a_secret(&name));
+        // What an event brings is not written out.
+        if is_secret && !value.is_empty() && !value.contains("{{") {
+            paths.push(path(&["headers", name]));
+        }
+    }
+    if has_password(&webhook.url) {
+        paths.push(path(&["url"]));
+    }
+    paths
+}
+
+fn path(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| key.to_string()).collect()
+}
+
+fn has_password(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.password().is_some_and(|password| !password.is_empty()))
+}
+
+fn plain_http(sink: &SinkConfig) -> Option<Warning> {
+    let sink::TypeConfig::Webhook(webhook) = &sink.kind;
+    let is_plain = webhook.url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    (is_plain && !is_loopback(&webhook.url)).then(|| {
+        let message = "events go to another machine without encryption: anyone on the way can read and change them";
+        let problem = Problem::new(["url"], message).with_help("write `https://`").with_part(0..7);
+        warning(WarningCode::PlainHttp, problem)
+    })
+}
+
+fn no_retry(sink: &SinkConfig) -> Option<Warning> {
+    let retry = &sink.delivery.retry;
+    let key = match (&retry.schedule, retry.max_attempts) {
+        (Some(schedule), _) if schedule.is_empty() => "schedule",
+        (_, Some(1)) => "max_attempts",
+        _ => return None,
+    };
+    let message = "without a retry, the first attempt that fails makes a dead letter, be it for a receiver's restart";
+    let help = "leave the key out for the default schedule, or give one such as `schedule = [\"5s\", \"5m\", \"1h\"]`";
+    Some(warning(WarningCode::NoRetry, Problem::new(["retry", key], message).with_help(help)))
+}
+
+fn unused_templates(config: &PipelineConfig) -> impl Iterator<Item = Warning> {
+    let used: BTreeSet<&String> = config
+        .sinks
+        .values()
+        .filter_map(|sink| {
+            let sink::TypeConfig::Webhook(webhook) = &sink.kind;
+            webhook.template.as_ref()
+        })
+        .collect();
+    config.templates.keys().filter(move |name| !used.contains(name)).map(|name| {
+        let help = format!("name it in a sink: `template = \"{name}\"`, or remove it");
+        let problem = Problem::new(["templates", name], format!("no sink uses the template `{name}`")).with_help(help);
+        warning(WarningCode::UnusedTemplate, problem)
+    })
+}
+
+fn doubtful_filters(config: &PipelineConfig) -> impl Iterator<Item = Warning> {
+    // Of all sources, not only of those that feed the filter: a doubt less is better than a wrong one.
+    let envelopes = Envelopes {
+        data_is_text: config.sources.values().all(|source| source.common.format != Format::Json),
+        headers_are_text: !config.sources.values().any(|source| matches!(source.kind, TypeConfig::Amqp(_))),
+    };
+    config.filters.iter().flat_map(move |(name, filter)| {
+        doubts(&filter.when, envelopes).into_iter().map(move |doubt| {
+            let (code, remark) = match doubt {
+                Doubt::ImpossibleComparison(remark) => (WarningCode::ImpossibleComparison, remark),
+                Doubt::UnknownMember(remark) => (WarningCode::UnknownMember, remark),
+            };
+            let problem = Problem::new(["filters", name, "when"], remark.message);
+            warning(code, Problem { help: remark.help, part: remark.part, ..problem })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_lenient;
+
+    /// The codes and paths of the warnings about a sound pipeline with these lines.
+    fn found(lines: &str) -> Vec<String> {
+        let text = format!("name = 'x'\n[sources.a]\ntype = 'stdin'\n{lines}");
+        let parsed = parse_lenient("x.toml", &text, &|_| Some("value-of-a-variable".into()));
+        assert_eq!(parsed.faults, [], "{lines}");
+        let found = find(&parsed).into_iter();
+        found.map(|Warning { code, problem }| format!("{} {}", code.as_str(), problem.path.join("."))).collect()
+    }
+
+    fn of_sink(lines: &str) -> Vec<String> {
+        found(&format!("[sinks.b]\ntype = 'webhook'\nfrom = ['a']\n{lines}"))
+    }
+
+    const HTTPS: &str = "url = 'https://x/'\n";
+
+    #[test]
+    fn a_secret_is_to_come_from_elsewhere() {
+        let signing = |secrets: &str| of_sink(&format!("{HTTPS}signing.secrets = [{secrets}]"));
+        assert_eq!(signing("'${env:A}', 'whsec_YWJj', ''"), ["literal-secret sinks.b.signing.secrets.1"]);
+        let header = |header: &str| of_sink(&format!("{HTTPS}headers = {{ {header} }}"));
+        assert_eq!(header("Authorization = 'Bearer abc'"), ["literal-secret sinks.b.headers.Authorization"]);
+        assert_eq!(header("X-Api-Key = '${file:Cargo.toml}'"), [""; 0]);
+        assert_eq!(header("Authorization = 'Bearer {{data.token}}', X-Tenant = 'a'"), [""; 0]);
+        assert_eq!(of_sink("url = 'https://u:pw@x/'"), ["literal-secret sinks.b.url"]);
+        assert_eq!(of_sink("url = 'https://u:${env:P}@x/'"), [""; 0]);
+        let store = |url: &str| of_sink(&format!("{HTTPS}[store]\nurl = '{url}'"));
+        assert_eq!(store("postgres://u:pw@db/x"), ["literal-secret store.url"]);
+        assert_eq!(store("postgres://u@db/x"), [""; 0]);
+    }
+
+    #[test]
+    fn sources_have_secrets_too() {
+        let sink = "[sinks.b]\ntype = 'webhook'\nfrom = ['a', 'k']\nurl = 'https://x/'\n";
+        let kafka = "[sources.k]\ntype = 'kafka'\nbrokers = ['b:1']\ntopics = ['t']\n\
+                     options = { 'sasl.password' = 'pw', 'sasl.username' = 'u', 'ssl.key.password' = '${env:P}' }\n";
+        assert_eq!(found(&format!("{kafka}{sink}")), ["literal-secret sources.k.options.sasl.password"]);
+        let amqp = "[sources.k]\ntype = 'amqp'\nuri = 'amqp://u:pw@h'\nqueue = 'q'\n";
+        assert_eq!(found(&format!("{amqp}{sink}")), ["literal-secret sources.k.uri"]);
+    }
+
+    #[test]
+    fn events_leave_the_machine_encrypted() {
+        for (url, is_plain) in [
+            ("http://crm.example.com/", true),
+            ("HTTP://crm.example.com/", true),
+            ("http://{{data.host}}/", true),
+            ("http://10.0.0.1:8080/", true),
+            ("https://crm.example.com/", false),
+            ("http://127.0.0.1:8080/x", false),
+            ("http://localhost/", false),
+            ("http://[::1]:80/", false),
+        ] {
+            assert_eq!(of_sink(&format!("url = '{url}'")).len(), usize::from(is_plain), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_sink_without_retry_is_found_also_by_its_defaults() {
+        let retry = |table: &str| of_sink(&format!("{HTTPS}[defaults.webhook]\nretry = {{ {table} }}"));
+        assert_eq!(retry("schedule = []"), ["no-retry sinks.b.retry.schedule"]);
+        assert_eq!(retry("max_attempts = 1"), ["no-retry sinks.b.retry.max_attempts"]);
+        assert_eq!(retry("max_attempts = 2"), [""; 0]);
+    }
+
+    #[test]
+    fn a_template_that_no_sink_uses_is_found() {
+        let templates = "[templates.t]\nbody = '{}'\n[templates.u]\nbody = '{}'";
+        assert_eq!(of_sink(&format!("{HTTPS}template = 't'\n{templates}")), ["unused-template templates.u"]);
+    }
+
+    #[test]
+    fn a_filter_that_never_matches_is_found() {
+        let filter = |when: &str| of_sink(&format!("{HTTPS}[filters.f]\nfrom = ['a']\nwhen = '{when}'"));
+        assert_eq!(filter("$.key == 5"), ["impossible-comparison filters.f.when"]);
+        assert_eq!(filter("$.total == 5"), ["unknown-member filters.f.when"]);
+        assert_eq!(filter("$.data.total == 5"), [""; 0]);
+    }
+}
