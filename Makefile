@@ -13,7 +13,7 @@ with_brokers = trap '[[ "$${KEEP_BROKERS:-}" == 1 ]] || $(brokers_down)' EXIT; $
 brokers_up = $(brokers)/kafka.sh start; $(brokers)/rabbitmq.sh start; $(brokers)/postgres.sh start
 brokers_down = { $(brokers)/kafka.sh stop; $(brokers)/rabbitmq.sh stop; $(brokers)/postgres.sh stop; }
 
-.PHONY: help demo test torture bench lint brokers-up brokers-down schemas
+.PHONY: help demo test torture bench image image-test lint brokers-up brokers-down schemas
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -36,6 +36,13 @@ torture: ## kill -9 the bridge N=1000 times under load (TORTURE_SEED=... repeats
 bench: ## run the benchmarks, with the same brokers
 	$(brokers)/install.sh
 	$(with_brokers); cargo bench
+
+ENGINE ?= docker
+image: ## build the container image with docker, or with ENGINE=podman
+	$(ENGINE) build --tag bridge .
+
+image-test: ## build the image without an engine and run its root filesystem as one would (as root)
+	tests/container/image.sh
 
 # The advisories come from a repository on the net; where that cannot be had, the rest
 # of the check must not be lost with it, and the gap is said.

@@ -24,6 +24,7 @@
 //! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
 //!    and the source commits it. File sources keep their positions in the store, too.
 //!
+//! Meanwhile every node notes in the registry of [`health`] how it is, and the [`admin`] port answers probes from it.
 //! Beside that way: [`cli::check`], [`cli::diff`] and [`cli::graph`] look at files without running them. They print what
 //! [`pipeline::warnings`], [`pipeline::changes`] (which a reload follows, too) and [`pipeline::outline`] say.
 //!
@@ -40,25 +41,28 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `event`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`, `template` ← `sink`;
-//! `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor` ← `cli` ← `main`. `receiver` stands at the far
-//! side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another
-//! connector.
+//! `ack`, `backoff`, `event`, `health`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`,
+//! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor` ← `cli` ←
+//! `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the bridge
+//! and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
 //!
 //! `ARCHITECTURE.md` says why it is so.
 
 pub mod ack;
+pub mod admin;
 pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod health;
 pub mod jsonpath;
 pub mod pipeline;
 pub mod problem;
 pub mod receiver;
 pub mod secret;
+pub mod service_manager;
 pub mod shutdown;
 pub mod sink;
 pub mod source;

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Listen(args) => cli::listen::run(&args),
         Command::Dead(args) => cli::dead::run(&args),
         Command::Sinks(args) => cli::sinks::run(&args),
+        Command::Health(args) => cli::health::run(&args),
         Command::Schema(args) => cli::schema::run(&args),
         Command::Completions(args) => cli::completions::run(&args),
     };

@@ -1,6 +1,11 @@
-//! The end of a run: one signal that everybody hears, and the moment by which all must be done.
+//! The end of a run: one signal that everybody hears, and the moments by which all must be done.
 //!
-//! Sources stop reading at the signal; deliveries in flight go on until the deadline. A part of the run that can end by
+//! Sources stop reading at the signal; deliveries in flight go on until the deadline. Then sources have a moment to
+//! commit and to close, and after them the store to write; what then hangs in the threads of a runtime is left after a
+//! second. So with the default of 25 s for deliveries all is over 29 s after the signal, before Kubernetes kills what has
+//! not ended after 30 s.
+//!
+//! A part of the run that can end by
 //! itself (a pipeline of the process, a source that a reload takes away) has a [child](Shutdown::child): it ends with
 //! the whole, and alone when it is told to. This module knows nothing of process signals: whoever handles those calls
 //! [`Shutdown::begin`].
@@ -10,6 +15,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// How long after the deadline sources may take to commit and to close.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// How long after the deadline the store may take to write what it was given.
+const LAST_WRITES: Duration = Duration::from_secs(3);
 
 /// A handle on the end of the run, or of a part of it; all clones are one.
 #[derive(Debug, Clone)]
@@ -52,6 +63,16 @@ impl Shutdown {
     pub fn deadline(&self) -> Option<Instant> {
         let begun_at = self.moments.iter().filter_map(|moment| moment.get()).min()?;
         Some(*begun_at + self.timeout)
+    }
+
+    /// The moment by which sources must have committed and closed; `None` while the run goes on.
+    pub fn closing_deadline(&self) -> Option<Instant> {
+        self.deadline().map(|deadline| deadline + CLOSING)
+    }
+
+    /// The moment by which everything must be over; `None` while the run goes on.
+    pub fn last_moment(&self) -> Option<Instant> {
+        self.deadline().map(|deadline| deadline + LAST_WRITES)
     }
 
     /// How long everything may take to finish, once it is told to.

@@ -58,6 +58,9 @@ pub enum CliError {
     /// There is no folder for the state.
     #[error("there is no folder for the state: give one with --state-dir or BRIDGE_STATE_DIR")]
     NoStateDir,
+    /// A running bridge is not healthy, or there is none.
+    #[error("{0}")]
+    Unhealthy(String),
     /// An argument has a value that only its subcommand could find wrong.
     #[error("{0}")]
     Usage(String),
@@ -117,7 +120,7 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Run(_) | Self::Supervisor(_) | Self::Io { .. } | Self::Store(_) => 1,
-            Self::NoSuchLetter(_) | Self::Unreadable(_) | Self::StillDead(_) => 1,
+            Self::NoSuchLetter(_) | Self::Unreadable(_) | Self::StillDead(_) | Self::Unhealthy(_) => 1,
             Self::NoStateDir | Self::Usage(_) | Self::Files(_) => 2,
             Self::Config(_) | Self::Faulty { .. } | Self::Warnings(_) => 3,
             Self::Unreachable(_) => 4,

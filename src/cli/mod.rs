@@ -10,6 +10,7 @@ pub mod dev;
 pub mod diff;
 pub mod error;
 pub mod graph;
+pub mod health;
 mod json_text;
 pub mod listen;
 pub mod load;
@@ -56,6 +57,8 @@ pub enum Command {
     Dead(dead::DeadArgs),
     /// List the sinks of a pipeline and what waits for them, or enable one again
     Sinks(sinks::SinksArgs),
+    /// Ask a running bridge whether it works, or whether it is ready
+    Health(health::HealthArgs),
     /// Print the JSON Schema of pipeline files, or a reference of their keys
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -72,7 +75,8 @@ Examples:
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; after `dead replay`: some letters are still dead
+  1    it failed, and the last error says why; after `dead replay`: some letters are still dead; of `health`:
+       the bridge does not work, or is not ready
   2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong, or `check --deny-warnings` has warnings
   4    `check --connect` could not reach something, or open the store

@@ -1,15 +1,18 @@
 //! `bridge run`: runs pipelines until they end or are told to.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::load::StateArgs;
 use super::{CliError, signals};
+use crate::admin::{self, AdminAddress, DEFAULT_ADDRESS};
+use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::supervisor::{self, Options, Trigger, watch};
 
@@ -27,6 +30,9 @@ Each file is a pipeline of its own: one that is wrong or fails does not stop the
 SIGHUP loads the files again, and so does every change with --watch. A version that is wrong changes nothing. Of one
 that is right, only the nodes that differ are touched: sources that are the same keep their connections and positions,
 sinks theirs and all that waits. Changed `[store]` or `[runtime]` tables restart their pipeline.
+
+Probes are answered on the admin address: /healthz says whether the process works, /readyz whether sources are
+connected, receivers answer and all files are loaded, with the state of every node. `bridge health` asks there.
 
 At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s)
 to end; what is parked stays in the store. A second signal ends the process at once, with exit
@@ -48,6 +54,9 @@ pub struct RunArgs {
     /// Where durable state is kept
     #[command(flatten)]
     pub state: StateArgs,
+    /// Where probes are answered (/healthz, /readyz): an address, or `none`. Default: 127.0.0.1:9180
+    #[arg(long, value_name = "ADDR", env = "BRIDGE_ADMIN")]
+    pub admin: Option<AdminAddress>,
 }
 
 /// Runs the subcommand.
@@ -55,13 +64,16 @@ pub struct RunArgs {
 /// # Errors
 /// Faulty pipeline files, or what ended the run.
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
-    let RunArgs { paths, once, watch, strict, state } = args;
+    let RunArgs { paths, once, watch, strict, state, admin } = args;
     let options =
         Options { paths: paths.clone(), state_root: state.folder()?, once: *once, strict: *strict, watch: *watch };
     allow_many_open_files();
     // Each pipeline has a timeout of its own.
     let shutdown = Shutdown::new(Duration::ZERO);
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
+    let health = Health::default();
+    admin::start(listen(admin.as_ref())?, health.clone(), shutdown.clone())
+        .map_err(CliError::io("cannot start the admin port"))?;
     let (triggers, triggered) = mpsc::unbounded_channel();
     let reload = triggers.clone();
     // Nobody listens when the run is over.
@@ -70,7 +82,25 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     if *watch {
         watch::start(paths.clone(), triggers).map_err(CliError::io("cannot watch the pipeline files"))?;
     }
-    Ok(supervisor::run(options, &shutdown, triggered)?)
+    Ok(supervisor::run(options, health, &shutdown, triggered)?)
+}
+
+/// Listens for probes. An address that was asked for must be had; without the default one the bridge can do.
+fn listen(asked: Option<&AdminAddress>) -> Result<Option<TcpListener>, CliError> {
+    let listened = match asked {
+        Some(address) => address.listen().map_err(CliError::io("cannot listen on the admin address"))?,
+        None => AdminAddress::default().listen().unwrap_or_else(|error| {
+            warn!(
+                "cannot listen on {DEFAULT_ADDRESS}: {error}; this bridge answers no probes: give it an address of its \
+                 own with --admin, or `none`"
+            );
+            None
+        }),
+    };
+    if let Some(address) = listened.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        info!(%address, "answering probes");
+    }
+    Ok(listened)
 }
 
 /// Takes as many open files as the system allows without asking: each pipeline needs some ten, and the usual first

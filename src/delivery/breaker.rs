@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::health::Trouble;
 pub use policy::{BreakerConfig, BreakerPolicy};
 use window::{Share, Window};
 
@@ -125,6 +126,19 @@ impl Breaker {
             State::Closed => BreakerState::Closed,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
             State::Open { .. } => BreakerState::Open,
+        }
+    }
+
+    /// The trouble of a breaker that is not closed. It is tolerated for as long as the breaker stays open in one go at
+    /// most (`max_open`). It is forgotten when as long again nothing has tried the receiver: then nobody knows.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let tolerated = self.policy.max_open;
+        match self.state {
+            State::Closed => None,
+            State::HalfOpen { since, .. } => Some(Trouble { since, tolerated, forgotten_at: None }),
+            State::Open { until, since, .. } => {
+                Some(Trouble { since, tolerated, forgotten_at: Some(until + tolerated) })
+            }
         }
     }
 

@@ -153,7 +153,7 @@ impl Running {
             // With a store, `bridge sinks enable` lifts a disabling.
             None => self.disabled = false,
         }
-        self.show_breaker();
+        self.show_state();
         info!(sink = %self.worker.name, waiting = self.worker.schedule.len() + self.lanes.waiting(),
             "the sink goes on with its new settings");
     }

@@ -14,6 +14,7 @@ use super::retry::{Decision, Failure};
 use super::schedule::BucketName;
 use super::worker::{Attempted, Running};
 use super::{Delivery, LONGEST_PAUSE, dead_letter};
+use crate::health::State;
 use crate::store::record::{AttemptRecord, Reason};
 
 /// The gauge of a sink's circuit breaker: 0 closed, 1 half-open, 2 open; of several buckets, that of the worst.
@@ -64,14 +65,20 @@ impl Running {
         if permit.is_probe {
             info!(sink = %self.worker.name, bucket = %delivery.bucket, event = %delivery.event.id,
                 "the circuit breaker is half-open: one attempt tries the receiver");
-            self.show_breaker();
+            self.show_state();
         }
     }
 
-    /// Sets the gauge of the breaker.
-    pub(super) fn show_breaker(&self) {
+    /// Shows metrics and probes the state of the breaker, and whether the sink is disabled.
+    pub(super) fn show_state(&self) {
         let labels = [("pipeline", self.worker.pipeline.to_string()), ("sink", self.worker.name.to_string())];
         gauge!(BREAKER_STATE, &labels).set(f64::from(self.worker.schedule.worst_breaker() as u8));
+        let health = &self.worker.node_health;
+        match self.worker.schedule.trouble(Instant::now()) {
+            Some(trouble) => health.set(State::Failing(trouble), "attempts fail: the circuit breaker is open"),
+            None if self.disabled => health.set(State::Ready, "disabled: its events become dead letters"),
+            None => health.ready(),
+        }
     }
 
     /// Keeps a dead letter of a delivery whose turn it was; the next of its lane may go.
@@ -188,6 +195,7 @@ impl Running {
         }
         self.give_up(delivery, Reason::SinkDisabled, &message, now);
         if is_new {
+            self.show_state();
             self.turn_away_all(now);
         }
     }
@@ -204,7 +212,7 @@ impl Running {
                 info!(%sink, %bucket, ?lasted, "the circuit breaker closes: an attempt succeeded")
             }
         }
-        self.show_breaker();
+        self.show_state();
         if let Some(parking) = &mut self.parking {
             parking.claims.soon(now);
         }

@@ -302,10 +302,12 @@ impl Running {
                 warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
                     `bridge sinks enable PIPELINE {}` lifts that", self.worker.name);
                 self.turn_away_all(now);
+                self.show_state();
             }
             (true, false) => {
                 info!(sink = %self.worker.name, "the sink is enabled again");
                 self.disabled = false;
+                self.show_state();
             }
             _ => {}
         }

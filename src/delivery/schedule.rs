@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::breaker::{BreakerPolicy, BreakerState, Change, Closed, Permit};
 use super::rate_limit::Rate;
+use crate::health::Trouble;
 use line::Line;
 use waiting::Waiting;
 
@@ -144,6 +145,13 @@ impl<T> Schedule<T> {
     /// The state of the breaker that is worst off.
     pub fn worst_breaker(&self) -> BreakerState {
         self.lines.values().map(Line::breaker_state).max().unwrap_or(BreakerState::Closed)
+    }
+
+    /// How long the breaker that has been open for longest has been so, unless so long ago that nothing is known.
+    pub fn trouble(&self, now: Instant) -> Option<Trouble> {
+        let open = self.lines.values().filter_map(Line::trouble);
+        let known = open.filter(|trouble| trouble.forgotten_at.is_none_or(|moment| now < moment));
+        known.min_by_key(|trouble| trouble.since)
     }
 
     /// The next delivery to start, or how long to wait for one.

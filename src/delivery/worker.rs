@@ -23,6 +23,7 @@ use super::parking::Parking;
 use super::responses::Responses;
 use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
+use crate::health::NodeHealth;
 use crate::shutdown::Shutdown;
 use crate::sink::webhook::{Answer, AttemptError, Webhook};
 use crate::store::SinkStore;
@@ -53,6 +54,8 @@ pub struct SinkWorker {
     pub store: Option<(SinkStore, mpsc::UnboundedReceiver<FromStore>)>,
     /// Of the deliveries in the store, only those of this replay.
     pub only_replay: Option<Arc<str>>,
+    /// Where it notes how its receiver is.
+    pub node_health: NodeHealth,
     /// The end of the run.
     pub shutdown: Shutdown,
 }
@@ -95,6 +98,7 @@ impl SinkWorker {
         surroundings: SinkSurroundings,
         store: Option<(SinkStore, mpsc::UnboundedReceiver<FromStore>)>,
         only_replay: Option<Arc<str>>,
+        node_health: NodeHealth,
         shutdown: Shutdown,
     ) -> Self {
         let SinkSettings { webhook, concurrency, retry, responses, rate, breaker, has_keyed_buckets } = settings;
@@ -111,6 +115,7 @@ impl SinkWorker {
             surroundings,
             store,
             only_replay,
+            node_health,
             shutdown,
         }
     }
@@ -200,7 +205,7 @@ impl Running {
         let check_at = Instant::now() + CHECK_INTERVAL;
         let lanes = Lanes::default();
         let sink = Self { worker, health, lanes, parking, disabled: false, check_at, is_ending: false, leaving: None };
-        sink.show_breaker();
+        sink.show_state();
         sink
     }
 

@@ -78,6 +78,7 @@ impl Controller {
     ) -> Result<(), RunError> {
         let changes = Changes { restarts: None, nodes: graph.nodes().map(|node| (node, Change::Added)).collect() };
         self.apply(graph, &changes);
+        self.surroundings.health.whole().ready();
         loop {
             tokio::select! {
                 ended = self.tasks.join_next_with_id() => match ended {
@@ -294,7 +295,10 @@ impl Controller {
         if source.tasks == 0 {
             match (source.successor.take(), source.state) {
                 (Some((successor, plan, worker)), _) => self.start_source(successor, plan, worker),
-                (None, SourceState::Stopping) => drop(self.sources.remove(name)),
+                (None, SourceState::Stopping) => {
+                    self.sources.remove(name);
+                    self.surroundings.health.remove(&format!("sources.{name}"));
+                }
                 (None, _) => {}
             }
         }
@@ -303,6 +307,7 @@ impl Controller {
     /// A sink has ended. What it was told too late is done by one in its place.
     fn note_end_of_sink(&mut self, name: &str, unheard: Vec<SinkOrder>) {
         let Some(ended) = self.sinks.remove(name) else { return };
+        self.surroundings.health.remove(&format!("sinks.{name}"));
         let mut orders = unheard.into_iter().chain(ended.unsent);
         while let Some(order) = orders.next() {
             if let SinkOrder::Change(settings, surroundings, Some(queue)) = order {

@@ -16,6 +16,7 @@ use crate::delivery::Delivery;
 use crate::delivery::dead_letter::keeper::Keeper;
 use crate::delivery::orders::{Queue, SinkOrder, SinkSettings, SinkSurroundings};
 use crate::delivery::worker::SinkWorker;
+use crate::health::PipelineHealth;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::store::Store;
@@ -30,6 +31,8 @@ pub(super) struct Surroundings {
     pub(super) workers: Vec<Handle>,
     /// Names the pipeline in the logs, where there are several.
     pub(super) span: Span,
+    /// Where the nodes note how they are.
+    pub(super) health: PipelineHealth,
 }
 
 /// A task, what it is called when it panics, and what it says when it ends.
@@ -77,7 +80,8 @@ impl RunningSource {
         let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
         let shutdown = surroundings.shutdown.child(surroundings.shutdown.timeout());
         let text = name.to_string();
-        let driver = connector.drive(Arc::clone(&name), bounds, sender, shutdown.clone());
+        let health = surroundings.health.node(format!("sources.{name}"));
+        let driver = connector.drive(Arc::clone(&name), bounds, sender, health, shutdown.clone());
         let source_task = (format!("source `{name}`"), driver.map(move |ended| Ended::Source(text, ended)).boxed());
         let router = Router { source: Arc::clone(&name), plan, plans: new_plans };
         let text = name.to_string();
@@ -115,6 +119,7 @@ impl RunningSink {
             sink_surroundings,
             surroundings.store.as_ref().map(|store| store.open_sink(Arc::clone(name))),
             surroundings.only_replay.clone(),
+            surroundings.health.node(format!("sinks.{name}")),
             surroundings.shutdown.clone(),
         );
         let (orders, heard) = mpsc::unbounded_channel();

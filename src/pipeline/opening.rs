@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::graph::Graph;
 use super::run::RunError;
 use super::threads::off_worker;
 use crate::backoff::Backoff;
+use crate::health::{NodeHealth, PipelineHealth};
 use crate::shutdown::Shutdown;
 use crate::store::config::StoreSettings;
 use crate::store::import::import;
@@ -24,13 +26,17 @@ pub(super) type Opened = (Option<Store>, Option<RunningStore>);
 ///
 /// # Errors
 /// When the store cannot be used and waiting cannot help, or what is in files cannot be brought into it.
-pub(super) async fn open(graph: &mut Graph, shutdown: &Shutdown) -> Result<Option<Opened>, RunError> {
+pub(super) async fn open(
+    graph: &mut Graph,
+    health: &PipelineHealth,
+    shutdown: &Shutdown,
+) -> Result<Option<Opened>, RunError> {
     let Some((store, thread)) = graph.store.take() else {
         info!(pipeline = %graph.name, "there is no store: nothing is parked, and a failing delivery holds its source");
         return Ok(Some((None, None)));
     };
     let settings = thread.settings().clone();
-    let Some(running) = start(thread, shutdown).await? else { return Ok(None) };
+    let Some(running) = start(thread, &health.node("store"), shutdown).await? else { return Ok(None) };
     let sinks = graph.sinks.iter().map(|sink| Arc::clone(&sink.entrance.name)).collect();
     warn_of_stranded(&settings, sinks).await;
     let formats: HashMap<_, _> = graph.sources.iter().map(|source| (source.name.clone(), source.format)).collect();
@@ -41,13 +47,15 @@ pub(super) async fn open(graph: &mut Graph, shutdown: &Shutdown) -> Result<Optio
     Ok(Some((Some(store), Some(running))))
 }
 
-/// Waits until a store has ended, which it does once nobody holds a handle.
+/// Waits until a store has ended, which it does once nobody holds a handle, or until the shutdown must be over.
 ///
 /// # Errors
 /// When its thread has panicked.
-pub(super) async fn close(running: Option<RunningStore>) -> Result<(), RunError> {
+pub(super) async fn close(running: Option<RunningStore>, shutdown: Shutdown) -> Result<(), RunError> {
     let Some(running) = running else { return Ok(()) };
-    let joined = off_worker("store-end", move || running.join()).await.map_err(RunError::Start)?;
+    let joined = off_worker("store-end", move || running.join_until(|| shutdown.last_moment()))
+        .await
+        .map_err(RunError::Start)?;
     match joined {
         Some(Ok(())) => Ok(()),
         Some(Err(_)) | None => Err(RunError::Panicked("the store".to_owned())),
@@ -56,7 +64,12 @@ pub(super) async fn close(running: Option<RunningStore>) -> Result<(), RunError>
 
 /// Starts the store's thread. A database that is away, or a disk that is full, is tried again until it is not; `None`
 /// when the shutdown came first.
-async fn start(mut thread: StoreThread, shutdown: &Shutdown) -> Result<Option<RunningStore>, RunError> {
+async fn start(
+    thread: StoreThread,
+    health: &NodeHealth,
+    shutdown: &Shutdown,
+) -> Result<Option<RunningStore>, RunError> {
+    let mut thread = thread.reporting_to(health.clone());
     let backoff = Backoff::reconnect();
     let mut failures = 0;
     loop {
@@ -71,6 +84,7 @@ async fn start(mut thread: StoreThread, shutdown: &Shutdown) -> Result<Option<Ru
         }
         thread = unstarted;
         failures += 1;
+        health.failing(error.to_string(), Instant::now());
         let wait = backoff.wait(failures, rand::random());
         warn!(%error, retry_in = ?wait, "the store cannot be opened; trying again, and reading nothing before");
         tokio::select! {

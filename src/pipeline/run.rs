@@ -16,6 +16,7 @@ use super::graph::Graph;
 use super::nodes::Surroundings;
 use super::opening;
 use super::threads::WorkerThread;
+use crate::health::{Health, PipelineHealth};
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::store::StoreError;
@@ -99,6 +100,8 @@ pub struct Place {
     pub reloads: mpsc::UnboundedReceiver<Reload>,
     /// Names the pipeline in the logs, where there are several.
     pub span: Span,
+    /// Where it notes how it and its nodes are.
+    pub health: PipelineHealth,
     /// Deliver only what belongs to this replay, without the sources.
     pub only_replay: Option<Arc<str>>,
 }
@@ -108,32 +111,42 @@ pub struct Place {
 /// # Errors
 /// The first of what went wrong and was not mended by a reload; everything that could be finished has been.
 pub async fn run_on(place: Place, mut graph: Graph, shutdown: Shutdown) -> Result<(), RunError> {
-    let Place { workers, reloads, span, only_replay } = place;
-    let Some((store, running)) = opening::open(&mut graph, &shutdown).await? else { return Ok(()) };
+    let Place { workers, reloads, span, health, only_replay } = place;
+    let Some((store, running)) = opening::open(&mut graph, &health, &shutdown).await? else { return Ok(()) };
     if only_replay.is_some() {
         graph.sources.clear();
     }
     info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
         sinks = graph.sinks.len(), workers = workers.len(), "running");
     let pipeline = Arc::clone(&graph.name);
-    let surroundings = Surroundings { pipeline, store, only_replay, shutdown, workers, span };
+    let end = shutdown.clone();
+    let surroundings = Surroundings { pipeline, store, only_replay, shutdown, workers, span, health };
     let result = Controller::new(surroundings).run(graph, reloads).await;
-    result.and(opening::close(running).await)
+    result.and(opening::close(running, end).await)
 }
 
-/// The worker threads of a pipeline that shares them with no other.
+/// The worker threads of a pipeline that shares them with no other. They show in `health` that they work.
 ///
 /// # Errors
 /// When the operating system refuses a thread.
-pub fn own_workers(count: usize) -> Result<Vec<WorkerThread>, RunError> {
-    (0..count.max(1)).map(|index| WorkerThread::start(format!("worker-{index}")).map_err(RunError::Start)).collect()
+pub fn own_workers(count: usize, health: &Health) -> Result<Vec<WorkerThread>, RunError> {
+    let start = |index| WorkerThread::start(format!("worker-{index}"), health).map_err(RunError::Start);
+    (0..count.max(1)).map(start).collect()
 }
 
 fn run_graph(graph: Graph, only_replay: Option<Arc<str>>, shutdown: &Shutdown) -> Result<(), RunError> {
-    let threads = own_workers(graph.workers)?;
+    // Nobody asks how it is.
+    let health = Health::default();
+    let threads = own_workers(graph.workers, &health)?;
     let workers: Vec<_> = threads.iter().map(WorkerThread::handle).collect();
     let (_no_reloads, reloads) = mpsc::unbounded_channel();
-    let place = Place { workers: workers.clone(), reloads, span: Span::none(), only_replay };
+    let place = Place {
+        workers: workers.clone(),
+        reloads,
+        span: Span::none(),
+        health: health.pipeline(&graph.name),
+        only_replay,
+    };
     let pipeline = workers.first().map(|worker| worker.spawn(run_on(place, graph, shutdown.clone())));
     let runtime = new_runtime().map_err(RunError::Start)?;
     let result = match pipeline {

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::health::Health;
 
 /// A thread that runs the tasks spawned on its handle, until it is stopped.
 #[derive(Debug)]
@@ -24,18 +27,20 @@ pub struct WorkerThread {
 pub struct SharedThreads {
     threads: Vec<(WorkerThread, usize)>,
     most: usize,
+    health: Health,
 }
 
 /// Blocking calls into a broker's library may hang when the broker does; the process must end all the same.
 const BLOCKING_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl WorkerThread {
-    /// Starts a thread of this name.
+    /// Starts a thread of this name, which shows in `health` that it works.
     ///
     /// # Errors
     /// When the operating system refuses the thread or what its runtime needs.
-    pub fn start(name: String) -> io::Result<Self> {
+    pub fn start(name: String, health: &Health) -> io::Result<Self> {
         let runtime = new_runtime()?;
+        runtime.spawn(health.worker(name.clone(), Instant::now()).run());
         let handle = runtime.handle().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
@@ -65,9 +70,9 @@ impl WorkerThread {
 }
 
 impl SharedThreads {
-    /// No threads yet, and `most` at most.
-    pub fn new(most: usize) -> Self {
-        Self { threads: Vec::new(), most: most.max(1) }
+    /// No threads yet, and `most` at most. They will show in `health` that they work.
+    pub fn new(most: usize, health: Health) -> Self {
+        Self { threads: Vec::new(), most: most.max(1), health }
     }
 
     /// A place on the thread that has the fewest users, by its number; a further thread is started while all have
@@ -81,7 +86,7 @@ impl SharedThreads {
             Some(index) if self.threads[index].1 == 0 || self.threads.len() >= self.most => index,
             _ => {
                 let number = self.threads.len();
-                self.threads.push((WorkerThread::start(format!("worker-{number}"))?, 0));
+                self.threads.push((WorkerThread::start(format!("worker-{number}"), &self.health)?, 0));
                 number
             }
         };
@@ -135,7 +140,7 @@ mod tests {
 
     #[test]
     fn places_are_spread_evenly_over_few_threads() {
-        let mut threads = SharedThreads::new(2);
+        let mut threads = SharedThreads::new(2, Health::default());
         let places: Vec<_> = (0..5).map(|_| threads.take_place().unwrap().0).collect();
         assert_eq!(places, [0, 1, 0, 1, 0]);
         threads.leave_place(1);

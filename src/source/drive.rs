@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use super::{Defect, Input, Progress, Record, Source, SourceError};
 use crate::ack::{Ack, Settlement, SettlementReceiver, SettlementSender, Ticket, Watermark};
 use crate::backoff::Backoff;
 use crate::event::Event;
+use crate::health::NodeHealth;
 use crate::shutdown::Shutdown;
 use crate::timer::sleep_until;
 
@@ -54,13 +55,14 @@ pub async fn drive<S: Source>(
     name: Arc<str>,
     bounds: Bounds,
     arrivals: mpsc::Sender<Arrival>,
+    health: NodeHealth,
     shutdown: Shutdown,
 ) -> Result<(), SourceError> {
     let mut policy = source.commit_policy();
     policy.interval = bounds.commit_interval.unwrap_or(policy.interval);
     let (sender, settlements) = mpsc::unbounded_channel();
     let ledger = Ledger::new(sender);
-    Driver { source, name, bounds, policy, arrivals, shutdown, settlements, ledger }.run().await
+    Driver { source, name, bounds, policy, arrivals, health, shutdown, settlements, ledger }.run().await
 }
 
 /// For sources that acknowledge each record: as many times `max_in_flight` may be settled behind an open event.
@@ -72,6 +74,7 @@ struct Driver<S> {
     bounds: Bounds,
     policy: super::CommitPolicy,
     arrivals: mpsc::Sender<Arrival>,
+    health: NodeHealth,
     shutdown: Shutdown,
     settlements: SettlementReceiver,
     ledger: Ledger,
@@ -94,15 +97,18 @@ impl<S: Source> Driver<S> {
             match self.session().await {
                 Ok(ended) => {
                     debug!(source = %self.name, ?ended, "the source has ended");
-                    self.source.close().await;
+                    self.health.ended();
+                    self.close().await;
                     return Ok(());
                 }
                 Err(SourceError::Permanent(error)) => {
                     error!(source = %self.name, %error, "the source has failed and connecting again cannot help");
-                    self.source.close().await;
+                    self.health.stopped(error.to_string());
+                    self.close().await;
                     return Err(SourceError::Permanent(error));
                 }
                 Err(SourceError::Transient(error)) => {
+                    self.health.failing(format!("not connected: {error}"), Instant::now());
                     // A connection that held for a while starts a new count: the trouble is a new one.
                     failures = if started.elapsed() > Duration::from_secs(60) { 1 } else { failures + 1 };
                     let wait = backoff.wait(failures, rand::random());
@@ -122,6 +128,7 @@ impl<S: Source> Driver<S> {
             connected = self.source.connect() => connected?,
             () = self.shutdown.begun() => return Ok(Ended::Shutdown),
         }
+        self.health.ready();
         let mut reading = true;
         let mut commit_at = Instant::now() + self.policy.interval;
         loop {
@@ -184,6 +191,8 @@ impl<S: Source> Driver<S> {
                 let open = self.ledger.forget(&partitions);
                 warn!(source = %self.name, open, "partitions were taken away: their events in flight will be read again");
             }
+            Input::Away { reason } => self.health.failing(format!("not connected: {reason}"), Instant::now()),
+            Input::Back => self.health.ready(),
             Input::End => {}
         }
     }
@@ -225,7 +234,19 @@ impl<S: Source> Driver<S> {
         if progress == Progress::default() {
             return Ok(());
         }
-        self.source.commit(progress).await
+        let Some(latest) = self.shutdown.closing_deadline() else { return self.source.commit(progress).await };
+        let Ok(committed) = timeout_at(latest, self.source.commit(progress)).await else {
+            return Err(SourceError::transient("the last commit was not confirmed in time"));
+        };
+        committed
+    }
+
+    /// Closes the source. At a shutdown that may not hold up the end.
+    async fn close(&mut self) {
+        let Some(latest) = self.shutdown.closing_deadline() else { return self.source.close().await };
+        if timeout_at(latest, self.source.close()).await.is_err() {
+            warn!(source = %self.name, "time is up: the source is left without its having been closed in order");
+        }
     }
 
     /// Lets go of the partitions whose drain has come to its end.
@@ -254,7 +275,8 @@ impl<S: Source> Driver<S> {
                 () = sleep_until(deadline) => break,
             }
         }
-        self.source.close().await;
+        self.health.ended();
+        self.close().await;
         Ok(())
     }
 }

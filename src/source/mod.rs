@@ -23,6 +23,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use crate::event::{Event, Format};
+use crate::health::NodeHealth;
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -91,6 +92,13 @@ pub enum Input {
         /// Numbers as in [`Record::partition`].
         partitions: Vec<u32>,
     },
+    /// The broker is out of reach, and the connector itself goes on trying: there is no new connection to be made.
+    Away {
+        /// Why, as far as is known.
+        reason: String,
+    },
+    /// The broker is within reach again after [`Away`](Self::Away).
+    Back,
     /// The source has reached its end: the end of standard input, or with `--once` the end it saw when it connected
     /// first. No `read` follows.
     End,
@@ -273,13 +281,14 @@ impl Connector {
         name: Arc<str>,
         bounds: drive::Bounds,
         arrivals: mpsc::Sender<drive::Arrival>,
+        health: NodeHealth,
         shutdown: Shutdown,
     ) -> Result<(), SourceError> {
         match self {
-            Self::Kafka(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
-            Self::Amqp(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
-            Self::File(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
-            Self::Stdin(source) => drive::drive(*source, name, bounds, arrivals, shutdown).await,
+            Self::Kafka(source) => drive::drive(*source, name, bounds, arrivals, health, shutdown).await,
+            Self::Amqp(source) => drive::drive(*source, name, bounds, arrivals, health, shutdown).await,
+            Self::File(source) => drive::drive(*source, name, bounds, arrivals, health, shutdown).await,
+            Self::Stdin(source) => drive::drive(*source, name, bounds, arrivals, health, shutdown).await,
         }
     }
 

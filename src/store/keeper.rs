@@ -19,6 +19,7 @@ use super::handle::{FromStore, Operation};
 use super::record::RowId;
 use super::reminder::Reminder;
 use super::work::Work;
+use crate::health::NodeHealth;
 use crate::units::ByteSize;
 
 /// Between two tries while the database refuses, and between two looks at a store that is full.
@@ -48,6 +49,7 @@ pub(super) struct Keeper {
     last_beat: Instant,
     failing: Reminder,
     full: Reminder,
+    health: NodeHealth,
 }
 
 /// What a transaction is to do.
@@ -92,8 +94,9 @@ impl Opened {
 }
 
 impl Keeper {
-    pub(super) fn new(opened: Opened, operations: mpsc::UnboundedReceiver<Operation>) -> Self {
+    pub(super) fn new(opened: Opened, operations: mpsc::UnboundedReceiver<Operation>, health: NodeHealth) -> Self {
         let Opened { settings, mut database, replica, bytes } = opened;
+        health.ready();
         let is_shared = database.parts().0.is_shared();
         Self {
             settings,
@@ -109,6 +112,7 @@ impl Keeper {
             last_beat: Instant::now(),
             failing: Reminder::default(),
             full: Reminder::default(),
+            health,
         }
     }
 
@@ -211,6 +215,7 @@ impl Keeper {
                 // What it was in the middle of is undone; the close may fail for the reason of the failure.
                 timeout(RETRY, database.close()).await.ok();
             }
+            self.health.failing(error.to_string(), tokio::time::Instant::now());
             if is_last {
                 error!(
                     "{error}; the bridge ends without it: what was not kept stays open, and is read again at the \
@@ -294,11 +299,14 @@ impl Keeper {
 
     fn say_how_full(&mut self) {
         if !self.is_full() {
+            self.health.ready();
             if self.held.is_empty() && self.full.ends() {
                 info!("the store has room again");
             }
             return;
         }
+        let now = tokio::time::Instant::now();
+        self.health.failing(format!("full: it has {} bytes; sources wait", self.bytes), now);
         if self.full.is_due(Instant::now()) {
             warn!(
                 bytes = self.bytes,

@@ -4,36 +4,51 @@
 //! the database refuses, it tries again every second: nothing is dropped, acks stay open, and the sources come to a halt
 //! at their bounds.
 
-use std::fs::File;
-use std::sync::mpsc as std_mpsc;
+use std::sync::mpsc::{self as std_mpsc, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::warn;
 
 use super::StoreError;
 use super::config::{Location, StoreSettings};
 use super::handle::{Operation, Store};
 use super::keeper::{Keeper, Opened};
 use super::sqlite;
+use crate::health::NodeHealth;
 
 /// A store that is not open yet: its handles can be given away before anything is read or written.
 #[derive(Debug)]
 pub struct StoreThread {
     settings: StoreSettings,
     operations: mpsc::UnboundedReceiver<Operation>,
+    health: NodeHealth,
 }
 
 /// A store at work. It ends when the last handle is gone and everything is on the disk.
 #[derive(Debug)]
 pub struct RunningStore {
     thread: thread::JoinHandle<()>,
+    /// Closed when the thread has ended.
+    ended: std_mpsc::Receiver<()>,
 }
+
+/// How often is looked whether the moment has come to wait no longer.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl StoreThread {
     /// A store and the first of its handles. Does no I/O.
     pub fn new(settings: StoreSettings) -> (Store, Self) {
         let (sender, operations) = mpsc::unbounded_channel();
-        (Store::new(sender), Self { settings, operations })
+        (Store::new(sender), Self { settings, operations, health: NodeHealth::default() })
+    }
+
+    /// Notes from now on in `health` how the store is.
+    #[must_use]
+    pub fn reporting_to(self, health: NodeHealth) -> Self {
+        Self { health, ..self }
     }
 
     /// Opens the database, brings its schema up to date, and starts the thread. Blocks until that is done. An SQLite
@@ -52,11 +67,11 @@ impl StoreThread {
     pub fn try_start(self) -> Result<RunningStore, Box<(Self, StoreError)>> {
         // The operations follow when the database is open: until then they stay here, for another try.
         let (hand_over, operations_come) = std_mpsc::channel();
-        match open(self.settings.clone(), operations_come) {
-            Ok(thread) => {
+        match open(self.settings.clone(), operations_come, self.health.clone()) {
+            Ok(running) => {
                 // It can only be gone when it has panicked, which whoever joins it hears.
                 hand_over.send(self.operations).ok();
-                Ok(RunningStore { thread })
+                Ok(running)
             }
             Err(error) => Err(Box::new((self, error))),
         }
@@ -76,23 +91,47 @@ impl RunningStore {
     pub fn join(self) -> thread::Result<()> {
         self.thread.join()
     }
+
+    /// As [`join`](Self::join), but no longer than until the moment that `latest` names, once it names one: a database
+    /// that does not answer must not hold up the end. What it has not kept by then is open, and is read again.
+    ///
+    /// # Errors
+    /// When the thread has panicked.
+    pub fn join_until(self, latest: impl Fn() -> Option<Instant>) -> thread::Result<()> {
+        while self.ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            if latest().is_some_and(|latest| latest <= Instant::now()) {
+                warn!(
+                    "time is up: the store is left before it has written everything; what it has not kept is read \
+                       again at the next start"
+                );
+                return Ok(());
+            }
+        }
+        self.thread.join()
+    }
 }
 
 /// Starts the thread, and waits until it has opened the database.
 fn open(
     settings: StoreSettings,
     operations: std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
-) -> Result<thread::JoinHandle<()>, StoreError> {
+    health: NodeHealth,
+) -> Result<RunningStore, StoreError> {
     let lock = match &settings.location {
         Location::Sqlite(path) => Some(sqlite::lock(path)?),
         Location::Postgres(_) => None,
     };
     let (opened, is_open) = std_mpsc::channel();
+    let (end, ended) = std_mpsc::channel();
     let thread = thread::Builder::new().name("store".to_owned());
-    let thread = thread.spawn(move || run(settings, &operations, lock, &opened));
+    let thread = thread.spawn(move || {
+        run(settings, &operations, health, &opened);
+        drop(lock);
+        drop(end);
+    });
     let thread = thread.map_err(|error| StoreError::open("(its thread)", error))?;
     match is_open.recv().unwrap_or(Err(StoreError::Closed)) {
-        Ok(()) => Ok(thread),
+        Ok(()) => Ok(RunningStore { thread, ended }),
         Err(error) => {
             // It holds the lock until it has ended, and another try must not find the file locked by this one.
             thread.join().ok();
@@ -104,7 +143,7 @@ fn open(
 fn run(
     settings: StoreSettings,
     operations: &std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
-    lock: Option<File>,
+    health: NodeHealth,
     opened: &std_mpsc::Sender<Result<(), StoreError>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -120,7 +159,7 @@ fn run(
                 opened.send(Ok(())).ok();
                 // None come when whoever started this is gone.
                 if let Ok(operations) = operations.recv() {
-                    Keeper::new(database, operations).run().await;
+                    Keeper::new(database, operations, health).run().await;
                 }
             }
             Err(error) => {
@@ -128,5 +167,4 @@ fn run(
             }
         }
     });
-    drop(lock);
 }

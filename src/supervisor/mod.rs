@@ -20,8 +20,10 @@ use tracing::{error, info, warn};
 
 use crate::config::ConfigErrors;
 use crate::config::files::FilesError;
+use crate::health::Health;
 use crate::pipeline::threads::new_runtime;
 use crate::pipeline::{Changes, RunError};
+use crate::service_manager;
 use crate::shutdown::Shutdown;
 
 use files::{Files, Found};
@@ -71,17 +73,18 @@ pub enum SupervisorError {
     Start(io::Error),
 }
 
-/// Runs all pipelines until they have ended or the shutdown is over. Blocks.
+/// Runs all pipelines until they have ended or the shutdown is over, noting in `health` how they are. Blocks.
 ///
 /// # Errors
 /// What kept it from starting, or what has failed and was not mended by a reload.
 pub fn run(
     options: Options,
+    health: Health,
     shutdown: &Shutdown,
     triggers: mpsc::UnboundedReceiver<Trigger>,
 ) -> Result<(), SupervisorError> {
     let runtime = new_runtime().map_err(SupervisorError::Start)?;
-    let mut supervisor = Supervisor::new(options, shutdown.clone());
+    let mut supervisor = Supervisor::new(options, health, shutdown.clone());
     let result = runtime.block_on(async {
         supervisor.start()?;
         supervisor.supervise(triggers).await
@@ -92,6 +95,7 @@ pub fn run(
 
 struct Supervisor {
     options: Options,
+    health: Health,
     shutdown: Shutdown,
     files: Files,
     pipelines: Pipelines,
@@ -109,12 +113,12 @@ struct Plan {
 }
 
 impl Supervisor {
-    fn new(options: Options, shutdown: Shutdown) -> Self {
+    fn new(options: Options, health: Health, shutdown: Shutdown) -> Self {
         let is_one_file = matches!(options.paths.as_slice(), [path] if !path.is_dir());
         let options = Options { strict: options.strict || is_one_file, ..options };
         let files = Files::new(options.paths.clone());
-        let pipelines = Pipelines::new(shutdown.clone(), !is_one_file);
-        Self { options, shutdown, files, pipelines, failures: BTreeMap::new() }
+        let pipelines = Pipelines::new(health.clone(), shutdown.clone(), !is_one_file);
+        Self { options, health, shutdown, files, pipelines, failures: BTreeMap::new() }
     }
 
     /// Starts all sound pipelines.
@@ -126,6 +130,7 @@ impl Supervisor {
         self.report_faulty(faulty);
         start.into_iter().for_each(|version| self.pipelines.add(version));
         self.start_waiting();
+        service_manager::ready(&self.pipelines.summary());
         Ok(())
     }
 
@@ -138,10 +143,20 @@ impl Supervisor {
             }
             tokio::select! {
                 Some((file, result)) = self.pipelines.next_end() => self.note_end(file, result),
-                Some(trigger) = triggers.recv(), if !is_ending => self.reload(trigger),
+                Some(trigger) = triggers.recv(), if !is_ending => self.hear(trigger),
                 () = self.shutdown.begun(), if !is_ending => self.pipelines.forget_waiting(),
             }
         }
+    }
+
+    /// Reloads, and tells the service manager of it when somebody asked for that.
+    fn hear(&mut self, trigger: Trigger) {
+        if trigger == Trigger::Files {
+            return self.reload(trigger);
+        }
+        service_manager::reloading();
+        self.reload(trigger);
+        service_manager::ready(&self.pipelines.summary());
     }
 
     /// Looks at the files again and brings what has changed to the pipelines.
@@ -151,6 +166,7 @@ impl Supervisor {
             Err(error) => {
                 count("invalid");
                 error!("nothing is reloaded: {error}");
+                self.pipelines.note_refused(None, &error);
                 return;
             }
         };
@@ -166,15 +182,15 @@ impl Supervisor {
         self.report_faulty(faulty);
         for file in gone {
             info!(file = %file.display(), "the pipeline file is gone");
-            self.failures.remove(&file);
+            self.forget_failure(&file);
             self.pipelines.stop(&file);
         }
         for (version, changes) in reload {
-            self.failures.remove(&version.file);
+            self.forget_failure(&version.file);
             self.pipelines.reload(version, changes);
         }
         for version in start {
-            self.failures.remove(&version.file);
+            self.forget_failure(&version.file);
             self.pipelines.add(version);
         }
         self.start_waiting();
@@ -194,11 +210,19 @@ impl Supervisor {
             let shown = file.display();
             if self.pipelines.has(&file) {
                 error!(file = %shown, "the new version of the pipeline file is wrong, and the one before goes on:\n{errors}");
+                self.pipelines.note_refused(Some(&file), &errors);
             } else {
                 error!(file = %shown, "the pipeline file is wrong and is not run:\n{errors}");
+                self.health.pipeline(&shown.to_string()).whole().stopped(format!("the file is wrong: {errors}"));
                 self.failures.insert(file, SupervisorError::Faulty(vec![errors]));
             }
         }
+    }
+
+    /// A file that had failed is gone, or gets another try.
+    fn forget_failure(&mut self, file: &Path) {
+        self.failures.remove(file);
+        self.health.remove_pipeline(&file.display().to_string());
     }
 
     /// Starts the pipelines whose name and file are free.

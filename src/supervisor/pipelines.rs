@@ -1,10 +1,12 @@
 //! The pipelines of the process: those that run, and those that wait until their name is free.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
@@ -12,6 +14,7 @@ use tracing::{Instrument as _, Span, error_span, info};
 
 use super::{Options, Plan, Trigger};
 use crate::config::{Fingerprints, Parsed};
+use crate::health::{Health, Reload as ReloadNote};
 use crate::pipeline::changes::Change;
 use crate::pipeline::load::{Compiled, compile_parsed_on};
 use crate::pipeline::run::{Place, lock_state, own_workers, run_on};
@@ -31,6 +34,7 @@ pub(super) struct Version {
 
 /// The pipelines of the process.
 pub(super) struct Pipelines {
+    health: Health,
     shutdown: Shutdown,
     /// Their log lines say which one it is.
     are_named: bool,
@@ -62,12 +66,13 @@ enum Workers {
 }
 
 impl Pipelines {
-    pub(super) fn new(shutdown: Shutdown, are_named: bool) -> Self {
+    pub(super) fn new(health: Health, shutdown: Shutdown, are_named: bool) -> Self {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
+            threads: SharedThreads::new(cores, health.clone()),
+            health,
             shutdown,
             are_named,
-            threads: SharedThreads::new(cores),
             running: BTreeMap::new(),
             waiting: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -109,6 +114,8 @@ impl Pipelines {
         if let Some(running) = self.running.get_mut(&graph.name) {
             running.fingerprints = fingerprints;
             running.input = input;
+            let applied = ReloadNote { at: Timestamp::now(), refused: None };
+            self.health.pipeline(&graph.name).reloaded(applied);
             // One that has ended meanwhile has nothing to reload.
             running.reloads.send(Reload { graph, changes }).ok();
         }
@@ -139,7 +146,8 @@ impl Pipelines {
         let mut failed = Vec::new();
         for (name, version) in ready {
             let file = version.file.clone();
-            if let Err(error) = self.start(name, version) {
+            if let Err(error) = self.start(Arc::clone(&name), version) {
+                self.health.pipeline(&name).whole().stopped(error.to_string());
                 failed.push((file, error));
             }
         }
@@ -161,13 +169,32 @@ impl Pipelines {
         self.running.values().any(|running| running.file == file)
     }
 
+    /// Notes that a new version of a file, or of all, was refused and the ones before go on.
+    pub(super) fn note_refused(&self, file: Option<&Path>, error: &impl Display) {
+        let concerned = self.running.iter().filter(|(_, running)| file.is_none_or(|file| running.file == file));
+        for (name, _) in concerned {
+            let refused = ReloadNote { at: Timestamp::now(), refused: Some(error.to_string()) };
+            self.health.pipeline(name).reloaded(refused);
+        }
+    }
+
+    /// What runs, for the service manager's status.
+    pub(super) fn summary(&self) -> String {
+        match self.running.len() {
+            1 => "1 pipeline runs".to_owned(),
+            count => format!("{count} pipelines run"),
+        }
+    }
+
     /// The next pipeline to end: its file, and its result. `None` when none runs. Cancel safe.
     pub(super) async fn next_end(&mut self) -> Option<(PathBuf, Result<(), RunError>)> {
         let (id, result) = match self.tasks.join_next_with_id().await? {
             Ok((id, result)) => (id, result),
             Err(panicked) => (panicked.id(), Err(RunError::Panicked("the controller".to_owned()))),
         };
-        let pipeline = self.names.remove(&id).and_then(|name| self.running.remove(&name))?;
+        let name = self.names.remove(&id)?;
+        let pipeline = self.running.remove(&name)?;
+        self.note_end(&name, &pipeline, &result);
         match pipeline.workers {
             Workers::Shared(place) => self.threads.leave_place(place),
             Workers::Own(threads) => {
@@ -192,7 +219,10 @@ impl Pipelines {
         let span = if self.are_named { error_span!("run", pipeline = %name) } else { Span::none() };
         let (reloads, receiver) = mpsc::unbounded_channel();
         let store = graph.store.as_ref().map(|(store, _)| store.downgrade());
-        let place = Place { workers: handles, reloads: receiver, span: span.clone(), only_replay: None };
+        // What a former run of that name has left behind says nothing of this one.
+        self.health.remove_pipeline(&name);
+        let health = self.health.pipeline(&name);
+        let place = Place { workers: handles, reloads: receiver, span: span.clone(), health, only_replay: None };
         let end = shutdown.clone();
         let run = async move {
             let _lock = lock_state(&state_dir)?;
@@ -204,12 +234,21 @@ impl Pipelines {
         Ok(())
     }
 
+    /// Notes how a pipeline has ended. One that was told to end is not missed.
+    fn note_end(&self, name: &str, pipeline: &Pipeline, result: &Result<(), RunError>) {
+        match result {
+            Err(error) => self.health.pipeline(name).whole().stopped(error.to_string()),
+            Ok(()) if pipeline.is_stopping() => self.health.remove_pipeline(name),
+            Ok(()) => self.health.pipeline(name).whole().ended(),
+        }
+    }
+
     fn workers(&mut self, count: usize) -> Result<(Workers, Vec<Handle>), RunError> {
         if count <= 1 {
             let (place, handle) = self.threads.take_place().map_err(RunError::Start)?;
             return Ok((Workers::Shared(place), vec![handle]));
         }
-        let threads = own_workers(count)?;
+        let threads = own_workers(count, &self.health)?;
         let handles = threads.iter().map(WorkerThread::handle).collect();
         Ok((Workers::Own(threads), handles))
     }

@@ -55,6 +55,11 @@ missing_packages() {
     have logrotate || echo logrotate # rabbitmq-server depends on it
     have kcat || echo kcat
     have ps || echo procps
+    # To build the image and run it (tests/container).
+    have buildah || echo buildah
+    have unshare || echo util-linux
+    have python3 || echo python3
+    [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
 }
 
 # Debian starts a service as soon as its package is in. The tests start their own

@@ -66,6 +66,23 @@ fn one_probe_decides_and_each_failure_doubles_the_time() {
 }
 
 #[test]
+fn its_trouble_is_tolerated_for_its_longest_open_time_and_forgotten_when_nothing_tries() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(policy("failures = 1\nopen_for = '10s'\nmax_open = '30s'"), now);
+    assert_eq!(breaker.trouble(), None);
+    attempt(&mut breaker, true, now);
+    let trouble = |forgotten_at| Some(Trouble { since: now, tolerated: 30 * SECOND, forgotten_at });
+    assert_eq!(breaker.trouble(), trouble(Some(now + 40 * SECOND)));
+    let probe = breaker.start();
+    assert_eq!(breaker.trouble(), trouble(None), "something tries the receiver");
+    breaker.report(probe, true, now + 10 * SECOND);
+    assert_eq!(breaker.trouble(), trouble(Some(now + 60 * SECOND)), "it is the same trouble");
+    let probe = breaker.start();
+    breaker.report(probe, false, now + 30 * SECOND);
+    assert_eq!(breaker.trouble(), None);
+}
+
+#[test]
 fn every_fault_of_the_table_is_named() {
     let config = "failure_ratio = 0.0\nmin_attempts = 0\nwindow = '0s'\nopen_for = '2m'";
     let problems = BreakerPolicy::new(&toml::from_str(config).unwrap()).unwrap_err();

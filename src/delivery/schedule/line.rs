@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::delivery::breaker::{Breaker, BreakerPolicy, BreakerState, Change, Closed, Permit};
 use crate::delivery::rate_limit::{Bucket, Rate};
+use crate::health::Trouble;
 
 /// The deliveries of one bucket that only wait for their turn.
 #[derive(Debug)]
@@ -93,6 +94,11 @@ impl<T> Line<T> {
     /// The state of the breaker; closed when there is none.
     pub(super) fn breaker_state(&self) -> BreakerState {
         self.breaker.as_ref().map_or(BreakerState::Closed, Breaker::state)
+    }
+
+    /// The trouble of the breaker, when it is not closed.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.breaker.as_ref().and_then(Breaker::trouble)
     }
 
     /// What keeps it from starting attempts; a rate limit does not count.

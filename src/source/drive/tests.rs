@@ -10,12 +10,15 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::event::Format;
+use crate::health::State;
 
 /// What the scripted source does next, and what was done to it.
 #[derive(Default)]
 struct Script {
     inputs: VecDeque<Result<Input, SourceError>>,
     calls: Vec<Call>,
+    /// From now on nothing answers: commits and the close never end.
+    hangs: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +60,13 @@ impl Scripted {
         self.push(Ok(Input::Record(Box::new(Record { event, partition, position, defect: None }))));
     }
 
+    async fn hang(&self) {
+        let hangs = self.script().hangs;
+        if hangs {
+            std::future::pending().await
+        }
+    }
+
     fn commits(&self) -> Vec<(u32, u64)> {
         let script = self.script();
         let progress = script.calls.iter().filter_map(|call| match call {
@@ -87,6 +97,7 @@ impl Source for Scripted {
 
     async fn commit(&mut self, progress: Progress) -> Result<(), SourceError> {
         self.script().calls.push(Call::Commit(progress));
+        self.hang().await;
         Ok(())
     }
 
@@ -97,6 +108,7 @@ impl Source for Scripted {
 
     async fn close(&mut self) {
         self.script().calls.push(Call::Close);
+        self.hang().await;
     }
 
     async fn probe(&mut self) -> Result<String, SourceError> {
@@ -107,6 +119,7 @@ impl Source for Scripted {
 struct Run {
     source: Scripted,
     arrivals: mpsc::Receiver<Arrival>,
+    health: NodeHealth,
     shutdown: Shutdown,
     task: JoinHandle<Result<(), SourceError>>,
 }
@@ -116,8 +129,9 @@ fn start(max_in_flight: usize, max_in_flight_bytes: usize) -> Run {
     let bounds = Bounds { max_in_flight, max_in_flight_bytes, max_event_size: 100, commit_interval: None };
     let (sender, arrivals) = mpsc::channel(max_in_flight);
     let shutdown = Shutdown::new(Duration::from_secs(25));
-    let task = tokio::spawn(drive(source.clone(), "test".into(), bounds, sender, shutdown.clone()));
-    Run { source, arrivals, shutdown, task }
+    let health = NodeHealth::default();
+    let task = tokio::spawn(drive(source.clone(), "test".into(), bounds, sender, health.clone(), shutdown.clone()));
+    Run { source, arrivals, health, shutdown, task }
 }
 
 impl Run {
@@ -313,4 +327,41 @@ async fn a_shutdown_commits_what_ends_in_time() {
     let source = run.end().await;
     assert_eq!(source.commits(), [(0, 1)]);
     drop(second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_hear_whether_the_source_is_connected() {
+    let mut run = start(10, 1000);
+    run.idle().await;
+    assert_eq!(run.health.state(), State::Ready);
+    run.source.push(Ok(Input::Away { reason: "refused".into() }));
+    run.idle().await;
+    assert!(matches!(run.health.state(), State::Failing(_)));
+    run.source.push(Ok(Input::Back));
+    run.idle().await;
+    assert_eq!(run.health.state(), State::Ready);
+    run.source.push(Err(SourceError::transient("reset")));
+    run.idle().await;
+    assert!(matches!(run.health.state(), State::Failing(_)), "it waits before it connects again");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(run.health.state(), State::Ready);
+    run.source.push(Err(SourceError::permanent("no such thing")));
+    run.idle().await;
+    assert_eq!(run.health.state(), State::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_does_not_answer_cannot_hold_up_the_end() {
+    let mut run = start(10, 1000);
+    run.source.record(0, 1, 1);
+    run.next().await.ack.settle();
+    run.source.record(0, 2, 1);
+    let _open = run.next().await;
+    run.source.script().hangs = true;
+    let told = Instant::now();
+    run.shutdown.begin();
+    let source = run.end().await;
+    let lasted = told.elapsed();
+    assert!(lasted >= Duration::from_secs(27) && lasted < Duration::from_secs(29), "the end took {lasted:?}");
+    assert!(source.script().calls.contains(&Call::Close));
 }

@@ -38,6 +38,10 @@ pub(super) enum GroupEvent {
     EndKnown { number: u32, end: u64 },
     /// A connection has failed: it is to be found out whether any broker still answers.
     ConnectionFailed,
+    /// No broker can be reached any more.
+    BrokersAway { reason: String },
+    /// One answers again.
+    BrokersBack,
     /// The client is of no use any more.
     Failed(KafkaError),
 }
@@ -151,10 +155,12 @@ impl GroupContext {
             Notice::Away { reason } => {
                 warn!(%pipeline, %source, "no Kafka broker can be reached: {reason}; nothing is read until one is back, \
                        which librdkafka keeps trying");
+                self.send(GroupEvent::BrokersAway { reason });
             }
             Notice::Back { after } => {
                 let seconds = after.as_secs_f64();
                 info!(%pipeline, %source, "a Kafka broker answers again after {seconds:.1} s; reading goes on");
+                self.send(GroupEvent::BrokersBack);
             }
             Notice::Trouble { reason } => {
                 warn!(%pipeline, %source, "Kafka: {reason}; the source goes on trying");

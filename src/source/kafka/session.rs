@@ -296,6 +296,8 @@ impl Session {
                 self.take_turns()?;
             }
             GroupEvent::ConnectionFailed => self.member.watch_brokers(),
+            GroupEvent::BrokersAway { reason } => self.inputs.push_back(Input::Away { reason }),
+            GroupEvent::BrokersBack => self.inputs.push_back(Input::Back),
             GroupEvent::Failed(error) => return Err(SourceError::transient(error)),
         }
         Ok(())

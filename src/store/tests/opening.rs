@@ -230,6 +230,15 @@ async fn a_folder_that_may_only_be_read_is_named() {
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn the_end_does_not_wait_for_a_store_beyond_its_moment() {
+    let mut site = Site::sqlite();
+    let running = site.running.take().unwrap();
+    // It goes on, as there is still a handle.
+    running.join_until(|| Some(tokio::time::Instant::now())).unwrap();
+    site.store.as_ref().unwrap().save_checkpoint("input".into(), "{}".to_owned()).await.unwrap();
+}
+
 /// Bridges start while others look whether one runs.
 #[test]
 fn a_look_at_the_lock_keeps_nobody_from_starting() {

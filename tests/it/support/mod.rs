@@ -30,20 +30,26 @@ impl Bridge {
 
     /// As [`run`](Self::run), with further arguments and a standard input.
     pub(crate) fn run_with(folder: &Path, config: &str, args: &[&str], stdin: Stdio) -> Self {
+        Self::run_in(&[], folder, config, args, stdin)
+    }
+
+    /// As [`run_with`](Self::run_with), with these variables in its environment.
+    pub(crate) fn run_in(variables: &[(&str, &str)], folder: &Path, config: &str, args: &[&str], stdin: Stdio) -> Self {
         let pipeline = folder.join("pipeline.toml");
         std::fs::write(&pipeline, config).unwrap();
-        Self::spawn(folder, args, &[&pipeline], stdin)
+        Self::spawn(variables, folder, args, &[&pipeline], stdin)
     }
 
     /// Runs these files and folders, with state below `folder/state` and debug logs.
     pub(crate) fn run_paths(folder: &Path, args: &[&str], paths: &[&Path]) -> Self {
-        Self::spawn(folder, args, paths, Stdio::null())
+        Self::spawn(&[], folder, args, paths, Stdio::null())
     }
 
-    fn spawn(folder: &Path, args: &[&str], paths: &[&Path], stdin: Stdio) -> Self {
+    fn spawn(variables: &[(&str, &str)], folder: &Path, args: &[&str], paths: &[&Path], stdin: Stdio) -> Self {
         let log = folder.join("bridge.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let child = command()
+            .envs(variables.iter().copied())
             .args(["-v", "run", "--state-dir"])
             .arg(folder.join("state"))
             .args(args)
@@ -135,6 +141,11 @@ pub(crate) fn command() -> Command {
     for variable in ["RUST_LOG", "BRIDGE_STATE_DIR", "BRIDGE_LOG_FORMAT", "HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
         command.env_remove(variable);
     }
+    for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        command.env_remove(variable);
+    }
+    // There can be only one at the default address, and tests run side by side.
+    command.env("BRIDGE_ADMIN", "none");
     command
 }
 

@@ -203,7 +203,7 @@ impl Reader {
                 Input::Record(record) => lines.push(text(&record)),
                 Input::Closing { .. } => {}
                 Input::End => return lines,
-                Input::Lost { .. } => panic!("files are never taken away"),
+                Input::Lost { .. } | Input::Away { .. } | Input::Back => panic!("files are never taken away"),
             }
         }
     }

@@ -104,7 +104,8 @@ async fn a_store_that_cannot_be_written_does_not_hold_up_the_end() {
     };
     let (arrivals, mut arrived) = tokio::sync::mpsc::channel(8);
     let shutdown = Shutdown::new(Duration::ZERO);
-    let driven = tokio::spawn(drive(setup.source(), "logs".into(), bounds, arrivals, shutdown.clone()));
+    let health = crate::health::NodeHealth::default();
+    let driven = tokio::spawn(drive(setup.source(), "logs".into(), bounds, arrivals, health, shutdown.clone()));
     let first = timeout(PATIENCE, arrived.recv()).await.unwrap().unwrap();
     let database = &mut setup.second_connection().await;
     let writing = database.connection().begin_with("BEGIN IMMEDIATE").await.unwrap();
