@@ -20,6 +20,9 @@
 //! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
 //!    and the source commits it. File sources keep their positions in the store, too.
 //!
+//! Tests in the pipeline file take the same way up to the attempt: [`pipeline::trial`] finds out what becomes of an event,
+//! [`testing`] judges it.
+//!
 //! # What always holds
 //!
 //! - A position is committed only when everything below it has settled. An ack that is dropped is a failure, never
@@ -34,7 +37,7 @@
 //! # Who may import whom
 //!
 //! `ack`, `backoff`, `event`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`, `template` ← `sink`;
-//! `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `cli` ← `main`. `receiver` stands at the far
+//! `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `testing` ← `cli` ← `main`. `receiver` stands at the far
 //! side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another
 //! connector.
 //!
@@ -57,5 +60,6 @@ pub mod sink;
 pub mod source;
 pub mod store;
 pub mod template;
+pub mod testing;
 pub mod timer;
 pub mod units;

@@ -11,6 +11,8 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => cli::run::run(&args),
         Command::Check(args) => cli::check::run(&args),
+        Command::Test(args) => cli::test::run(&args),
+        Command::Eval(args) => cli::eval::run(&args),
         Command::Dev(args) => cli::dev::run(&args),
         Command::Listen(args) => cli::listen::run(&args),
         Command::Dead(args) => cli::dead::run(&args),

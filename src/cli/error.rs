@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tracing::error;
 
 use super::logging::LogFormat;
+use crate::config::files::FilesError;
 use crate::config::{ConfigErrors, Look};
 use crate::pipeline::RunError;
 use crate::secret::mask;
@@ -18,6 +19,9 @@ pub enum CliError {
     /// Pipeline files are wrong.
     #[error("{} of the pipeline files are wrong", .0.len())]
     Config(Vec<ConfigErrors>),
+    /// The paths on the command line mean no pipeline files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The run failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -33,6 +37,18 @@ pub enum CliError {
     /// Not all letters of a replay could be delivered; why, has been printed or is in the letters.
     #[error("{0} of the letters are dead letters still or again; `bridge dead list` says why")]
     StillDead(u64),
+    /// Tests in pipeline files failed; how, has been printed.
+    #[error("{0} of the tests failed")]
+    TestsFailed(usize),
+    /// The expression or template of the command line is wrong.
+    #[error("{0}")]
+    Expression(ConfigErrors),
+    /// What was given as an event is none.
+    #[error("{0}")]
+    NoEvent(String),
+    /// The expression or template could not be evaluated for some events; why, has been printed.
+    #[error("it could not be evaluated for {0} of the events")]
+    NotEvaluated(usize),
     /// There is no folder for the state.
     #[error("there is no folder for the state: give one with --state-dir or BRIDGE_STATE_DIR")]
     NoStateDir,
@@ -71,6 +87,7 @@ impl CliError {
                 let look = Look::for_stderr();
                 files.iter().map(|errors| errors.render(look)).collect::<Vec<_>>().join("\n")
             }
+            Self::Expression(errors) => errors.render(Look::for_stderr()),
             other => format!("error: {}\n", mask(&other.to_string())),
         };
         // Nobody is left to tell when standard error is closed.
@@ -86,8 +103,15 @@ impl CliError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Io { .. } | Self::Store(_) | Self::NoSuchLetter(_) | Self::StillDead(_) => 1,
-            Self::NoStateDir | Self::Usage(_) => 2,
+            Self::Run(_)
+            | Self::Io { .. }
+            | Self::Store(_)
+            | Self::NoSuchLetter(_)
+            | Self::StillDead(_)
+            | Self::TestsFailed(_)
+            | Self::NoEvent(_)
+            | Self::NotEvaluated(_) => 1,
+            Self::NoStateDir | Self::Usage(_) | Self::Files(_) | Self::Expression(_) => 2,
             Self::Config(_) => 3,
             Self::Unreachable(_) => 4,
         }

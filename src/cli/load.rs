@@ -9,6 +9,7 @@ use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
 use crate::pipeline::compile::base_dir;
 use crate::pipeline::{Declared, Environment, Graph, compile};
 use crate::store::config::StoreSettings;
+use crate::template::Options;
 
 /// Where durable state is kept.
 #[derive(Debug, Clone, Args)]
@@ -67,14 +68,23 @@ pub fn load(
 /// All faults of the file, those of its text and those of its meaning.
 pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool) -> Result<Compiled, ConfigErrors> {
     let state_dir = state_root.join(&parsed.pipeline.name);
-    let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
+    let environment = Environment { state_dir, base_dir: base_dir(path), once, rendering: Options::default() };
+    compile_in(parsed, environment)
+}
+
+/// Compiles what was read of a pipeline file for its surroundings.
+///
+/// # Errors
+/// All faults of the file, those of its text and those of its meaning.
+pub fn compile_in(parsed: Parsed, environment: Environment) -> Result<Compiled, ConfigErrors> {
     let declared =
         Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
     match compile(&parsed.pipeline, declared, &environment) {
         Ok(graph) if parsed.faults.is_empty() => {
             let Parsed { pipeline, fingerprints, .. } = parsed;
+            let Environment { state_dir, base_dir, .. } = environment;
             // Its faults have been found by the compilation.
-            let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &environment.base_dir);
+            let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &base_dir);
             Ok(Compiled { graph, state_dir, store: store.ok().flatten(), fingerprints })
         }
         Ok(_) => Err(parsed.report(Vec::new())),

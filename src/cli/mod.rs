@@ -8,6 +8,7 @@ pub mod completions;
 pub mod dead;
 pub mod dev;
 pub mod error;
+pub mod eval;
 mod json_text;
 pub mod listen;
 pub mod load;
@@ -18,6 +19,7 @@ pub mod show;
 pub mod signals;
 pub mod sinks;
 mod table;
+pub mod test;
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +44,10 @@ pub enum Command {
     Run(run::RunArgs),
     /// Check pipeline files and report every fault, without touching the network
     Check(check::CheckArgs),
+    /// Run the tests in pipeline files: events through filters and templates, without network
+    Test(test::TestArgs),
+    /// Try one filter expression or template on an event
+    Eval(eval::EvalArgs),
     /// Try a pipeline: run it for real, with a local receiver in the place of every sink
     Dev(dev::DevArgs),
     /// Listen for webhooks and show them, to try a sink
@@ -61,13 +67,15 @@ const AFTER_HELP: &str = "\
 Examples:
   bridge dev --once examples/quickstart/pipeline.toml   see events become webhooks
   bridge check pipeline.toml                            find every fault before anything runs
+  bridge test pipeline.toml                             run the file's own tests
   bridge run pipeline.toml                              run until SIGTERM or Ctrl-C
   bridge dead list pipeline.toml                        what could not be delivered, and why
   journalctl -fo json | bridge run pipeline.toml        feed a pipeline that has a stdin source
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again
+  1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again;
+       for `test`: a test failed
   2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong
   4    `check --connect` could not reach something, or open the store

@@ -4,8 +4,8 @@
 //! can be found so. [`run`](mod@run) brings the graph to life and supervises it; `opening` is the store's part of the
 //! start. [`routes`] is the way of an event through the filters to the sinks, `router` takes the events of a source that
 //! way, and `dead_letters` brings what is given up to where it is kept. [`replay`] says what becomes of dead letters that
-//! are sent again. [`changes`] compares two versions of a pipeline, for a reload;
-//! [`warnings`] finds what is worth a second look.
+//! are sent again, [`trial`] what would become of an event. [`changes`] compares two versions of a pipeline, for a
+//! reload; [`warnings`] finds what is worth a second look.
 
 pub mod changes;
 pub mod compile;
@@ -16,6 +16,7 @@ pub mod replay;
 mod router;
 pub mod routes;
 pub mod run;
+pub mod trial;
 pub mod warnings;
 
 pub use compile::{Declared, Environment, compile};

@@ -87,7 +87,8 @@ impl Router {
     }
 }
 
-fn defect_of_source(source: &str, defect: &Defect) -> Failure {
+/// What the source itself has found wrong with an event.
+pub(super) fn defect_of_source(source: &str, defect: &Defect) -> Failure {
     let reason = match defect {
         Defect::TooLarge { .. } => Reason::TooLarge,
         Defect::Lost(_) => Reason::Lost,

@@ -11,6 +11,7 @@ mod end_to_end;
 mod file_end_to_end;
 //mod file_rotation;
 mod kafka;
+mod pipeline_tests;
 mod quickstart;
 mod replicas;
 mod secrets;
