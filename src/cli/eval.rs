@@ -23,10 +23,10 @@ Examples:
   bridge eval --when \"$.data.total >= 100\" examples/quickstart/orders.jsonl
   bridge eval --template '{\"text\": \"Order {{data.id}}\"}' order.json
   bridge eval --url --template 'https://crm.example.com/hooks/{{data.region}}' order.json
-  bridge dead export pipeline.toml | head -1 | jq .event.payload -r | bridge eval --when \"$.data.total\"
+  bridge dead export pipeline.toml | jq -r .event.payload | bridge eval --when \"$.data.total\"
 
-Events are JSON, one after the other. An object with `data`, and with nothing but members of the envelope
-(id time source key headers meta data) beside it, is a whole event; anything else is the `data` of one.
+Events are JSON, one after the other. An object with `data`, and nothing beside it but members of
+the envelope (id time source key headers meta), is a whole event; anything else is the `data` of one.
 Each gives one line: `true` or `false` for an expression, the text for a template.")]
 pub struct EvalArgs {
     /// A filter expression, as in a filter's `when`
@@ -71,7 +71,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
             Ok(result) => print(&result)?,
             Err(failure) => {
                 failed += 1;
-                complain(&format!("event {number}: {}", failure.render(Look::for_stderr()).trim_start()));
+                complain(&format!("event {number}:\n{}", failure.render(Look::for_stderr())));
             }
         }
     }
@@ -116,7 +116,7 @@ impl Evaluation {
                     faulty("--template", text, failure.part(text), failure.fault.to_string(), None)
                 })?;
                 if *is_body && let Err(error) = verify_json(&result) {
-                    note(&format!("{error}: as the body of a sink it would make the event a dead letter"));
+                    note(&format!("{error}; as the body of a sink it would make the event a dead letter"));
                 }
                 Ok(result)
             }

@@ -31,7 +31,7 @@ pub struct TestCase {
     pub name: String,
     /// Name of the source that the event comes from.
     pub source: String,
-    /// The event.
+    /// The event that is taken through the pipeline.
     pub event: TestEvent,
     /// The time at which it is rendered and sent, in RFC 3339: it is what `now` and `webhook-timestamp` give. `uuid`
     /// gives 00000000-0000-4000-8000-000000000001 and so on.
@@ -139,7 +139,9 @@ impl TestEvent {
             (Format::Text, Value::String(text)) => Ok(Some(text.clone().into())),
             (Format::Text, _) => Err("the source's format is `text`, so `data` must be a string".to_owned()),
             (Format::Bytes, Value::String(text)) if let Ok(bytes) = BASE64.decode(text) => Ok(Some(bytes.into())),
-            (Format::Bytes, _) => Err("the source's format is `bytes`, so `data` must be a string in base64".to_owned()),
+            (Format::Bytes, _) => {
+                Err("the source's format is `bytes`, so `data` must be a string in base64".to_owned())
+            }
         }
     }
 }

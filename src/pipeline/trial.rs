@@ -255,9 +255,7 @@ mod tests {
     /// Each outcome as the sink and its body, or as the node of the letter and the reason.
     fn shown(course: &Course) -> Vec<(String, String)> {
         let outcomes = course.outcomes.iter().map(|outcome| match outcome {
-            Outcome::Delivery(attempt) => {
-                (attempt.sink.to_string(), String::from_utf8(attempt.body.to_vec()).unwrap())
-            }
+            Outcome::Delivery(attempt) => (attempt.sink.to_string(), String::from_utf8(attempt.body.to_vec()).unwrap()),
             Outcome::DeadLetter { node, reason, .. } => (node.clone(), reason.as_str().to_owned()),
         });
         outcomes.collect()
@@ -288,10 +286,13 @@ mod tests {
 
     #[test]
     fn a_letter_is_followed_to_the_sink_that_it_is_sent_on_to() {
-        let [undecodable, too_large, unrenderable] = run(["no JSON", &"x".repeat(41), r#"{"paid":true}"#]);
+        let [undecodable, too_large, unrenderable] =
+            run(["no JSON", &format!("\"{}\"", "x".repeat(39)), r#"{"paid":true}"#]);
         let at = |node: &str, reason: &str| [pair(node, reason), pair("alerts", &format!("\"{node} {reason}\""))];
         assert_eq!(shown(&too_large), at("sources.a", "too-large"));
-        assert_eq!(shown(&undecodable), [pair("filters.paid", "undecodable"), pair("sinks.alerts", "undecodable")]);
+        let what_the_other_sink_cannot_read_either =
+            [pair("filters.paid", "undecodable"), pair("sinks.alerts", "undecodable")];
+        assert_eq!(shown(&undecodable), what_the_other_sink_cannot_read_either);
         assert_eq!(shown(&unrenderable), [pair("sinks.crm", "unrenderable")], "the sink sends its letters nowhere");
     }
 }

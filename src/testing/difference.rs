@@ -71,11 +71,14 @@ fn in_the_manner_of(model: &Value, value: &Value) -> Value {
     match (model, value) {
         (model @ Value::Number(_), value @ Value::Number(_)) if json_equal(model, value) => model.clone(),
         (Value::Array(model), Value::Array(elements)) => {
-            let element = |(index, element)| model.get(index).map_or_else(|| Value::clone(element), |m| in_the_manner_of(m, element));
+            let element = |(index, element)| {
+                model.get(index).map_or_else(|| Value::clone(element), |m| in_the_manner_of(m, element))
+            };
             elements.iter().enumerate().map(element).collect()
         }
         (Value::Object(model), Value::Object(members)) => {
-            let known = model.iter().filter_map(|(name, model)| Some((name, in_the_manner_of(model, members.get(name)?))));
+            let known =
+                model.iter().filter_map(|(name, model)| Some((name, in_the_manner_of(model, members.get(name)?))));
             let mut ordered: Map<String, Value> = known.map(|(name, value)| (name.clone(), value)).collect();
             let others = members.iter().filter(|(name, _)| !model.contains_key(*name));
             ordered.extend(others.map(|(name, value)| (name.clone(), value.clone())));
@@ -87,13 +90,14 @@ fn in_the_manner_of(model: &Value, value: &Value) -> Value {
 
 /// What a reader would have to look for: where two lines begin to differ, or an end that cannot be seen.
 fn hint(expected: &str, found: &str) -> Option<Line> {
-    if expected.trim_end_matches('\n') == found.trim_end_matches('\n') {
-        let count = |text: &str| text.len() - text.trim_end_matches('\n').len();
-        let text = format!("line breaks at the end: {} expected, {} found", count(expected), count(found));
+    let count = |text: &str| text.len() - text.trim_end_matches('\n').len();
+    let (at_expected, at_found) = (count(expected), count(found));
+    if at_expected != at_found {
+        let text = format!("line breaks at the end: {at_expected} expected, {at_found} found");
         return Some(Line::new(Side::Hint, text));
     }
     let is_one_line = |text: &str| !text.is_empty() && !text.contains('\n');
-    if !is_one_line(expected) || !is_one_line(found) {
+    if expected == found || !is_one_line(expected) || !is_one_line(found) {
         return None;
     }
     let same = expected.chars().zip(found.chars()).take_while(|(expected, found)| expected == found).count();

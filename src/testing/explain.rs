@@ -72,7 +72,7 @@ impl Part {
             Self::WebhookId => "webhook_id".to_owned(),
             Self::Body => "body".to_owned(),
             Self::BodyJson => "body_json".to_owned(),
-            Self::Json(query) => format!("json \"{query}\""),
+            Self::Json(query) => format!("json[\"{query}\"]"),
             Self::Reason => "reason".to_owned(),
         }
     }
@@ -109,9 +109,7 @@ fn different(node: &str, difference: &Difference) -> Finding {
         (Content::Json(expected), Some(Content::Json(found))) => {
             difference::of_json(&masked_json(expected), &masked_json(found))
         }
-        (expected, found) => {
-            difference::of_texts(&shown(expected), &found.as_ref().map(shown).unwrap_or_default())
-        }
+        (expected, found) => difference::of_texts(&shown(expected), &found.as_ref().map(shown).unwrap_or_default()),
     };
     let message = match found {
         None => format!("{node}: `{part}` is expected and not there"),

@@ -78,7 +78,8 @@ pub enum Content {
     Binary(usize),
 }
 
-/// What is not as the test expects it. Nothing when the test passes.
+/// What is not as the test expects it. Nothing when the test passes. Each expectation takes the first outcome that meets
+/// it and is not taken yet.
 pub fn judge<'a>(test: &TestCase, outcomes: &'a [Outcome]) -> Vec<Mismatch<'a>> {
     let mut open: Vec<&Outcome> = outcomes.iter().collect();
     let mut unmet = Vec::new();
@@ -117,8 +118,9 @@ fn node_of(expectation: &Expectation) -> (String, bool) {
 /// In what an outcome differs from an expectation; `None` when it is another node's, or of another kind.
 fn differences(expectation: &Expectation, outcome: &Outcome) -> Option<Vec<Difference>> {
     match outcome {
-        Outcome::Delivery(attempt) => (expectation.sink.as_deref() == Some(&*attempt.sink))
-            .then(|| differences_of_delivery(expectation, attempt)),
+        Outcome::Delivery(attempt) => {
+            (expectation.sink.as_deref() == Some(&*attempt.sink)).then(|| differences_of_delivery(expectation, attempt))
+        }
         Outcome::DeadLetter { node, reason, .. } => (expectation.dead_letter.as_deref() == Some(node.as_str()))
             .then(|| difference_of_reason(expectation, *reason).into_iter().collect()),
     }
@@ -150,7 +152,8 @@ fn differences_of_delivery(expectation: &Expectation, attempt: &FirstAttempt) ->
     if let Some(expected) = &expectation.body_json {
         let is_equal = json.as_ref().is_some_and(|found| json_equal(&expected.0, found));
         let found = json.clone().map_or_else(|| content_of(&attempt.body), Content::Json);
-        let difference = Difference { part: Part::BodyJson, expected: Content::Json(expected.0.clone()), found: Some(found) };
+        let difference =
+            Difference { part: Part::BodyJson, expected: Content::Json(expected.0.clone()), found: Some(found) };
         differences.push((!is_equal).then_some(difference));
     }
     for (query, expected) in &expectation.json {
@@ -167,11 +170,8 @@ fn text(part: Part, expected: Option<&str>, found: Option<String>) -> Option<Dif
 }
 
 fn difference_of_body(expected: &str, body: &[u8]) -> Option<Difference> {
-    let difference = || Difference {
-        part: Part::Body,
-        expected: Content::Text(expected.to_owned()),
-        found: Some(content_of(body)),
-    };
+    let difference =
+        || Difference { part: Part::Body, expected: Content::Text(expected.to_owned()), found: Some(content_of(body)) };
     (expected.as_bytes() != body).then(difference)
 }
 
@@ -213,7 +213,8 @@ pub(super) fn json_equal(one: &Value, other: &Value) -> bool {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| json_equal(one, other))
         }
         (Value::Object(one), Value::Object(other)) => {
-            let is_same = |(name, value): (&String, &Value)| other.get(name).is_some_and(|other| json_equal(value, other));
+            let is_same =
+                |(name, value): (&String, &Value)| other.get(name).is_some_and(|other| json_equal(value, other));
             one.len() == other.len() && one.iter().all(is_same)
         }
         (one, other) => one == other,

@@ -274,7 +274,8 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_written() {
-        let expect = "expect = [\n  # the CRM\n  { sink = 'a', url = \"http://h/us\" , body_json = { n = 1 } },  # why\n]";
+        let expect =
+            "expect = [\n  # the CRM\n  { sink = 'a', url = \"http://h/us\" , body_json = { n = 1 } },  # why\n]";
         let Updated { text, left } = updated(expect, &[delivery("a", r#"{"n": 1.0}"#)]);
         assert_eq!(left, [""; 0]);
         insta::assert_snapshot!(text, @r#"
@@ -305,7 +306,8 @@ mod tests {
 
     #[test]
     fn tables_of_their_own_are_kept_so() {
-        let expect = "[[tests.expect]]\nsink = 'a'\n\n  [tests.expect.json]\n  '$.n' = 1\n\n[[tests.expect]]\nsink = 'b'";
+        let expect =
+            "[[tests.expect]]\nsink = 'a'\n\n  [tests.expect.json]\n  '$.n' = 1\n\n[[tests.expect]]\nsink = 'b'";
         insta::assert_snapshot!(updated(expect, &[delivery("a", r#"{"n": [2]}"#), letter("sinks.c")]).text, @r#"
         [[tests.expect]]
         sink = 'a'

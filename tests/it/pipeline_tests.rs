@@ -35,8 +35,14 @@ fn examples() -> Vec<PathBuf> {
 fn every_example_is_sound_has_tests_and_passes_them() {
     let folders = examples();
     for asked_for in [
-        "quickstart", "kafka-to-slack", "rabbitmq-fan-out", "audit-log-tail", "per-tenant-limits", "ordered-per-customer",
-        "signed-with-rotation", "dead-letters-to-kafka",
+        "quickstart",
+        "kafka-to-slack",
+        "rabbitmq-fan-out",
+        "audit-log-tail",
+        "per-tenant-limits",
+        "ordered-per-customer",
+        "signed-with-rotation",
+        "dead-letters-to-kafka",
     ] {
         assert!(folders.iter().any(|folder| folder.ends_with(asked_for)), "{asked_for}");
     }
@@ -57,9 +63,12 @@ fn every_example_has_its_page_and_is_listed() {
     for folder in examples() {
         let page = std::fs::read_to_string(folder.join("README.md")).unwrap();
         let folder = folder.to_str().unwrap();
-        assert!(readme.contains(&format!("({folder})")) , "README.md does not list {folder}");
-        assert!(page.contains("bridge test") || page.contains("bridge dev"), "{folder}/README.md");
-        assert!(page.contains(" run ") || page.contains("bridge run"), "{folder}/README.md says how to run it for real");
+        assert!(readme.contains(&format!("({folder})")), "README.md does not list {folder}");
+        assert!(page.contains(&format!("test {folder}")), "{folder}/README.md says how to run its tests");
+        assert!(
+            page.contains(" run ") || page.contains("bridge run"),
+            "{folder}/README.md says how to run it for real"
+        );
     }
 }
 

@@ -98,8 +98,6 @@ fn details(tested: &Tested) -> String {
 
 /// The text without the characters that no XML document may hold, not even escaped (XML 1.0, 2.2).
 fn allowed(text: &str) -> String {
-    let is_allowed = |character: &char| {
-        matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
-    };
+    let is_allowed = |character: &char| matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     text.chars().map(|character| if is_allowed(&character) { character } else { '\u{fffd}' }).collect()
 }

@@ -28,8 +28,8 @@ use crate::testing::update::{Updated, update};
 #[command(after_help = "\
 Examples:
   bridge test examples/quickstart/pipeline.toml
-  bridge test --only refund pipelines/         of every *.toml in the folder, tests with `refund` in their name
-  bridge test --update pipeline.toml           write what was found into the file; look at the diff before you keep it
+  bridge test --only refund pipelines/         tests with `refund` in their name, of all *.toml there
+  bridge test --update pipeline.toml           write what was found into the file; then look at the diff
   bridge test --format junit pipelines/ > tests.xml
 
 A test, in the pipeline file:
@@ -39,7 +39,7 @@ A test, in the pipeline file:
   event  = { key = \"o-1\", data = { id = \"o-1\", type = \"order.paid\", total = 120 } }
   expect = [{ sink = \"crm\", body_json = { text = \"Order o-1: 120\" } }]
 
-Every delivery and every dead letter must be expected; `expect = []` says that the event reaches nothing.")]
+Every delivery and every dead letter must be expected; with `expect = []` the event reaches nothing.")]
 pub struct TestArgs {
     /// Pipeline files, and folders whose *.toml are meant
     #[arg(value_name = "PATH", required = true)]
@@ -135,12 +135,8 @@ fn run_file(path: &Path, only: &[String]) -> TestedFile {
         let tests = std::mem::take(&mut parsed.pipeline.tests);
         let clock = FrozenClock::default();
         // Nothing is kept, so any folder will do.
-        let environment = Environment {
-            state_dir: PathBuf::new(),
-            base_dir: base_dir(path),
-            once: true,
-            rendering: clock.options(),
-        };
+        let environment =
+            Environment { state_dir: PathBuf::new(), base_dir: base_dir(path), once: true, rendering: clock.options() };
         let Compiled { graph, .. } = compile_in(parsed, environment)?;
         let trial = Trial::new(&graph, &clock);
         let has_tests = !tests.is_empty();

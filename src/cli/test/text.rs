@@ -68,7 +68,8 @@ fn test(text: &mut String, tested: &Tested) {
 /// What the filters decided: mostly the reason why something is not reached.
 pub(super) fn way(tested: &Tested) -> Option<String> {
     let decisions = tested.course.decisions.iter();
-    let decisions = decisions.map(|(name, matched)| format!("{name} {}", if *matched { "matches" } else { "does not match" }));
+    let decisions =
+        decisions.map(|(name, matched)| format!("{name} {}", if *matched { "matches" } else { "does not match" }));
     let decisions = decisions.collect::<Vec<_>>().join(", ");
     (!decisions.is_empty()).then(|| format!("filters: {decisions}"))
 }
