@@ -28,9 +28,11 @@ use crate::jsonpath::{self, ExpressionError, Query};
 pub struct FilterConfig {
     /// Names of sources or filters whose events come in; `<filter>.unmatched` takes what a filter turns away.
     #[schemars(length(min = 1))]
+    #[schemars(example = ["orders"])]
     pub from: Vec<String>,
     /// An RFC 9535 filter expression over the envelope, for example
     /// `$.data.type == 'order.paid' && $.data.total >= 100`. A query alone holds when it finds something.
+    #[schemars(example = &"$.data.type == 'order.paid' && $.data.total >= 100")]
     pub when: String,
 }
 

@@ -10,14 +10,16 @@ fn main() -> ExitCode {
     cli::logging::start(&log);
     let result = match command {
         Command::Run(args) => cli::run::run(&args),
-        Command::Check(args) => cli::check::run(&args),
+        Command::Check(args) => cli::check::run(&args, log.log_format),
+        Command::Diff(args) => cli::diff::run(&args),
+        Command::Graph(args) => cli::graph::run(&args),
         Command::Test(args) => cli::test::run(&args),
         Command::Eval(args) => cli::eval::run(&args),
         Command::Dev(args) => cli::dev::run(&args),
         Command::Listen(args) => cli::listen::run(&args),
         Command::Dead(args) => cli::dead::run(&args),
         Command::Sinks(args) => cli::sinks::run(&args),
-        Command::Schema => cli::schema::run(),
+        Command::Schema(args) => cli::schema::run(&args),
         Command::Completions(args) => cli::completions::run(&args),
     };
     match result {

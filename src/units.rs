@@ -124,6 +124,7 @@ impl JsonSchema for Period {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
+            "title": "duration",
             "description": "A length of time: a number and a unit (ns, us, ms, s, m, h, d), or several of them.",
             "examples": ["250ms", "5s", "1h 30m", "3d"],
         })
@@ -138,6 +139,7 @@ impl JsonSchema for ByteSize {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
+            "title": "size",
             "description": "A number of bytes: a number and a unit (B, KiB, MiB, GiB; kB, MB, GB are powers of ten).",
             "examples": ["64KiB", "1MiB"],
         })

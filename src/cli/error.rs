@@ -19,6 +19,17 @@ pub enum CliError {
     /// Pipeline files are wrong.
     #[error("{} of the pipeline files are wrong", .0.len())]
     Config(Vec<ConfigErrors>),
+    /// Pipeline files are wrong; how, has been printed.
+    #[error("{wrong} of {files} pipeline files {} wrong", if *wrong == 1 { "is" } else { "are" })]
+    Faulty {
+        /// Files with a fault.
+        wrong: usize,
+        /// All files.
+        files: usize,
+    },
+    /// `check --deny-warnings` found some; which, has been printed.
+    #[error("there are warnings ({0}), and --deny-warnings allows none")]
+    Warnings(usize),
     /// The paths on the command line mean no pipeline files.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -112,7 +123,7 @@ impl CliError {
             | Self::NoEvent(_)
             | Self::NotEvaluated(_) => 1,
             Self::NoStateDir | Self::Usage(_) | Self::Files(_) | Self::Expression(_) => 2,
-            Self::Config(_) => 3,
+            Self::Config(_) | Self::Faulty { .. } | Self::Warnings(_) => 3,
             Self::Unreachable(_) => 4,
         }
     }

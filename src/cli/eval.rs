@@ -25,9 +25,9 @@ Examples:
   bridge eval --url --template 'https://crm.example.com/hooks/{{data.region}}' order.json
   bridge dead export pipeline.toml | jq -r .event.payload | bridge eval --when \"$.data.total\"
 
-Events are JSON, one after the other. An object with `data`, and nothing beside it but members of
-the envelope (id time source key headers meta), is a whole event; anything else is the `data` of one.
-Each gives one line: `true` or `false` for an expression, the text for a template.")]
+Events are JSON, one after the other. An object with `data`, and nothing beside it but members
+of the envelope (id time source key headers meta), is a whole event; anything else is the `data`
+of one. Each gives one line: `true` or `false` for an expression, the text for a template.")]
 pub struct EvalArgs {
     /// A filter expression, as in a filter's `when`
     #[arg(long, value_name = "EXPR", group = "what")]

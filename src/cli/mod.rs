@@ -7,8 +7,10 @@ pub mod check;
 pub mod completions;
 pub mod dead;
 pub mod dev;
+pub mod diff;
 pub mod error;
 pub mod eval;
+pub mod graph;
 mod json_text;
 pub mod listen;
 pub mod load;
@@ -44,6 +46,10 @@ pub enum Command {
     Run(run::RunArgs),
     /// Check pipeline files and report every fault, without touching the network
     Check(check::CheckArgs),
+    /// Say what a reload would do, node by node
+    Diff(diff::DiffArgs),
+    /// Draw pipelines, for a terminal, Mermaid or Graphviz
+    Graph(graph::GraphArgs),
     /// Run the tests in pipeline files: events through filters and templates, without network
     Test(test::TestArgs),
     /// Try one filter expression or template on an event
@@ -56,9 +62,8 @@ pub enum Command {
     Dead(dead::DeadArgs),
     /// List the sinks of a pipeline and what waits for them, or enable one again
     Sinks(sinks::SinksArgs),
-    /// Print the JSON Schema of pipeline files
-    #[command(after_help = schema::EXAMPLES)]
-    Schema,
+    /// Print the JSON Schema of pipeline files, or a reference of their keys
+    Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -77,6 +82,6 @@ Exit codes:
   1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again;
        for `test`: a test failed
   2    the command line is wrong, or does not fit the pipeline
-  3    a pipeline file is wrong
+  3    a pipeline file is wrong, or `check --deny-warnings` has warnings
   4    `check --connect` could not reach something, or open the store
   130  ended at once by a second signal; what was in flight stays uncommitted";

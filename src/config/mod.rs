@@ -20,6 +20,7 @@ mod fingerprint;
 mod interpolate;
 mod planned;
 mod read;
+mod reference;
 mod schema;
 mod shape;
 pub mod test_case;
@@ -46,6 +47,7 @@ use crate::units::Period;
 pub use diagnostics::{ConfigErrors, ConfigWarnings, Fault, Look};
 use document::Document;
 pub use fingerprint::{Fingerprint, Fingerprints, NodeFingerprint, Settings};
+pub use reference::reference;
 pub use schema::{schema, schema_text};
 use test_case::TestCase;
 
@@ -56,6 +58,7 @@ pub struct PipelineConfig {
     /// The pipeline's name: letters, digits, `_` and `-`. It names consumer groups and state folders, so a new name is
     /// a new beginning.
     #[schemars(extend("pattern" = schema::NAME_OR_REFERENCE))]
+    #[schemars(example = &"orders")]
     pub name: String,
     /// Where events come from, by name.
     #[schemars(with = "BTreeMap<String, SourceConfig>")]
@@ -190,6 +193,24 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
 
 /// Reads what can be read of a pipeline file, with the process's environment. Fails only when there is no text.
 pub fn load_lenient(path: &Path) -> Result<Parsed, ConfigErrors> {
+    let (name, text) = read_text(path)?;
+    Ok(parse_lenient(&name, &text, &|variable| std::env::var(variable).ok()))
+}
+
+/// Reads a pipeline file as it is written: `${…}` stands for itself, so that neither the environment nor any secret is
+/// needed. It can be looked at, and must not run.
+pub fn load_as_written(path: &Path) -> Result<Parsed, ConfigErrors> {
+    let (name, text) = read_text(path)?;
+    let mut parsed = read::parse(&name, &text, None);
+    // A reference may be of the wrong type or no name, and what it stands for right.
+    let is_reference =
+        |fault: &Fault| fault.span.clone().and_then(|span| text.get(span)).is_some_and(|source| source.contains("${"));
+    parsed.faults.retain(|fault| !is_reference(fault));
+    Ok(parsed)
+}
+
+/// A file's name as it is shown, and its content.
+fn read_text(path: &Path) -> Result<(String, String), ConfigErrors> {
     let name = path.display().to_string();
     let unreadable = |error: &dyn std::fmt::Display| {
         let fault = Fault { span: None, message: format!("cannot read {name}: {error}"), help: None };
@@ -197,7 +218,7 @@ pub fn load_lenient(path: &Path) -> Result<Parsed, ConfigErrors> {
     };
     let bytes = std::fs::read(path).map_err(|error| unreadable(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| unreadable(&error.utf8_error()))?;
-    Ok(parse_lenient(&name, &text, &|variable| std::env::var(variable).ok()))
+    Ok((name, text))
 }
 
 /// Reads a pipeline from `text`; `name` is shown in faults, `env` looks environment variables up.
@@ -207,7 +228,7 @@ pub fn parse(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
 
 /// Reads what can be read of a pipeline from `text`.
 pub fn parse_lenient(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Parsed {
-    read::parse(name, text, env)
+    read::parse(name, text, Some(env))
 }
 
 fn default_workers() -> usize {

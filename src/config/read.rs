@@ -24,8 +24,8 @@ use crate::problem::Problem;
 use crate::sink;
 use crate::source::{self, CommonConfig, SourceConfig};
 
-/// Reads what can be read of `text`.
-pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
+/// Reads what can be read of `text`. Without `env`, references stay as they are written.
+pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut root = root.into_inner();
     if !errors.is_empty() {
@@ -41,7 +41,7 @@ pub(super) fn parse(name: &str, text: &str, env: Env<'_>) -> Parsed {
             document: Document::new(name, text, &DeTable::new()),
         };
     }
-    let interpolated = interpolate::interpolate(text, &mut root, env);
+    let interpolated = env.map(|env| interpolate::interpolate(text, &mut root, env)).unwrap_or_default();
     defaults::apply(&mut root);
     let document = Document::new(name, text, &root);
     let interpolate::Interpolated { faults, broken, replaced } = interpolated;

@@ -46,6 +46,10 @@ pub fn schema() -> Value {
     *sinks = without_required(sinks.take());
     if let Some(sink_types) = sinks["oneOf"].as_array_mut() {
         sink_types.iter_mut().for_each(|sink_type| sink_type["required"] = json!(["type"]));
+        // Of a choice without alternatives an editor can say where the fault is, and not only that there is one.
+        if let [only] = sink_types.as_mut_slice() {
+            *sinks = only.take();
+        }
     }
     file["properties"]["defaults"] = json!({
         "type": "object",
@@ -142,7 +146,8 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The schema without what is Rust's and not the file's. TOML has no null: an optional key is left out. Formats such
-/// as `uint16` are no formats of JSON Schema. Doc comments are wrapped, descriptions are not.
+/// as `uint16` are no formats of JSON Schema. Doc comments are wrapped, descriptions are not,
+/// except their tables.
 fn tidied(schema: Value) -> Value {
     rewrite(schema, &|mut object| {
         // `properties` may have a key of that name; the keyword is a string.
@@ -150,7 +155,8 @@ fn tidied(schema: Value) -> Value {
             object.remove("format");
         }
         if let Some(Value::String(description)) = object.get_mut("description") {
-            let paragraphs: Vec<String> = description.split("\n\n").map(|text| text.replace('\n', " ")).collect();
+            let unwrapped = |text: &str| if text.starts_with('|') { text.to_owned() } else { text.replace('\n', " ") };
+            let paragraphs: Vec<String> = description.split("\n\n").map(unwrapped).collect();
             *description = paragraphs.join("\n\n");
         }
         if object.get("default").is_some_and(Value::is_null) {

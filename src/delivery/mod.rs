@@ -48,6 +48,7 @@ pub struct DeliveryConfig {
     /// sink that a `dead_letter` names can do without.
     #[serde(default)]
     #[schemars(length(min = 1))]
+    #[schemars(example = ["paid"])]
     pub from: Vec<String>,
     /// Attempts under way at the same time, at most. A delivery that waits is not under way.
     #[serde(default = "default_concurrency")]
@@ -60,6 +61,7 @@ pub struct DeliveryConfig {
     pub rate_limit: Option<RateLimitConfig>,
     /// A template over the envelope, for example `{{data.customer.id}}`: deliveries for which it gives the same text go
     /// one at a time, in the order of their source. Without it all go in parallel.
+    #[schemars(example = &"{{data.customer.id}}")]
     pub order_by: Option<String>,
     /// When attempts stop for a while because the receiver fails.
     #[serde(default)]
@@ -67,11 +69,14 @@ pub struct DeliveryConfig {
     /// Where dead letters are sent before they go into the store: `"kafka:topic"`, `"amqp:exchange/routing-key"`
     /// (`"amqp:/queue"` for a queue), or another sink's name. A broker is reached through the connection of the event's
     /// own source if that is of its type, otherwise of the only source that is; `"kafka@SOURCE:topic"` names one.
+    /// Without it they go into the store only.
+    #[schemars(example = &"kafka:orders-dead")]
     pub dead_letter: Option<String>,
     /// What an answer's status means, where it differs from the defaults: `2xx` delivered; `408 425 429 5xx` retry;
     /// `410` disable; all others dead-letter. Keys are a status (`"409"`) or a class (`"4xx"`).
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[1-5]([xX]{2}|[0-9]{2})$" }))]
+    #[schemars(example = serde_json::json!({"409": "delivered", "404": "drop"}))]
     pub responses: BTreeMap<String, Action>,
 }
 

@@ -23,6 +23,7 @@ use crate::units::Period;
 pub struct RateLimitConfig {
     /// Attempts per `per`.
     #[schemars(range(min = 1))]
+    #[schemars(example = 100)]
     pub requests: u32,
     /// The time in which `requests` attempts may start, evenly spread.
     #[serde(default = "default_per")]
@@ -32,6 +33,8 @@ pub struct RateLimitConfig {
     #[schemars(range(min = 1))]
     pub burst: u32,
     /// A template over the envelope, for example `{{data.tenant}}`: one bucket for each of its values.
+    /// Without it there is one bucket for all.
+    #[schemars(example = &"{{data.tenant}}")]
     pub key: Option<String>,
 }
 

@@ -15,24 +15,31 @@ use crate::units::Period;
 pub struct RetryConfig {
     /// The waits, one per retry; after the last one the delivery is given up. Default, when neither this nor `initial`
     /// is set: `["5s", "5m", "30m", "2h", "5h", "10h", "10h"]`, as Standard Webhooks recommends. `[]` means no retry.
+    #[schemars(example = ["1s", "30s", "5m", "1h"], extend("default" = STANDARD_WEBHOOKS.map(Period)))]
     pub schedule: Option<Vec<Period>>,
     /// The first wait of an exponential backoff. Setting it replaces the schedule.
     pub initial: Option<Period>,
     /// By how much each wait is longer than the one before. Default: 2.
     #[schemars(range(min = 1.0))]
+    #[schemars(extend("default" = DEFAULT_FACTOR))]
     pub factor: Option<f64>,
     /// The longest wait of an exponential backoff. Default: `"1h"`.
+    #[schemars(extend("default" = Period(DEFAULT_MAX)))]
     pub max: Option<Period>,
     /// The share of a wait that is random: 0.2 makes 10 s anything from 8 s to 12 s. Default: 0.2.
     #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(extend("default" = DEFAULT_JITTER))]
     pub jitter: Option<f64>,
     /// Give up once this much time has passed since the first attempt. Default: `"3d"`.
+    #[schemars(extend("default" = Period(DEFAULT_MAX_ELAPSED)))]
     pub max_elapsed: Option<Period>,
     /// Give up after this many attempts, the first included. Default: no limit but the others.
     #[schemars(range(min = 1))]
+    #[schemars(example = 10)]
     pub max_attempts: Option<u32>,
     /// A delivery that has to wait longer than this, in one go or in all, waits in the store: its source moves on.
     /// Default: `"30s"`.
+    #[schemars(extend("default" = Period(DEFAULT_PARK_AFTER)))]
     pub park_after: Option<Period>,
 }
 

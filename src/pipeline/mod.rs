@@ -5,13 +5,14 @@
 //! start. [`routes`] is the way of an event through the filters to the sinks, `router` takes the events of a source that
 //! way, and `dead_letters` brings what is given up to where it is kept. [`replay`] says what becomes of dead letters that
 //! are sent again, [`trial`] what would become of an event. [`changes`] compares two versions of a pipeline, for a
-//! reload; [`warnings`] finds what is worth a second look.
+//! reload; [`warnings`] finds what is worth a second look, [`outline`] is a pipeline's shape for drawings.
 
 pub mod changes;
 pub mod compile;
 mod dead_letters;
 pub mod graph;
 mod opening;
+pub mod outline;
 pub mod replay;
 mod router;
 pub mod routes;

@@ -39,6 +39,7 @@ pub struct SigningConfig {
     /// The secrets, each as `whsec_` and base64. Every one signs, so that a receiver can move from one to the next
     /// without a gap. Empty strings are left out, so that an optional one may come from `${env:NAME:-}`.
     #[schemars(length(min = 1))]
+    #[schemars(example = ["${env:CRM_SECRET}", "${env:CRM_SECRET_PREVIOUS:-}"])]
     pub secrets: Vec<Secret>,
 }
 

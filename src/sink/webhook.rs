@@ -21,18 +21,23 @@ use crate::units::{ByteSize, Period};
 #[serde(deny_unknown_fields)]
 pub struct WebhookConfig {
     /// The request's URL, `http` or `https`. It may be a template; values are percent-encoded.
+    #[schemars(example = &"https://crm.example.com/hooks/{{data.region}}")]
     pub url: String,
     /// The request's method.
     #[serde(default)]
     pub method: Method,
     /// Further request headers. Values may be templates; a line break in one is a dead letter.
     #[serde(default)]
+    #[schemars(example = serde_json::json!({"X-Tenant": "{{data.tenant}}"}))]
     pub headers: BTreeMap<String, String>,
     /// Name of the template that renders the body. Without it and `body`, the payload goes out byte for byte.
+    #[schemars(example = &"slack")]
     pub template: Option<String>,
-    /// The body's template, inline.
+    /// The body's template, inline. Without it and `template`, the payload goes out byte for byte.
+    #[schemars(example = &r#"{"id": "{{id}}", "order": {{json data}}}"#)]
     pub body: Option<String>,
     /// The content type that goes with `body` (default `application/json`), or instead of the payload's own.
+    #[schemars(example = &"application/json")]
     pub content_type: Option<String>,
     /// The longest an attempt may take, from the connection to the answer's last byte.
     #[serde(default = "default_timeout")]
@@ -234,6 +239,7 @@ impl Webhook {
     }
 }
 
+/// Whether the host of a URL, or of a URL's template, is this machine by its loopback name or address.
 pub fn is_loopback(url: &str) -> bool {
     let host = url.split_once("://").map_or("", |(_, rest)| rest);
     let host = host.split(['/', '?', '#']).next().unwrap_or_default();

@@ -219,7 +219,8 @@ pub struct CommonConfig {
     pub commit_interval: Option<Period>,
     /// Where events are sent that are given up before they reach a sink, at the source itself or at a filter, before
     /// they go into the store: `"kafka:topic"`, `"amqp:exchange/routing-key"`, or a sink's name; see `dead_letter` of
-    /// sinks.
+    /// sinks. Without it they go into the store only.
+    #[schemars(example = &"kafka:orders-dead")]
     pub dead_letter: Option<String>,
 }
 

@@ -18,6 +18,7 @@ pub struct StoreConfig {
     /// `sqlite:` and a path, `postgres://…` for several replicas that share one state, or `none` for pods whose disk
     /// goes with them: then nothing is parked, and a delivery that fails holds its source's position. Default: an
     /// SQLite file in the pipeline's state folder.
+    #[schemars(example = &"postgres://bridge:${file:/run/secrets/db}@db/bridge")]
     pub url: Option<Secret>,
     /// The most that parked deliveries and dead letters may take. When it is reached the sources wait.
     #[serde(default = "default_max_size")]

@@ -46,6 +46,7 @@ pub struct TemplateConfig {
     #[serde(default = "default_content_type")]
     pub content_type: String,
     /// The Handlebars template. It sees the envelope: `id, time, source, key, headers, meta, data`.
+    #[schemars(example = &r#"{"text": "Order {{data.id}}: {{data.total}} {{data.currency}}"}"#)]
     pub body: String,
 }
 

@@ -49,7 +49,7 @@ fn every_example_is_sound_has_tests_and_passes_them() {
     for folder in folders {
         let folder = folder.to_str().unwrap();
         let pipeline = format!("{folder}/pipeline.toml");
-        let (code, stdout, stderr) = run_to_end(&mut bridge(&["check", &pipeline]));
+        let (code, stdout, stderr) = run_to_end(&mut bridge(&["check", "--deny-warnings", &pipeline]));
         assert_eq!(code, 0, "{stdout}\n{stderr}");
         let (code, stdout, stderr) = run_to_end(&mut bridge(&["test", folder]));
         assert_eq!(code, 0, "{stdout}\n{stderr}");

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use super::CliError;
 use super::load::{Compiled, compile_in};
-use crate::config::files::pipeline_files;
+use crate::config::files::{PipelineNames, pipeline_files};
 use crate::config::test_case::TestCase;
 use crate::config::{self, ConfigErrors};
 use crate::pipeline::Environment;
@@ -41,7 +41,7 @@ A test, in the pipeline file:
 
 Every delivery and every dead letter must be expected; with `expect = []` the event reaches nothing.")]
 pub struct TestArgs {
-    /// Pipeline files, and folders whose *.toml are meant
+    /// Pipeline files, and folders of which every *.toml is meant
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
     /// Run only tests with this text in their name; with several of these, tests with any of them
@@ -113,7 +113,10 @@ struct Count {
 /// Faulty pipeline files, or how many tests failed.
 pub fn run(args: &TestArgs) -> Result<(), CliError> {
     let paths = pipeline_files(&args.paths)?;
-    let run_all = || -> Vec<TestedFile> { paths.iter().map(|path| run_file(path, &args.only)).collect() };
+    let run_all = || -> Vec<TestedFile> {
+        let mut names = PipelineNames::default();
+        paths.iter().map(|path| run_file(path, &mut names, &args.only)).collect()
+    };
     let mut files = run_all();
     if args.update && update_all(&files)? {
         files = run_all();
@@ -129,8 +132,9 @@ pub fn run(args: &TestArgs) -> Result<(), CliError> {
     verdict(files, count, &args.only)
 }
 
-fn run_file(path: &Path, only: &[String]) -> TestedFile {
+fn run_file(path: &Path, names: &mut PipelineNames, only: &[String]) -> TestedFile {
     let result = config::load_lenient(path).and_then(|mut parsed| {
+        parsed.refuse(names.claim(&parsed.pipeline.name, path).err());
         let name = parsed.pipeline.name.clone();
         let tests = std::mem::take(&mut parsed.pipeline.tests);
         let clock = FrozenClock::default();

@@ -18,8 +18,10 @@ pub struct AmqpConfig {
     /// The broker, for example `amqp://user:password@host:5672/%2f`, or `amqps://` for TLS. The path is the virtual
     /// host, percent-encoded: `/%2f` is the default one, `/`. Of the query parameters `auth_mechanism`, `frame_max`
     /// and `channel_max` are understood.
+    #[schemars(example = &"amqps://bridge:${file:/run/secrets/amqp}@rabbit:5671/%2f")]
     pub uri: Secret,
     /// The queue to consume. Streams are not supported yet.
+    #[schemars(example = &"orders")]
     pub queue: String,
     /// The most unacknowledged messages the broker sends us (`basic.qos`). They are in memory beside those that
     /// `max_in_flight_bytes` counts: choose a smaller number for a queue of large messages.
@@ -30,14 +32,17 @@ pub struct AmqpConfig {
     pub declare: Option<AmqpDeclare>,
     /// Binds the queue to exchanges when connecting.
     #[serde(default)]
+    #[schemars(example = serde_json::json!([{"exchange": "shop", "routing_key": "order.#"}]))]
     pub bind: Vec<AmqpBind>,
     /// The heartbeat asked of the broker, in whole seconds; the broker may choose a shorter one. A connection is given
     /// up after two of them without a sign of life.
     #[serde(default = "default_heartbeat")]
     pub heartbeat: Period,
     /// The consumer tag, as shown by the broker's management tools. Default: `bridge-<pipeline>-<source>`.
+    #[schemars(example = &"bridge-orders")]
     pub consumer_tag: Option<String>,
-    /// A PEM file with the certificate authorities to trust, instead of the system's.
+    /// A PEM file with the certificate authorities to trust. Without it those of the system are.
+    #[schemars(example = &"/etc/ssl/rabbitmq-ca.pem")]
     pub ca_file: Option<std::path::PathBuf>,
 }
 
@@ -56,9 +61,11 @@ pub struct AmqpDeclare {
     pub auto_delete: bool,
     /// The queue type, `x-queue-type`: `classic` or `quorum`. Default: what the virtual host says, usually `classic`.
     #[serde(rename = "type")]
+    #[schemars(example = &"quorum")]
     pub queue_type: Option<String>,
     /// Further arguments, for example `{ x-message-ttl = 60000 }`.
     #[serde(default)]
+    #[schemars(example = serde_json::json!({"x-message-ttl": 60000}))]
     pub arguments: Map<String, Value>,
 }
 
@@ -67,9 +74,11 @@ pub struct AmqpDeclare {
 #[serde(deny_unknown_fields)]
 pub struct AmqpBind {
     /// The exchange, which must exist. Every queue is bound to the default exchange already.
+    #[schemars(example = &"shop")]
     pub exchange: String,
     /// The routing key or pattern.
     #[serde(default)]
+    #[schemars(example = &"order.#")]
     pub routing_key: String,
 }
 

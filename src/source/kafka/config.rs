@@ -33,6 +33,7 @@ pub struct KafkaConfig {
     #[schemars(length(min = 1), example = ["orders"])]
     pub topics: Vec<String>,
     /// The consumer group. Default: `bridge-<pipeline>-<source>`.
+    #[schemars(example = &"bridge-orders")]
     pub group_id: Option<String>,
     /// Where to start when the group has no offset for a partition, or when the broker no longer has the records at
     /// that offset (which is logged as a loss).

@@ -1,72 +1,20 @@
-//! `bridge check`: finds the faults of pipeline files, and with `--connect` whether brokers, receivers and the
-//! store are there.
+//! `check --connect`: whether brokers, receivers and the store are there. No event is read or sent.
 
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-
-use super::CliError;
-use super::load::{Compiled, StateArgs, load};
+use super::say;
+use crate::cli::CliError;
 use crate::pipeline::Graph;
 use crate::pipeline::run::new_runtime;
-use crate::secret::mask;
 use crate::store::StoreError;
 use crate::store::config::StoreSettings;
 use crate::store::probe::probe;
 
-/// Checks pipeline files and reports every fault, without touching the network.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  bridge check pipelines/*.toml
-  bridge check --connect pipeline.toml         also reach for brokers, receivers and the store;
-                                               no event is read or sent")]
-pub struct CheckArgs {
-    /// The pipeline files
-    #[arg(value_name = "PIPELINE", required = true)]
-    pub pipelines: Vec<PathBuf>,
-    /// Also connect to every broker, open a connection to every receiver whose address is fixed, and open the store
-    #[arg(long)]
-    pub connect: bool,
-    /// Where durable state is kept: the store is looked for there, unless the pipeline says where it is
-    #[command(flatten)]
-    pub state: StateArgs,
-}
-
 /// How long one probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs the subcommand.
-///
-/// # Errors
-/// The faults of all files, or how many probes failed.
-pub fn run(args: &CheckArgs) -> Result<(), CliError> {
-    let mut faulty = Vec::new();
-    let mut unreachable = 0;
-    // Only a connection needs the folder: without one, any will do.
-    let state = if args.connect { args.state.folder()? } else { PathBuf::new() };
-    for path in &args.pipelines {
-        match load(path, &state, true, |_| {}) {
-            Err(errors) => faulty.push(errors),
-            Ok(Compiled { graph, .. }) => {
-                let (sources, filters, sinks) = (graph.sources.len(), graph.filters.len(), graph.sinks.len());
-                say(&format!("{}: ok ({sources} sources, {filters} filters, {sinks} sinks)", path.display()))?;
-                if args.connect {
-                    unreachable += probe_all(graph)?;
-                }
-            }
-        }
-    }
-    if !faulty.is_empty() {
-        return Err(CliError::Config(faulty));
-    }
-    if unreachable > 0 { Err(CliError::Unreachable(unreachable)) } else { Ok(()) }
-}
-
 /// Probes the graph's store, brokers and receivers, and counts those that cannot be reached.
-fn probe_all(graph: Graph) -> Result<usize, CliError> {
+pub(super) fn probe_all(graph: Graph) -> Result<usize, CliError> {
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let unreachable = runtime.block_on(async {
         let mut unreachable = 0;
@@ -119,8 +67,4 @@ fn say_found(node: &str, found: Result<String, String>) -> Result<(), CliError> 
         Ok(found) => say(&format!("  {node}: {found}")),
         Err(error) => say(&format!("  {node}: UNREACHABLE: {error}")),
     }
-}
-
-fn say(line: &str) -> Result<(), CliError> {
-    writeln!(anstream::stdout(), "{}", mask(line)).map_err(CliError::io("cannot print"))
 }

@@ -1,0 +1,123 @@
+//! `bridge check`: finds the faults of pipeline files and what is worth a warning, for people and for machines; with
+//! `--connect` also whether brokers, receivers and the store are there.
+//!
+//! `report` is what was found, and its form for people; `github` and `sarif` are forms for machines, `connect` does
+//! the probing.
+
+mod connect;
+mod github;
+mod report;
+mod sarif;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::CliError;
+use super::load::{StateArgs, compile_parsed};
+use super::logging::LogFormat;
+use crate::config::files::{PipelineNames, pipeline_files};
+use crate::config::load_lenient;
+use crate::pipeline::{Graph, warnings};
+use crate::secret::mask;
+use report::{CheckedFile, Report};
+
+/// Checks pipeline files and reports every fault and warning, without touching the network.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bridge check pipelines/                      every *.toml in the folder
+  bridge check --deny-warnings --format github pipelines/
+                                               in CI: annotations at the lines of a pull request
+  bridge check --format sarif pipelines/ > bridge.sarif
+                                               for code scanning
+  bridge check --connect pipeline.toml         also reach for brokers, receivers and the store;
+                                               no event is read or sent
+
+Warnings are given for files without a fault: literal-secret, plain-http, no-retry, unused-template,
+impossible-comparison, unknown-member.")]
+pub struct CheckArgs {
+    /// Pipeline files, and folders of which every *.toml is meant
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Also connect to every broker, open a connection to every receiver whose address is fixed, and open the store
+    #[arg(long)]
+    pub connect: bool,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: CheckFormat,
+    /// Fail, with exit code 3, when there are warnings
+    #[arg(long)]
+    pub deny_warnings: bool,
+    /// Where durable state is kept: the store is looked for there, unless the pipeline says where it is
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// The forms of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CheckFormat {
+    /// For people: a line for each file on standard output, faults and warnings on standard error
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+    /// Workflow commands of GitHub Actions
+    Github,
+    /// SARIF 2.1.0
+    Sarif,
+}
+
+/// Runs the subcommand. `form` is that of the logs, which faults and warnings for people take too.
+///
+/// # Errors
+/// [`CliError::Faulty`] or [`CliError::Warnings`] when files are not as they must be, or how many probes failed.
+pub fn run(args: &CheckArgs, form: LogFormat) -> Result<(), CliError> {
+    if args.connect && args.format != CheckFormat::Text {
+        return Err(CliError::Usage("--connect goes with --format text only".to_owned()));
+    }
+    // Only a connection needs the folder: without one, any will do.
+    let state = if args.connect { args.state.folder()? } else { PathBuf::new() };
+    let mut names = PipelineNames::default();
+    let mut report = Report::default();
+    let mut unreachable = 0;
+    for path in pipeline_files(&args.paths)? {
+        let (file, graph) = check(&path, &state, &mut names);
+        if args.format == CheckFormat::Text {
+            say(&file.line())?;
+            file.show_findings(form);
+        }
+        if let Some(graph) = graph.filter(|_| args.connect) {
+            unreachable += connect::probe_all(graph)?;
+        }
+        report.files.push(file);
+    }
+    match args.format {
+        CheckFormat::Text => {}
+        CheckFormat::Json => say(&format!("{:#}", report.to_json()))?,
+        CheckFormat::Github => report.files.iter().flat_map(github::annotations).try_for_each(|line| say(&line))?,
+        CheckFormat::Sarif => say(&format!("{:#}", sarif::log(&report)))?,
+    }
+    report.verdict(args.deny_warnings)?;
+    if unreachable > 0 { Err(CliError::Unreachable(unreachable)) } else { Ok(()) }
+}
+
+/// Checks one file. There is a graph when it has no fault.
+fn check(path: &Path, state: &Path, names: &mut PipelineNames) -> (CheckedFile, Option<Graph>) {
+    let mut parsed = match load_lenient(path) {
+        Ok(parsed) => parsed,
+        Err(errors) => return (CheckedFile::faulty(path, errors), None),
+    };
+    parsed.refuse(names.claim(&parsed.pipeline.name, path).err());
+    let pipeline = parsed.pipeline.name.clone();
+    let warnings = parsed.warnings(warnings::find(&parsed));
+    match compile_parsed(parsed, path, state, true) {
+        Ok(compiled) => (CheckedFile::sound(path, pipeline, &compiled.graph, warnings), Some(compiled.graph)),
+        Err(errors) => (CheckedFile::faulty(path, errors), None),
+    }
+}
+
+fn say(line: &str) -> Result<(), CliError> {
+    writeln!(anstream::stdout(), "{}", mask(line)).map_err(CliError::io("cannot print"))
+}
