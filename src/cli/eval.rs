@@ -1,7 +1,7 @@
 //! `bridge eval`: tries one filter expression or template on events from a file or standard input.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
@@ -139,6 +139,9 @@ fn faulty(
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let mut text = Vec::new();
     let read = if path == Path::new("-") {
+        if io::stdin().is_terminal() {
+            note("events are read from standard input; Ctrl-D ends them");
+        }
         io::stdin().read_to_end(&mut text).map(drop)
     } else {
         fs::read(path).map(|bytes| text = bytes)

@@ -154,6 +154,7 @@ fn type_of(schema: &Value) -> String {
         ("object", _) => "table".to_owned(),
         ("integer", _) => "whole number".to_owned(),
         ("boolean", _) => "`true` or `false`".to_owned(),
+        ("", _) => "any value".to_owned(),
         (other, _) => other.to_owned(),
     }
 }

@@ -54,10 +54,14 @@ fn update_test(expect: &mut Item, mismatches: &[Mismatch<'_>], left: &mut Vec<St
             remove(expect, *index);
         }
     }
+    let was_empty = expect.as_array().is_some_and(Array::is_empty);
     for mismatch in mismatches {
         if let Mismatch::Unexpected(outcome) = mismatch {
             push(expect, expectation(outcome));
         }
+    }
+    if let Some(array) = expect.as_array_mut().filter(|array| was_empty && array.len() > 1) {
+        spread(array);
     }
 }
 
@@ -223,6 +227,15 @@ fn push_inline(array: &mut Array, expectation: InlineTable) {
     array.push_formatted(value);
 }
 
+/// Gives each element a line of its own.
+fn spread(array: &mut Array) {
+    for element in array.iter_mut() {
+        element.decor_mut().set_prefix("\n  ");
+    }
+    array.set_trailing_comma(true);
+    array.set_trailing("\n");
+}
+
 /// Takes the blank away that separated the first element from one that is gone.
 fn tidy(array: &mut Array) {
     if let Some(first) = array.get_mut(0)
@@ -301,6 +314,13 @@ mod tests {
         ] # end
         "#);
         insta::assert_snapshot!(updated("expect = []", &[delivery("a", r#"{"n": null}"#)]).text, @r#"expect = [{ sink = "a", url = "http://h/eu", body = '{"n": null}' }] # end"#);
+        insta::assert_snapshot!(updated("expect = []", &outcomes).text, @r#"
+        expect = [
+          { sink = "b", url = "http://h/eu", body_json = 1 },
+          { sink = "d", url = "http://h/eu", body_json = { t = 'a "$${x}"' } },
+          { dead_letter = "sinks.e", reason = "undecodable" },
+        ] # end
+        "#);
         insta::assert_snapshot!(updated("expect = [{ sink = 'a' }]", &[]).text, @"expect = [] # end");
     }
 
