@@ -60,8 +60,10 @@ brokers-up: ## start Kafka, RabbitMQ and PostgreSQL for the tests
 brokers-down: ## stop them; their data stays
 	@$(brokers_down)
 
-# By way of a second file, as a failed run would leave an empty schema behind.
-schemas: ## write the JSON schema of the pipeline file
-	mkdir -p schemas
+# By way of second files, as a failed run would leave empty ones behind.
+schemas: ## write the JSON schema of the pipeline file, and the reference of its keys
+	mkdir -p schemas docs
 	cargo run --release -- schema > schemas/pipeline.schema.json.new
+	cargo run --release -- schema --format markdown > docs/reference.md.new
 	mv schemas/pipeline.schema.json.new schemas/pipeline.schema.json
+	mv docs/reference.md.new docs/reference.md

@@ -23,6 +23,9 @@
 //! Tests in the pipeline file take the same way up to the attempt: [`pipeline::trial`] finds out what becomes of an event,
 //! [`testing`] judges it.
 //!
+//! Beside that way: [`cli::check`], [`cli::diff`] and [`cli::graph`] look at files without running them. They print what
+//! [`pipeline::warnings`], [`pipeline::changes`] (which a reload follows, too) and [`pipeline::outline`] say.
+//!
 //! # What always holds
 //!
 //! - A position is committed only when everything below it has settled. An ack that is dropped is a failure, never

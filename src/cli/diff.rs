@@ -24,9 +24,9 @@ Examples:
   git show main:pipeline.toml > /tmp/main.toml && bridge diff /tmp/main.toml pipeline.toml
   bridge diff --format json deployed/ pipelines/ | jq '.pipelines[] | select(.change == \"changed\")'
 
-Pipelines are compared by name, wherever their files are. The files are read as they are written: `${env:NAME}` is
-compared by its text, so no secret is needed, and no value is shown. `bridge check` says whether NEW is sound;
-a reload keeps what runs when it is not.")]
+Pipelines are compared by name, wherever their files are. The files are read as they are written:
+`${env:NAME}` is compared by its text, so no secret is needed, and no value is shown. `bridge check`
+says whether NEW is sound; a reload keeps what runs when it is not.")]
 pub struct DiffArgs {
     /// A pipeline file, or a folder of which every *.toml is meant: what runs
     pub old: PathBuf,
@@ -146,7 +146,7 @@ fn what_becomes(node: &str, change: &Change) -> Option<(char, String)> {
         Change::Changed { keys, rewired } => {
             let outcome = match (is_source, is_filter) {
                 (true, _) => "drained, stopped and started anew",
-                (_, true) => "asks differently",
+                (_, true) => "changed",
                 _ => "replaced, its queue is kept",
             };
             let rewired = rewired.as_ref().map(|rewiring| format!("; {}", shown(rewiring))).unwrap_or_default();

@@ -7,6 +7,7 @@ use clap::Args;
 use super::CliError;
 use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
 use crate::pipeline::compile::base_dir;
+use crate::pipeline::warnings::written_out_secrets;
 use crate::pipeline::{Declared, Environment, Graph, compile};
 use crate::store::config::StoreSettings;
 use crate::template::Options;
@@ -66,7 +67,14 @@ pub fn load(
 ///
 /// # Errors
 /// All faults of the file, those of its text and those of its meaning.
-pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool) -> Result<Compiled, ConfigErrors> {
+pub fn compile_parsed(
+    mut parsed: Parsed,
+    path: &Path,
+    state_root: &Path,
+    once: bool,
+) -> Result<Compiled, ConfigErrors> {
+    // No line of a report may show them.
+    parsed.conceal(&written_out_secrets(&parsed));
     let state_dir = state_root.join(&parsed.pipeline.name);
     let environment = Environment { state_dir, base_dir: base_dir(path), once, rendering: Options::default() };
     compile_in(parsed, environment)

@@ -50,7 +50,7 @@ pub enum Command {
     Diff(diff::DiffArgs),
     /// Draw pipelines, for a terminal, Mermaid or Graphviz
     Graph(graph::GraphArgs),
-    /// Run the tests in pipeline files: events through filters and templates, without network
+    /// Run the tests in pipeline files, without network and state
     Test(test::TestArgs),
     /// Try one filter expression or template on an event
     Eval(eval::EvalArgs),

@@ -99,20 +99,12 @@ pub struct ConfigWarnings {
 }
 
 impl ConfigWarnings {
-    /// Warnings about the file `name` with the content `text`, in which secrets that are written out are not shown.
+    /// Warnings about the file `name` with the content `text`, shown as faults are.
     pub(super) fn new(name: &str, text: &str, mut warnings: Vec<(WarningCode, Fault)>) -> Self {
-        let mut text = secret::blot_out_passwords(text);
-        let secrets = warnings.iter().filter(|(code, _)| *code == WarningCode::LiteralSecret);
-        for span in secrets.filter_map(|(_, fault)| fault.span.clone()) {
-            let blotted: String = text.get(span.clone()).unwrap_or_default().chars().map(blot).collect();
-            if blotted.len() == span.len() {
-                text.replace_range(span, &blotted);
-            }
-        }
         let mut seen = HashSet::new();
         warnings.retain(|(_, fault)| seen.insert((fault.span.clone(), fault.message.clone())));
         warnings.sort_by_key(|(_, fault)| fault.span.as_ref().map(|span| span.start));
-        Self { name: name.to_owned(), text, warnings }
+        Self { name: name.to_owned(), text: secret::blot_out_passwords(text), warnings }
     }
 
     /// Whether there is none.
@@ -142,14 +134,6 @@ impl fmt::Debug for ConfigWarnings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The text may hold literal secrets.
         f.debug_struct("ConfigWarnings").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// What stands for a character of a secret: as many bytes, so that everything stays in its place.
-fn blot(character: char) -> String {
-    match character {
-        '"' | '\'' | '\n' | '\r' => character.to_string(),
-        other => "*".repeat(other.len_utf8()),
     }
 }
 

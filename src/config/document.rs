@@ -57,6 +57,21 @@ impl Document {
         ConfigWarnings::new(&self.name, &self.text, placed.collect())
     }
 
+    /// Blots the values at these paths out of the text; of a URL, only its password. Everything stays in its place.
+    pub(super) fn conceal(&mut self, paths: &[Vec<String>]) {
+        for path in paths {
+            let place = self.locate(path, None);
+            let source = self.text.get(place.clone()).unwrap_or_default();
+            let mut blotted = secret::blot_out_passwords(source);
+            if blotted == source {
+                blotted = source.chars().map(blot).collect();
+            }
+            if blotted.len() == place.len() {
+                self.text.replace_range(place, &blotted);
+            }
+        }
+    }
+
     /// Whether the value at a path has no reference in it.
     pub(super) fn is_literal(&self, path: &[String]) -> bool {
         let source = self.text.get(self.locate(path, None)).unwrap_or_default();
@@ -149,6 +164,14 @@ pub(super) fn verbatim_start(text: &str, span: Range<usize>, value: &str) -> Opt
     (content == value).then_some(span.start + opening.len())
 }
 
+/// What stands for a character of a secret: as many bytes, so that everything stays in its place.
+fn blot(character: char) -> String {
+    match character {
+        '"' | '\'' | '\n' | '\r' => character.to_string(),
+        other => "*".repeat(other.len_utf8()),
+    }
+}
+
 fn node(text: &str, key: Range<usize>, value: &Spanned<DeValue<'_>>) -> Node {
     let span = value.span();
     let (verbatim, children) = match value.get_ref() {
@@ -206,6 +229,14 @@ mod tests {
         assert!(!is_news(&["sinks", "crm", "retry", "initial"]));
         assert!(is_news(&["sinks", "crm", "retry"]));
         assert!(is_news(&["sinks", "crm", "url"]));
+    }
+
+    #[test]
+    fn what_is_concealed_leaves_the_rest_in_its_place() {
+        let text = "a = 'sécret'\nb = [\"x\", \"two\"]\nc = 'amqp://u:pw@h'\n";
+        let mut document = Document::new("x.toml", text, DeTable::parse(text).unwrap().get_ref());
+        document.conceal(&[vec!["a".into()], vec!["b".into(), "1".into()], vec!["c".into()]]);
+        assert_eq!(document.text, "a = '*******'\nb = [\"x\", \"***\"]\nc = 'amqp://u:**@h'\n");
     }
 
     #[test]

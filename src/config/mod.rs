@@ -80,9 +80,9 @@ pub struct PipelineConfig {
     /// How the process runs.
     #[serde(default)]
     pub runtime: RuntimeConfig,
-    /// What must become of certain events: `bridge test` runs it.
+    /// What must become of certain events: `bridge test` runs it. A pipeline runs without.
     #[serde(default)]
-    #[schemars(with = "Option<Vec<TestCase>>")]
+    #[schemars(with = "Option<Vec<TestCase>>", extend("examples" = [test_case::example()]))]
     pub tests: Vec<TestCase>,
 }
 
@@ -171,6 +171,11 @@ impl Parsed {
     /// Whether the value at a path is written out in the file, without a reference such as `${env:NAME}`.
     pub fn is_literal(&self, path: &[String]) -> bool {
         self.document.is_literal(path)
+    }
+
+    /// Blots the values at these paths out of what is shown of the file from now on: secrets that are written out.
+    pub fn conceal(&mut self, paths: &[Vec<String>]) {
+        self.document.conceal(paths);
     }
 
     /// Shows warnings where they stand in the file.

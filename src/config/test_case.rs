@@ -28,8 +28,10 @@ use crate::store::record::Reason;
 #[serde(deny_unknown_fields)]
 pub struct TestCase {
     /// What the test shows. No two tests of a file have the same name.
+    #[schemars(extend("examples" = ["a paid order reaches the CRM"]))]
     pub name: String,
     /// Name of the source that the event comes from.
+    #[schemars(extend("examples" = ["orders"]))]
     pub source: String,
     /// The event that is taken through the pipeline.
     pub event: TestEvent,
@@ -40,6 +42,7 @@ pub struct TestCase {
     pub now: Timestamp,
     /// Every delivery and every dead letter, in any order: one that is not expected fails the test, too. `[]` says that
     /// the event reaches nothing.
+    #[schemars(extend("examples" = [[{ "sink": "crm", "body_json": { "text": "Order o-1" } }]]))]
     pub expect: Vec<Expectation>,
     /// The line of the file that it begins on, from 1.
     #[serde(skip)]
@@ -58,6 +61,7 @@ pub struct TestEvent {
     #[schemars(with = "String", extend("examples" = ["2026-01-01T00:00:00Z"]))]
     pub time: Timestamp,
     /// Its key; without it `null`.
+    #[schemars(extend("examples" = ["o-1"]))]
     pub key: Option<String>,
     /// Its headers.
     #[serde(default)]
@@ -68,12 +72,15 @@ pub struct TestEvent {
     #[schemars(with = "BTreeMap<String, Json>")]
     pub meta: IndexMap<String, Json>,
     /// The payload as `data` shows it: any value with the source's `format = "json"`, a string with `"text"`, a string
-    /// in base64 with `"bytes"`.
+    /// in base64 with `"bytes"`. Without it and `payload` the event has no payload.
+    #[schemars(extend("examples" = [{ "id": "o-1", "type": "order.paid", "total": 120 }]))]
     pub data: Option<Json>,
-    /// Instead of `data`, the payload's very text: for what is no JSON, or holds a `null`, which TOML lacks. With
-    /// neither, the event has no payload.
+    /// The payload's very text, for what cannot be written without it: what is no JSON, or holds a `null`, which TOML
+    /// lacks. It and `data` exclude each other.
+    #[schemars(extend("examples" = ["{\"note\": null}"]))]
     pub payload: Option<String>,
-    /// The content type that the message itself carries.
+    /// The content type that the message itself carries; without it, it carries none.
+    #[schemars(extend("examples" = ["application/xml"]))]
     pub content_type: Option<String>,
 }
 
@@ -81,30 +88,37 @@ pub struct TestEvent {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
-    /// Name of the sink that the event is delivered to.
+    /// Name of the sink that the event is delivered to; a dead letter is expected without it.
+    #[schemars(extend("examples" = ["crm"]))]
     pub sink: Option<String>,
-    /// The request's method.
+    /// The request's method. Without it any will do.
     pub method: Option<Method>,
-    /// The request's URL.
+    /// The request's URL. Without it any will do.
+    #[schemars(extend("examples" = ["https://crm.example/hooks/eu"]))]
     pub url: Option<String>,
     /// Some of the request's headers, in any case. Those that the HTTP client adds by itself cannot be expected.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub headers: IndexMap<String, String>,
-    /// The request's body, byte for byte.
+    /// The request's body, byte for byte. Without it and `body_json` any will do.
+    #[schemars(extend("examples" = ["{\"text\": \"Order o-1\"}"]))]
     pub body: Option<String>,
-    /// The request's body as JSON: neither the order of members nor blanks matter, and 1 equals 1.0.
+    /// The request's body as JSON: neither the order of members nor blanks matter, and 1 equals 1.0. Without it and
+    /// `body` any will do.
+    #[schemars(extend("examples" = [{ "text": "Order o-1" }]))]
     pub body_json: Option<Json>,
     /// What JSONPath queries find in the body: the one value found, or an array of all; `[]` says that there is none.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Json>")]
     pub json: IndexMap<String, Json>,
-    /// The request's `webhook-id`.
+    /// The request's `webhook-id`. Without it any will do.
+    #[schemars(extend("examples" = ["test/1"]))]
     pub webhook_id: Option<String>,
-    /// The node that gives the event up: `sources.NAME`, `filters.NAME` or `sinks.NAME`.
+    /// The node that gives the event up: `sources.NAME`, `filters.NAME` or `sinks.NAME`. A delivery is
+    /// expected without it.
     #[schemars(extend("examples" = ["sinks.crm"]))]
     pub dead_letter: Option<String>,
-    /// Why the event is given up.
+    /// Why the event is given up. Without it any reason will do.
     pub reason: Option<ExpectedReason>,
 }
 
@@ -272,6 +286,16 @@ fn unknown(path: [&str; 1], kind: &str, name: &str, known: &BTreeSet<String>) ->
     }
 }
 
+/// What `[[tests]]` look like, for editors.
+pub(super) fn example() -> Value {
+    serde_json::json!([{
+        "name": "a paid order reaches the CRM",
+        "source": "orders",
+        "event": { "data": { "id": "o-1", "type": "order.paid" } },
+        "expect": [{ "sink": "crm" }],
+    }])
+}
+
 fn new_year() -> Timestamp {
     jiff::civil::date(2026, 1, 1).to_zoned(jiff::tz::TimeZone::UTC).map(|time| time.timestamp()).unwrap_or_default()
 }
@@ -317,5 +341,38 @@ impl JsonSchema for Json {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "description": "Any value." })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(text: &str) -> TestEvent {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn data_is_a_payload_as_the_format_shows_it() {
+        let payload =
+            |text: &str, format| event(text).payload(format).map(|payload| payload.map(|bytes| bytes.to_vec()));
+        let json = "data = { z = 1, a = [1.5, true, 2026-01-01, 07:30:00], t = 2026-01-01T00:00:00Z }";
+        let expected = r#"{"z":1,"a":[1.5,true,"2026-01-01","07:30:00"],"t":"2026-01-01T00:00:00Z"}"#;
+        assert_eq!(payload(json, Format::Json), Ok(Some(expected.into())));
+        assert_eq!(payload("data = 'a'", Format::Text), Ok(Some("a".into())));
+        assert_eq!(payload("data = '/w=='", Format::Bytes), Ok(Some(vec![0xff])));
+        assert!(payload("data = 5", Format::Text).is_err());
+        assert!(payload("data = 'no base64'", Format::Bytes).is_err());
+        for format in [Format::Json, Format::Text, Format::Bytes] {
+            assert_eq!(payload("payload = '{'", format), Ok(Some("{".into())));
+            assert_eq!(payload("", format), Ok(None), "as a Kafka tombstone");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_same_every_time() {
+        let TestEvent { id, time, .. } = event("");
+        assert_eq!((id.as_str(), time.to_string().as_str()), ("test/1", "2026-01-01T00:00:00Z"));
+        assert!(toml::from_str::<TestEvent>("time = '2026-01-01'").is_err(), "a day is no time");
     }
 }

@@ -29,7 +29,7 @@ use crate::template;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// A delivery, as its first attempt would send it.
-    Delivery(FirstAttempt),
+    Delivery(Box<FirstAttempt>),
     /// A dead letter.
     DeadLetter {
         /// The node that gives the event up, for example `sinks.crm`.
@@ -148,13 +148,13 @@ impl<'a> Trial<'a> {
 
     fn first_attempt(&self, index: usize, delivery: &Delivery, now: Timestamp) -> Outcome {
         let sink = &self.graph.sinks[index];
-        Outcome::Delivery(FirstAttempt {
+        Outcome::Delivery(Box::new(FirstAttempt {
             sink: Arc::clone(&sink.entrance.name),
             method: sink.webhook.method().to_owned(),
             url: delivery.request.url.clone(),
             headers: sink.webhook.headers_of_attempt(&delivery.request, &delivery.webhook_id, now),
             body: delivery.request.body.clone(),
-        })
+        }))
     }
 
     fn give_up(

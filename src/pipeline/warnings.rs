@@ -20,12 +20,17 @@ use crate::source::{SourceConfig, TypeConfig};
 /// Everything in a pipeline file that is worth a warning.
 pub fn find(parsed: &Parsed) -> Vec<Warning> {
     let config = &parsed.pipeline;
-    let secrets = secrets(config).into_iter().filter(|path| parsed.is_literal(path)).map(literal_secret);
+    let secrets = written_out_secrets(parsed).into_iter().map(literal_secret);
     let sinks = config.sinks.iter().flat_map(|(name, sink)| {
         let warnings = plain_http(sink).into_iter().chain(no_retry(sink));
         warnings.map(move |warning| under(warning, ["sinks", name]))
     });
     secrets.chain(sinks).chain(unused_templates(config)).chain(doubtful_filters(config)).collect()
+}
+
+/// Where secrets are written out in a pipeline file.
+pub fn written_out_secrets(parsed: &Parsed) -> Vec<Vec<String>> {
+    secrets(&parsed.pipeline).into_iter().filter(|path| parsed.is_literal(path)).collect()
 }
 
 fn warning(code: WarningCode, problem: Problem) -> Warning {

@@ -21,7 +21,7 @@ use crate::units::{ByteSize, Period};
 #[serde(deny_unknown_fields)]
 pub struct WebhookConfig {
     /// The request's URL, `http` or `https`. It may be a template; values are percent-encoded.
-    #[schemars(example = &"https://crm.example.com/hooks/{{data.region}}")]
+    #[schemars(example = &"https://crm.example/hooks/{{data.region}}")]
     pub url: String,
     /// The request's method.
     #[serde(default)]

@@ -244,7 +244,13 @@ mod tests {
         headers.insert("webhook-id", HeaderValue::from_static("test/1"));
         headers.insert("x-tenant", HeaderValue::from_static("acme"));
         let url = "http://h/a%2Fb".parse().unwrap();
-        Outcome::Delivery(FirstAttempt { sink: sink.into(), method: "POST".into(), url, headers, body: body.into() })
+        Outcome::Delivery(Box::new(FirstAttempt {
+            sink: sink.into(),
+            method: "POST".into(),
+            url,
+            headers,
+            body: body.into(),
+        }))
     }
 
     fn letter(node: &str) -> Outcome {

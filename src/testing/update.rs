@@ -257,7 +257,13 @@ mod tests {
 
     fn delivery(sink: &str, body: &'static str) -> Outcome {
         let (headers, url) = (HeaderMap::new(), "http://h/eu".parse().unwrap());
-        Outcome::Delivery(FirstAttempt { sink: sink.into(), method: "POST".into(), url, headers, body: body.into() })
+        Outcome::Delivery(Box::new(FirstAttempt {
+            sink: sink.into(),
+            method: "POST".into(),
+            url,
+            headers,
+            body: body.into(),
+        }))
     }
 
     fn letter(node: &str) -> Outcome {

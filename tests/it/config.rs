@@ -105,6 +105,70 @@ fn the_checked_in_schema_is_fresh() {
 }
 
 #[test]
+fn the_checked_in_reference_is_fresh() {
+    let checked_in = std::fs::read_to_string("docs/reference.md").unwrap_or_default();
+    assert!(config::reference() == checked_in, "docs/reference.md is out of date: run `make schemas`");
+}
+
+/// Every key of the schema, with its path and its schema, and whether it must be there.
+fn keys(table: &Value, path: &str) -> Vec<(String, Value, bool)> {
+    let mut found = Vec::new();
+    for (key, schema) in table["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{key}");
+        let is_required = table["required"].as_array().is_some_and(|required| required.contains(&key.as_str().into()));
+        found.push((path.clone(), schema.clone(), is_required));
+        found.extend(keys(schema, &path));
+    }
+    for inner in ["items", "additionalProperties"].iter().filter_map(|key| table.get(*key)) {
+        found.extend(keys(inner, &format!("{path}.*")));
+    }
+    for kind in ["oneOf", "anyOf"].iter().filter_map(|key| table[*key].as_array()).flatten() {
+        found.extend(keys(kind, path));
+    }
+    found
+}
+
+#[test]
+fn editors_are_told_what_every_key_is() {
+    let keys = keys(&config::schema(), "");
+    assert!(keys.len() > 100, "{}", keys.len());
+    for (path, schema, is_required) in keys {
+        let description = schema["description"].as_str().unwrap_or_default();
+        assert!(!description.is_empty(), "{path} has no description");
+        let is_table = schema.get("properties").is_some() || schema["additionalProperties"].is_object();
+        let is_self_evident =
+            schema["type"] == "boolean" || schema.get("anyOf").is_some() || schema.get("const").is_some();
+        let has_default = schema.get("default").is_some();
+        if !is_table && !is_self_evident {
+            let has_example = schema["examples"].as_array().is_some_and(|examples| !examples.is_empty());
+            assert!(has_example || has_default, "{path} has neither an example nor a default");
+        }
+        // Defaults, and `[defaults.webhook]`, need nothing; a default that is no single value is told in words.
+        let is_told = ["default", "ithout"].iter().any(|word| description.to_lowercase().contains(word));
+        let is_a_sinks = path.starts_with(".sinks") || path.starts_with(".defaults");
+        assert!(is_required || has_default || is_table || is_told || is_a_sinks, "{path} has no default");
+    }
+}
+
+/// What a key's default is, is told twice: by the schema, and by what happens.
+#[test]
+fn the_defaults_of_the_schema_are_those_that_hold() {
+    let schema = config::schema();
+    let sink = &schema["properties"]["sinks"]["additionalProperties"]["properties"];
+    let defaults = |table: &Value| {
+        let keys = table["properties"].as_object().unwrap().iter();
+        keys.filter_map(|(key, schema)| Some((key.clone(), schema.get("default")?.clone())))
+            .collect::<serde_json::Map<_, _>>()
+    };
+    let retry: webhook_bridge::delivery::retry::RetryConfig =
+        serde_json::from_value(defaults(&sink["retry"]).into()).unwrap();
+    let policy = webhook_bridge::delivery::retry::RetryPolicy::new;
+    // The schedule and the exponential backoff exclude each other, and the schedule is the default.
+    let by_schedule = webhook_bridge::delivery::retry::RetryConfig { factor: None, max: None, ..retry };
+    assert_eq!(policy(&by_schedule).unwrap(), policy(&Default::default()).unwrap());
+}
+
+#[test]
 fn nodes_keep_the_order_of_the_file() {
     let loaded = valid("everything.toml");
     let sources: Vec<&str> = loaded.pipeline.sources.keys().map(String::as_str).collect();

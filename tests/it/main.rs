@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod amqp;
+mod check;
 mod command_line;
 mod config;
 mod dead_letters;

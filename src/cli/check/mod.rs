@@ -109,6 +109,7 @@ fn check(path: &Path, state: &Path, names: &mut PipelineNames) -> (CheckedFile, 
         Ok(parsed) => parsed,
         Err(errors) => return (CheckedFile::faulty(path, errors), None),
     };
+    parsed.conceal(&warnings::written_out_secrets(&parsed));
     parsed.refuse(names.claim(&parsed.pipeline.name, path).err());
     let pipeline = parsed.pipeline.name.clone();
     let warnings = parsed.warnings(warnings::find(&parsed));

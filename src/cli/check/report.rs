@@ -102,13 +102,13 @@ impl CheckedFile {
     pub(super) fn show_findings(&self, form: LogFormat) {
         let look = if form == LogFormat::Text { Look::for_stderr() } else { Look::Plain };
         let drawn = match &self.outcome {
+            Ok(sound) if sound.warnings.is_empty() => return,
             Ok(sound) => sound.warnings.render(look),
             Err(errors) => errors.render(look),
         };
         match (form, &self.outcome) {
-            _ if drawn.is_empty() => {}
             // Nobody is left to tell when standard error is closed.
-            (LogFormat::Text, _) => std::io::stderr().write_all(drawn.as_bytes()).unwrap_or_default(),
+            (LogFormat::Text, _) => writeln!(std::io::stderr(), "{drawn}").unwrap_or_default(),
             (LogFormat::Json, Ok(_)) => warn!("{drawn}"),
             (LogFormat::Json, Err(_)) => error!("{drawn}"),
         }

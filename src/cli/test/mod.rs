@@ -7,6 +7,7 @@ mod json;
 mod junit;
 mod text;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -127,7 +128,6 @@ pub fn run(args: &TestArgs) -> Result<(), CliError> {
         TestFormat::Json => json::report(&files, count),
         TestFormat::Junit => junit::report(&files, count),
     };
-    use std::io::Write as _;
     anstream::stdout().write_all(report.as_bytes()).map_err(CliError::io("cannot print"))?;
     verdict(files, count, &args.only)
 }
@@ -181,7 +181,6 @@ fn update_all(files: &[TestedFile]) -> Result<bool, CliError> {
 
 /// Says something that is no result.
 fn say(line: &str) {
-    use std::io::Write as _;
     // Nobody is left to tell when standard error is closed.
     writeln!(anstream::stderr(), "{line}").ok();
 }

@@ -18,26 +18,30 @@ const LONGEST_LINE: usize = 2000;
 /// All results.
 pub(super) fn report(files: &[TestedFile], count: Count) -> String {
     let mut text = String::new();
-    for TestedFile { path, result } in files {
-        let path = path.display();
-        // Writing to a string does not fail.
-        match result {
-            Err(_) => writeln!(text, "{path}: {BAD}not run, as the file is wrong{BAD:#}").ok(),
-            Ok(pipeline) if !pipeline.has_tests => writeln!(text, "{path}: no tests").ok(),
-            Ok(pipeline) if pipeline.tests.is_empty() => None,
-            Ok(pipeline) => {
-                writeln!(text, "{path}").ok();
-                pipeline.tests.iter().for_each(|tested| test(&mut text, tested));
-                Some(())
-            }
-        };
-    }
+    files.iter().for_each(|tested| file(&mut text, tested));
     let Count { passed, failed } = count;
     let style = if failed > 0 { BAD } else { GOOD };
     let tests = if passed + failed == 1 { "test" } else { "tests" };
+    // Writing to a string does not fail.
     write!(text, "{style}{} {tests}: {passed} passed, {failed} failed{style:#}", passed + failed).ok();
     writeln!(text, "{}", if failed > 0 { " (-: expected, +: found)" } else { "" }).ok();
     text
+}
+
+fn file(text: &mut String, TestedFile { path, result }: &TestedFile) {
+    let path = path.display();
+    let Ok(pipeline) = result else {
+        writeln!(text, "{path}: {BAD}not run, as the file is wrong{BAD:#}").ok();
+        return;
+    };
+    if !pipeline.has_tests {
+        writeln!(text, "{path}: no tests").ok();
+    }
+    if pipeline.tests.is_empty() {
+        return;
+    }
+    writeln!(text, "{path}").ok();
+    pipeline.tests.iter().for_each(|tested| test(text, tested));
 }
 
 fn test(text: &mut String, tested: &Tested) {

@@ -30,7 +30,7 @@ pub struct AmqpConfig {
     pub prefetch: u16,
     /// Declares the queue when connecting; without it the queue must exist.
     pub declare: Option<AmqpDeclare>,
-    /// Binds the queue to exchanges when connecting.
+    /// Binds the queue to exchanges when connecting. Without it the queue's bindings stay as they are.
     #[serde(default)]
     #[schemars(example = serde_json::json!([{"exchange": "shop", "routing_key": "order.#"}]))]
     pub bind: Vec<AmqpBind>,
