@@ -7,16 +7,18 @@
 //! 1. `main` parses the command line and calls [`cli::run`], which [loads](cli::load) the pipeline file: [`config`]
 //!    makes text into typed config, and [`pipeline::compile`](mod@pipeline::compile) makes that into a
 //!    [`Graph`](pipeline::Graph).
-//! 2. [`pipeline::run`](mod@pipeline::run) starts the graph's tasks on their workers.
+//! 2. [`pipeline::run`](mod@pipeline::run) opens the [store] and starts the graph's tasks on their workers.
 //! 3. A [`Source`](source::Source) reads a record; the [driver](source::drive) makes it an [`Event`](event::Event) with
 //!    an [`Ack`](ack::Ack), within the bounds on events in flight.
 //! 4. The source's router (`pipeline::router`) asks the [filters](filter), and renders a [request](sink::request) for
 //!    every sink that the event reaches, with its [templates](template).
-//! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: the
-//!    [schedule](delivery::schedule) and its [rate limit](delivery::rate_limit) say when, the [webhook](sink::webhook)
-//!    makes one attempt, [responses](delivery::responses) and [retry](delivery::retry) say what follows.
-//! 6. What has to wait for long is parked in the [store], and what is given up is kept there as a
-//!    [dead letter](delivery::dead_letter); one [thread](store::thread) writes for all.
+//! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: its
+//!    [lane](delivery::lane) says whose turn it is, the [schedule](delivery::schedule) with its
+//!    [rate limit](delivery::rate_limit) and [breaker](delivery::breaker) says when, the [webhook](sink::webhook) makes one
+//!    attempt, [responses](delivery::responses) and [retry](delivery::retry) say what follows.
+//! 6. What has to wait for long is parked in the [store] (`delivery::parking`) and claimed from it when it is due
+//!    (`delivery::claims`); what is given up is kept there as a [dead letter](delivery::dead_letter). One
+//!    [thread](store::thread) reads and writes for all.
 //! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
 //!    and the source commits it. File sources keep their positions in the store, too.
 //!
@@ -32,7 +34,7 @@
 //!   success.
 //! - What cannot be delivered becomes a dead letter. It, and what is parked, is durable before its ack settles.
 //! - A delivery that waits holds no connection and no slot, for long it holds not even its place; every attempt passes
-//!   the rate limit.
+//!   the rate limit and the breaker.
 //! - Every attempt of a delivery sends the same bytes and the same `webhook-id`.
 //! - Config and compiled graph are different types: nothing runs that was not checked.
 //! - What came from the environment or a secret file is never printed: see [`secret`].

@@ -207,7 +207,7 @@ impl ReceiverProcess {
             if started.elapsed() > patience {
                 return Err(format!("the receiver did not get {requests} requests within {patience:?}").into());
             }
-            sleep(Duration::from_micros(200));
+            sleep(Duration::from_millis(1));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Sources, filters, templates, signing, retries and rate limits are those of the file; only the scheme, host and port
 //! of the sinks' URLs are replaced. State lives in a folder that is thrown away at the end, whatever store the file
-//! names.
+//! names, and dead letters go to no broker.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -18,6 +18,7 @@ use super::load::{Compiled, load};
 use super::show::{self, Summary};
 use super::{CliError, signals};
 use crate::config::PipelineConfig;
+use crate::delivery::dead_letter::destination::DestinationName;
 use crate::pipeline;
 use crate::pipeline::run::{lock_state, new_runtime};
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
@@ -36,7 +37,9 @@ Examples:
   bridge dev examples/quickstart/pipeline.toml          go on: what is appended to the file is seen to arrive
 
 Every delivered webhook is shown with method, URL, headers, body and whether its signature is right.
-Nothing is sent to the sinks of the file, and nothing is remembered from run to run.")]
+Nothing is sent to the sinks of the file, no dead letter to a broker, and the store is a new one
+that goes with the run. Brokers are read for real: what is taken from a queue is gone from it, and
+a consumer group's offsets are committed. Use a queue and a `group_id` made for trying.")]
 pub struct DevArgs {
     /// The pipeline file
     #[arg(value_name = "PIPELINE")]
@@ -62,6 +65,7 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     let mut stand_ins = Ok(Vec::new());
     let take_place = |config: &mut PipelineConfig| {
         take_the_place_of_the_store(config);
+        keep_dead_letters_here(config);
         stand_ins = runtime.block_on(take_the_place_of_sinks(config));
     };
     let Compiled { graph, state_dir, store, .. } = load(&args.pipeline, state.path(), args.once, take_place)?;
@@ -95,6 +99,23 @@ struct StandIn {
 fn take_the_place_of_the_store(config: &mut PipelineConfig) {
     let names_a_database = |url: &Secret| ["sqlite:", "postgres"].iter().any(|kind| url.expose().starts_with(kind));
     config.store.url.take_if(|url| names_a_database(url));
+}
+
+/// A broker's dead letters are for those who look after the real pipeline. Without a store there is one then, as the
+/// letters would be held otherwise.
+fn keep_dead_letters_here(config: &mut PipelineConfig) {
+    let sources = config.sources.values_mut().map(|source| &mut source.common.dead_letter);
+    let sinks = config.sinks.values_mut().map(|sink| &mut sink.delivery.dead_letter);
+    let mut have_left = false;
+    for destination in sources.chain(sinks) {
+        let is_broker = |name: &String| {
+            matches!(DestinationName::parse(name), Ok(DestinationName::Kafka { .. } | DestinationName::Amqp { .. }))
+        };
+        have_left |= destination.take_if(|name| is_broker(name)).is_some();
+    }
+    if have_left {
+        config.store.url.take_if(|url| url.expose() == "none");
+    }
 }
 
 /// Starts a receiver for every sink and points the sink's URL at it.
@@ -221,5 +242,18 @@ mod tests {
         ] {
             assert_eq!(replace_authority(url, "http://h:1"), expected, "{url}");
         }
+    }
+
+    #[test]
+    fn dead_letters_go_to_no_broker_and_are_kept_nevertheless() {
+        let text = "name = 'p'\n[store]\nurl = 'none'\n[sources.q]\ntype = 'stdin'\ndead_letter = 'amqp:/lost'\n\
+                    [sinks.a]\ntype = 'webhook'\nfrom = ['q']\nurl = 'http://h/'\ndead_letter = 'kafka@k:lost'\n\
+                    [sinks.b]\ntype = 'webhook'\nfrom = ['q']\nurl = 'http://h/'\ndead_letter = 'a'\n";
+        let mut config = crate::config::parse("p.toml", text, &|_| None).unwrap().pipeline;
+        keep_dead_letters_here(&mut config);
+        assert_eq!(config.sources["q"].common.dead_letter, None);
+        assert_eq!(config.sinks["a"].delivery.dead_letter, None);
+        assert_eq!(config.sinks["b"].delivery.dead_letter.as_deref(), Some("a"), "a sink has its stand-in");
+        assert!(config.store.url.is_none());
     }
 }

@@ -45,6 +45,9 @@ pub enum CliError {
     /// There is no dead letter of this number.
     #[error("there is no dead letter {0}; `bridge dead list` shows which there are")]
     NoSuchLetter(RowId),
+    /// Some letters are damaged; which, has been printed.
+    #[error("{0} of the letters cannot be read and are left out")]
+    Unreadable(u64),
     /// Not all letters of a replay could be delivered; why, has been printed or is in the letters.
     #[error("{0} of the letters are dead letters still or again; `bridge dead list` says why")]
     StillDead(u64),
@@ -85,11 +88,19 @@ impl CliError {
 
     /// Reports the error on standard error, in the form of the logs, and gives the exit code.
     pub fn report(&self, form: LogFormat) -> ExitCode {
+        if self.is_closed_pipe() {
+            return ExitCode::SUCCESS;
+        }
         match form {
             LogFormat::Text => self.print(),
             LogFormat::Json => self.log(),
         }
         ExitCode::from(self.exit_code())
+    }
+
+    /// True when whoever reads the output has had enough of it, as in `bridge dead export … | head`.
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     fn print(&self) {
@@ -114,14 +125,9 @@ impl CliError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_)
-            | Self::Io { .. }
-            | Self::Store(_)
-            | Self::NoSuchLetter(_)
-            | Self::StillDead(_)
-            | Self::TestsFailed(_)
-            | Self::NoEvent(_)
-            | Self::NotEvaluated(_) => 1,
+            Self::Run(_) | Self::Io { .. } | Self::Store(_) => 1,
+            Self::NoSuchLetter(_) | Self::Unreadable(_) | Self::StillDead(_) => 1,
+            Self::TestsFailed(_) | Self::NoEvent(_) | Self::NotEvaluated(_) => 1,
             Self::NoStateDir | Self::Usage(_) | Self::Files(_) | Self::Expression(_) => 2,
             Self::Config(_) | Self::Faulty { .. } | Self::Warnings(_) => 3,
             Self::Unreachable(_) => 4,

@@ -15,8 +15,8 @@ use crate::template::Options;
 /// Where durable state is kept.
 #[derive(Debug, Clone, Args)]
 pub struct StateArgs {
-    /// The folder for positions and dead letters; each pipeline has its own folder in it. Default: `bridge` in the XDG
-    /// state folder (~/.local/state/bridge)
+    /// The folder for the state; each pipeline has a folder of its own in it, with its store unless `store.url` names
+    /// another. Default: `bridge` in the XDG state folder (~/.local/state/bridge)
     #[arg(long, value_name = "DIR", env = "BRIDGE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
 }

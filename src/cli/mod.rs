@@ -79,8 +79,8 @@ Examples:
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; for `dead replay` also: some are dead letters still or again;
-       for `test`: a test failed
+  1    it failed, and the last error says why; after `dead replay`: some letters are still dead;
+       after `test`: a test failed
   2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong, or `check --deny-warnings` has warnings
   4    `check --connect` could not reach something, or open the store

@@ -18,14 +18,15 @@ Examples:
   bridge run --once pipeline.toml              deliver what is there now, then exit
   bridge run --state-dir /var/lib/bridge --log-format json pipeline.toml
 
-At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s) to end.
-A second signal ends the process at once, with exit code 130. Either way no event is lost
-that its source can read again (standard input cannot).")]
+At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s)
+to end; what is parked stays in the store. A second signal ends the process at once, with exit
+code 130. Either way no event is lost that its source can read again (standard input cannot).")]
 pub struct RunArgs {
     /// The pipeline file
     #[arg(value_name = "PIPELINE")]
     pub pipeline: PathBuf,
-    /// Stop when every source has reached the end that it saw at the start, and everything is delivered or given up
+    /// Stop when every source has reached the end that it saw at the start, and everything is delivered,
+    /// given up, or parked for longer than `park_after`: that is left to the next run
     #[arg(long)]
     pub once: bool,
     /// Where durable state is kept

@@ -21,8 +21,8 @@ Examples:
   bridge sinks list pipeline.toml
   bridge sinks enable pipeline.toml crm
 
-A sink is disabled when its receiver answers 410 (or what `responses` says of other answers). A bridge may be running on
-the store meanwhile.")]
+A sink is disabled when its receiver answers 410, or another status that `responses` maps to `disable`.
+A bridge may be running on the store meanwhile.")]
 pub struct SinksArgs {
     /// What to do.
     #[command(subcommand)]
@@ -79,15 +79,25 @@ pub fn run(args: &SinksArgs) -> Result<(), CliError> {
     }
 }
 
+/// A sink of the pipeline, or one of which only the store knows.
+struct Listed {
+    name: String,
+    state: SinkState,
+    is_in_pipeline: bool,
+}
+
 fn list(args: &SinksListArgs) -> Result<(), CliError> {
     let (compiled, settings) = args.pipeline.load()?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let mut states = runtime.block_on(async { SinkStates::open(&settings).await?.all().await })?;
     let mut sinks = Vec::new();
     for sink in &compiled.graph.sinks {
-        let name = &sink.entrance.name;
-        sinks.push((name.to_string(), states.remove(&**name).unwrap_or_default()));
+        let name = sink.entrance.name.to_string();
+        let state = states.remove(&name).unwrap_or_default();
+        sinks.push(Listed { name, state, is_in_pipeline: true });
     }
+    // What waits for a sink that was removed or renamed must not be out of sight.
+    sinks.extend(states.into_iter().map(|(name, state)| Listed { name, state, is_in_pipeline: false }));
     match args.format {
         OutputFormat::Text => say(&table(&sinks)),
         OutputFormat::Json => say(&sinks.iter().map(json_line).collect::<String>()),
@@ -107,11 +117,12 @@ fn enable(args: &SinksEnableArgs) -> Result<(), CliError> {
     say(&if lifted { format!("sink {name} is enabled again\n") } else { format!("sink {name} was not disabled\n") })
 }
 
-fn table(sinks: &[(String, SinkState)]) -> String {
+fn table(sinks: &[Listed]) -> String {
     let mut table = Table::new(["SINK", "PARKED", "OLDEST DUE", "DEAD LETTERS", "STATE"]);
-    for (name, state) in sinks {
+    for Listed { name, state, is_in_pipeline } in sinks {
         let due = state.oldest_due.map_or_else(|| "-".to_owned(), |due| format!("{due:.0}"));
         let shown = match &state.disabled {
+            _ if !is_in_pipeline => "not in the pipeline any more".to_owned(),
             None => "enabled".to_owned(),
             Some((since, reason)) => format!("disabled since {since:.0}: {}", printable(reason)),
         };
@@ -120,10 +131,10 @@ fn table(sinks: &[(String, SinkState)]) -> String {
     table.render(None)
 }
 
-fn json_line((name, state): &(String, SinkState)) -> String {
+fn json_line(Listed { name, state, is_in_pipeline }: &Listed) -> String {
     let (since, reason) = state.disabled.clone().unzip();
     let line = json!({
-        "sink": name, "enabled": state.disabled.is_none(), "disabled_since": since,
+        "sink": name, "in_pipeline": is_in_pipeline, "enabled": state.disabled.is_none(), "disabled_since": since,
         "disabled_because": reason.map(|reason| mask(&reason).into_owned()),
         "parked": state.parked, "oldest_due": state.oldest_due, "dead_letters": state.dead,
     });

@@ -21,7 +21,8 @@ pub(super) struct Claims {
     held: HashMap<BucketName, usize>,
     held_in_all: usize,
     under_way: Option<Sent>,
-    poll_at: Instant,
+    /// `None` when the answer to the claim under way will tell.
+    poll_at: Option<Instant>,
     answer: Option<LastAnswer>,
     /// Something was sent to the store after the last claim: its answer does not tell the end of it.
     has_changed: bool,
@@ -37,6 +38,8 @@ pub(super) struct Claims {
 struct Sent {
     limit: usize,
     excepted: HashSet<BucketName>,
+    /// A delivery with a lane was parked before this claim, and after the one before it.
+    follows_a_lane: bool,
     /// The sink was disabled after this claim was sent, so that its answer cannot know of it.
     is_older_than_disabling: bool,
 }
@@ -54,6 +57,8 @@ const MOST_HELD: usize = 256;
 const KEYED_PAGE: usize = 64;
 /// Claimed deliveries of one keyed bucket, at most.
 const ENOUGH_OF_A_BUCKET: usize = 16;
+/// Once as few of a keyed bucket are left, the store is asked for more of it.
+const LITTLE_OF_A_BUCKET: usize = 8;
 /// How often the store is asked at least: replays and other replicas put deliveries there without saying so.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The wait before the store is asked again for what it called due and did not hand out: another replica is at it.
@@ -67,7 +72,7 @@ impl Claims {
             held: HashMap::new(),
             held_in_all: 0,
             under_way: None,
-            poll_at: now,
+            poll_at: Some(now),
             answer: None,
             has_changed: false,
             parked_a_lane: false,
@@ -78,7 +83,7 @@ impl Claims {
 
     /// When the next claim is due; `None` while one is under way or there is no room.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        (self.under_way.is_none() && !self.is_full()).then_some(self.poll_at)
+        self.poll_at.filter(|_| self.under_way.is_none() && !self.is_full())
     }
 
     /// True when memory has no room for a further page.
@@ -88,10 +93,15 @@ impl Claims {
         self.held_in_all + page > MOST_HELD
     }
 
-    /// How many deliveries to ask for, and of which buckets none. A sink whose only bucket is closed asks for nothing:
-    /// the store would look through all that is due to find none that may be handed out.
-    pub(super) fn question(&self, closed: impl Iterator<Item = BucketName>) -> (usize, HashSet<BucketName>) {
-        let room = MOST_HELD.saturating_sub(self.held_in_all);
+    /// How many deliveries to ask for, and of which buckets none. `dying` are claimed deliveries whose dead letters are
+    /// still on their way: they take up room too. A sink whose only bucket is closed asks for nothing: the store would
+    /// look through all that is due to find none that may be handed out.
+    pub(super) fn question(
+        &self,
+        dying: usize,
+        closed: impl Iterator<Item = BucketName>,
+    ) -> (usize, HashSet<BucketName>) {
+        let room = MOST_HELD.saturating_sub(self.held_in_all + dying);
         if self.has_keyed_buckets {
             let full = self.held.iter().filter(|(_, held)| **held >= ENOUGH_OF_A_BUCKET).map(|(name, _)| name);
             return (room.min(KEYED_PAGE), closed.chain(full.chain(&self.resting).cloned()).collect());
@@ -100,9 +110,12 @@ impl Claims {
         (if closed.is_empty() { room } else { 0 }, closed)
     }
 
-    /// Whether a keyed bucket has more in memory than it may, so that it takes the room of others.
+    /// Whether a keyed bucket has more in memory than it may, so that it takes the room of others. While there is much
+    /// room, the rest of a page may stay.
     pub(super) fn has_too_many(&self, bucket: &BucketName) -> bool {
-        self.has_keyed_buckets && self.held.get(bucket).is_some_and(|held| *held > ENOUGH_OF_A_BUCKET)
+        self.has_keyed_buckets
+            && self.held_in_all > MOST_HELD / 2
+            && self.held.get(bucket).is_some_and(|held| *held > ENOUGH_OF_A_BUCKET)
     }
 
     /// True when keyed buckets have to take turns, as memory has no room for all that are due.
@@ -117,9 +130,11 @@ impl Claims {
 
     /// Notes that a claim is under way.
     pub(super) fn sent(&mut self, limit: usize, excepted: HashSet<BucketName>) {
-        self.under_way = Some(Sent { limit, excepted, is_older_than_disabling: false });
-        self.has_changed = false;
-        self.parked_a_lane = false;
+        // The answer to a question for nothing, as there is no room, tells nothing of what is due.
+        self.has_changed = limit == 0 && excepted.is_empty();
+        let follows_a_lane = std::mem::take(&mut self.parked_a_lane);
+        self.under_way = Some(Sent { limit, excepted, follows_a_lane, is_older_than_disabling: false });
+        self.poll_at = None;
     }
 
     /// Takes the store's answer. `has_caught_up` tells whether a bucket's receiver waits for more than has come with
@@ -135,23 +150,22 @@ impl Claims {
         let (limit, excepted, is_stale) =
             sent.map_or((0, HashSet::new(), false), |sent| (sent.limit, sent.excepted, sent.is_older_than_disabling));
         let count = claimed.deliveries.len();
-        let wait = claimed.next_due.map_or(POLL_INTERVAL, |due| until(due, wall_now).min(POLL_INTERVAL));
+        // What was not asked for, as all is closed or the sink is disabled, is no news when it is due.
+        let next_due = claimed.next_due.filter(|_| limit > 0 && !claimed.disabled);
+        let wait = next_due.map_or(POLL_INTERVAL, |due| until(due, wall_now).min(POLL_INTERVAL));
         let more_is_due = wait.is_zero();
-        let wait = match (more_is_due && count == 0, limit) {
-            (true, 0) => POLL_INTERVAL,
-            (true, _) => BUSY_INTERVAL,
-            (false, _) if count == 0 && !self.resting.is_empty() => Duration::ZERO,
-            (false, _) => wait,
+        let wait = match count {
+            0 if more_is_due => BUSY_INTERVAL,
+            0 if !self.resting.is_empty() => Duration::ZERO,
+            _ => wait,
         };
         if count == 0 {
             self.resting.clear();
         }
-        self.poll_at = now + wait;
+        self.soon(now + wait);
         if !more_is_due && count < limit {
             self.backlogged.retain(|bucket| excepted.contains(bucket) || !has_caught_up(bucket));
         }
-        // Nothing was asked for because all is closed: what is due then is no news.
-        let next_due = claimed.next_due.filter(|_| limit > 0);
         self.answer = Some(LastAnswer { next_due, has_lanes: claimed.has_lanes, excepted });
         claimed.disabled || is_stale
     }
@@ -163,7 +177,7 @@ impl Claims {
 
     /// Asks again at this moment at the latest.
     pub(super) fn soon(&mut self, moment: Instant) {
-        self.poll_at = self.poll_at.min(moment);
+        self.poll_at = Some(self.poll_at.map_or(moment, |poll_at| poll_at.min(moment)));
     }
 
     /// Notes that a delivery goes to the store until `due`.
@@ -180,14 +194,16 @@ impl Claims {
     }
 
     /// Notes that a claimed delivery is no longer in memory: it has ended, or is back in the store.
-    pub(super) fn released(&mut self, bucket: &BucketName) {
+    pub(super) fn released(&mut self, bucket: &BucketName, now: Instant) {
         self.has_changed = true;
         self.held_in_all = self.held_in_all.saturating_sub(1);
-        if let Some(held) = self.held.get_mut(bucket) {
-            *held = held.saturating_sub(1);
-            if *held == 0 {
-                self.held.remove(bucket);
-            }
+        let Some(held) = self.held.get_mut(bucket) else { return };
+        *held = held.saturating_sub(1);
+        match *held {
+            0 => drop(self.held.remove(bucket)),
+            // It was left out as it had enough, and the store may have more of it.
+            LITTLE_OF_A_BUCKET if self.has_keyed_buckets => self.soon(now),
+            _ => {}
         }
     }
 
@@ -200,7 +216,9 @@ impl Claims {
 
     /// True when the store may have deliveries with a lane, so that it must be asked before a lane starts.
     pub(super) fn may_have_lanes(&self) -> bool {
-        self.parked_a_lane || self.answer.as_ref().is_none_or(|answer| answer.has_lanes)
+        self.parked_a_lane
+            || self.under_way.as_ref().is_some_and(|sent| sent.follows_a_lane)
+            || self.answer.as_ref().is_none_or(|answer| answer.has_lanes)
     }
 
     /// Sends what comes for this bucket to the store, until the store has nothing more due for it. Returns true when
@@ -212,6 +230,11 @@ impl Claims {
     /// True while deliveries of this bucket wait in the store although they are due.
     pub(super) fn is_backlogged(&self, bucket: &BucketName) -> bool {
         !self.backlogged.is_empty() && self.backlogged.contains(bucket)
+    }
+
+    /// Notes that the store's content changes otherwise: the last answer does not tell the end of it.
+    pub(super) fn changed(&mut self) {
+        self.has_changed = true;
     }
 
     /// True when the last answer is still good: nothing was changed and nothing asked since.
@@ -240,135 +263,4 @@ fn until(due: Timestamp, now: Timestamp) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn bucket(name: &str) -> BucketName {
-        name.into()
-    }
-
-    fn answer(next_due: Option<Timestamp>) -> Claimed {
-        Claimed { deliveries: Vec::new(), next_due, has_lanes: false, disabled: false }
-    }
-
-    #[test]
-    fn the_store_is_asked_at_the_start_when_something_is_due_and_each_second() {
-        let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
-        let mut claims = Claims::new(false, now);
-        assert_eq!(claims.due_at(), Some(now));
-        claims.sent(256, HashSet::new());
-        assert_eq!(claims.due_at(), None, "one claim at a time");
-        claims.answered(&answer(None), now, wall, |_| true);
-        assert_eq!(claims.due_at(), Some(now + SECOND));
-        claims.answered(&answer(Some(wall + SECOND / 4)), now, wall, |_| true);
-        assert_eq!(claims.due_at(), Some(now + SECOND / 4));
-        claims.sent(256, HashSet::new());
-        claims.answered(&answer(Some(wall - 3600 * SECOND)), now, wall, |_| true);
-        assert_eq!(claims.due_at(), Some(now + BUSY_INTERVAL), "what others are at is not asked for without a break");
-        claims.parked(now + SECOND / 100, false);
-        assert_eq!(claims.due_at(), Some(now + SECOND / 100));
-    }
-
-    #[test]
-    fn memory_is_filled_by_halves_and_no_bucket_takes_it_all() {
-        let now = Instant::now();
-        let mut claims = Claims::new(true, now);
-        for _ in 0..ENOUGH_OF_A_BUCKET {
-            claims.took(&bucket("a"));
-        }
-        claims.took(&bucket("b"));
-        let closed = bucket("closed");
-        let except = HashSet::from([bucket("a"), closed.clone()]);
-        assert_eq!(claims.question([closed].into_iter()), (KEYED_PAGE, except));
-        claims.took(&bucket("a"));
-        assert!(claims.has_too_many(&bucket("a")) && !claims.has_too_many(&bucket("b")));
-        for _ in 0..MOST_HELD - KEYED_PAGE {
-            claims.took(&bucket("c"));
-        }
-        assert!(claims.due_at().is_none() && claims.must_take_turns());
-        for _ in 0..ENOUGH_OF_A_BUCKET + 2 {
-            claims.released(&bucket("a"));
-        }
-        claims.released(&bucket("b"));
-        assert_eq!(claims.due_at(), Some(now));
-        assert_eq!(claims.question(std::iter::empty()), (KEYED_PAGE, HashSet::from([bucket("c")])));
-    }
-
-    #[test]
-    fn a_bucket_rests_until_the_others_had_their_turn() {
-        let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
-        let mut claims = Claims::new(true, now);
-        claims.rest(&bucket("a"));
-        let (limit, except) = claims.question(std::iter::empty());
-        assert_eq!(except, HashSet::from([bucket("a")]));
-        claims.sent(limit, except);
-        claims.answered(&answer(None), now, wall, |_| true);
-        assert_eq!(claims.due_at(), Some(now), "it was the only one left");
-        assert!(claims.question(std::iter::empty()).1.is_empty());
-    }
-
-    #[test]
-    fn a_sink_whose_only_bucket_is_closed_asks_for_nothing_and_may_end() {
-        let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
-        let mut claims = Claims::new(false, now);
-        let only = bucket("");
-        let (limit, except) = claims.question([only].into_iter());
-        assert_eq!(limit, 0);
-        claims.sent(limit, except);
-        claims.answered(&answer(Some(wall - SECOND)), now, wall, |_| true);
-        assert_eq!(claims.due_at(), Some(now + SECOND));
-        assert!(claims.has_nothing_due(SECOND, wall, |_| true) && !claims.has_nothing_due(SECOND, wall, |_| false));
-    }
-
-    #[test]
-    fn an_answer_is_old_once_something_was_parked() {
-        let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
-        let mut claims = Claims::new(false, now);
-        assert!(claims.may_have_lanes() && !claims.has_nothing_due(SECOND, wall, |_| true), "nothing is known yet");
-        claims.sent(1, HashSet::new());
-        claims.answered(&answer(Some(wall + 5 * SECOND)), now, wall, |_| true);
-        assert!(!claims.may_have_lanes());
-        assert!(claims.has_nothing_due(SECOND, wall, |_| true) && !claims.has_nothing_due(6 * SECOND, wall, |_| true));
-
-        claims.sent(1, HashSet::from([bucket("closed")]));
-        claims.parked(now, true);
-        claims.answered(&answer(None), now, wall, |_| true);
-        assert!(claims.may_have_lanes() && !claims.has_nothing_due(SECOND, wall, |_| true));
-        claims.sent(1, HashSet::from([bucket("closed")]));
-        claims.answered(&answer(None), now, wall, |_| true);
-        assert!(!claims.may_have_lanes());
-        assert!(claims.has_nothing_due(SECOND, wall, |_| true) && !claims.has_nothing_due(SECOND, wall, |_| false));
-    }
-
-    #[test]
-    fn a_backlog_ends_when_all_that_is_due_is_handed_out() {
-        let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
-        let mut claims = Claims::new(true, now);
-        assert!(claims.set_backlogged(&bucket("a")) && !claims.set_backlogged(&bucket("a")));
-        claims.sent(16, HashSet::new());
-        claims.answered(&answer(Some(wall)), now, wall, |_| true);
-        assert!(claims.is_backlogged(&bucket("a")), "more is due");
-        claims.sent(16, HashSet::from([bucket("a")]));
-        claims.answered(&answer(None), now, wall, |_| true);
-        assert!(claims.is_backlogged(&bucket("a")), "it was not asked for");
-        claims.sent(16, HashSet::new());
-        claims.answered(&answer(None), now, wall, |_| false);
-        assert!(claims.is_backlogged(&bucket("a")), "what was handed out has to be worked off first");
-        claims.sent(16, HashSet::new());
-        claims.answered(&answer(Some(wall + SECOND)), now, wall, |_| true);
-        assert!(!claims.is_backlogged(&bucket("a")));
-    }
-
-    #[test]
-    fn a_claim_from_before_the_disabling_does_not_enable() {
-        let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
-        let mut claims = Claims::new(false, now);
-        claims.sent(1, HashSet::new());
-        claims.disabled();
-        assert!(claims.answered(&answer(None), now, wall, |_| true));
-        claims.sent(1, HashSet::new());
-        assert!(!claims.answered(&answer(None), now, wall, |_| true));
-    }
-}
+mod tests;

@@ -35,7 +35,7 @@ use crate::source::outgoing::SendError;
 use crate::store::Store;
 use crate::store::record::{Letter, Reason, RequestRecord, StoredDelivery};
 
-use keeper::{Keeper, Open, OpenCount};
+use keeper::{ClaimedCount, Keeper, Open};
 
 /// Where letters are sent on to.
 pub trait Destination: Send + Sync {
@@ -59,7 +59,7 @@ enum Way {
     /// The channel is unbounded by type and bounded in fact: by the events in flight and by what a sink has claimed.
     Keeper {
         letters: mpsc::UnboundedSender<Open>,
-        open: OpenCount,
+        claimed: ClaimedCount,
     },
 }
 
@@ -78,8 +78,8 @@ impl DeadLetters {
         shutdown: Shutdown,
     ) -> (Self, Keeper) {
         let (sender, letters) = mpsc::unbounded_channel();
-        let open = OpenCount::default();
-        (Self(Way::Keeper { letters: sender, open }), Keeper { node, store, destination, letters, shutdown })
+        let claimed = ClaimedCount::default();
+        (Self(Way::Keeper { letters: sender, claimed }), Keeper { node, store, destination, letters, shutdown })
     }
 
     /// Keeps a letter; its ack settles once it is kept. Does not wait.
@@ -87,17 +87,17 @@ impl DeadLetters {
         match &self.0 {
             Way::Store(store) => store.bury(letter, ack),
             // A keeper has ended only when the run does: the ack drops here, and the event stays uncommitted.
-            Way::Keeper { letters, open } => drop(letters.send(Open::new(letter, ack, open))),
+            Way::Keeper { letters, claimed } => drop(letters.send(Open::new(letter, ack, claimed))),
         }
     }
 
-    /// Letters that are on their way or held. They are in memory, and those that were parked are still claimed: a sink
-    /// must not claim more without end while its letters cannot be sent on. Letters that go into the store are bounded
-    /// by it, and not counted.
-    pub fn open(&self) -> usize {
+    /// Letters of deliveries out of the store that are on their way. They are in memory and still claimed: a sink must
+    /// not claim more without end while its letters cannot be sent on. Letters of fresh deliveries are not counted, as
+    /// the events in flight bound them, nor are those that go straight into the store.
+    pub fn claimed(&self) -> usize {
         match &self.0 {
             Way::Store(_) => 0,
-            Way::Keeper { open, .. } => open.get(),
+            Way::Keeper { claimed, .. } => claimed.get(),
         }
     }
 }

@@ -28,7 +28,7 @@ impl Running {
         let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
-                delivery.attempts.push(AttemptRecord::unanswered(Timestamp::now() - latency, latency, &error));
+                note_failure(&mut delivery, AttemptRecord::unanswered(Timestamp::now() - latency, latency, &error));
                 return self.after_failure(delivery, permit, &error.to_string(), None, true, now);
             }
         };
@@ -37,14 +37,10 @@ impl Running {
             self.health.succeeded();
             debug!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "delivered");
             self.report(&delivery.bucket, permit, false, now);
-            return self.end(*delivery);
+            return self.end(*delivery, now);
         }
-        delivery.attempts.push(AttemptRecord::answered(
-            Timestamp::now() - latency,
-            latency,
-            answer.status,
-            &answer.excerpt,
-        ));
+        let began = Timestamp::now() - latency;
+        note_failure(&mut delivery, AttemptRecord::answered(began, latency, answer.status, &answer.excerpt));
         let message = format!("the receiver answered {}", answer.status);
         if action == Action::Retry {
             let pause = answer.retry_after.as_deref().and_then(|header| retry_after(header, SystemTime::now()));
@@ -56,9 +52,9 @@ impl Running {
             Action::Delivered | Action::Retry => {}
             Action::Drop => {
                 info!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "dropped, as configured");
-                self.end(*delivery);
+                self.end(*delivery, now);
             }
-            Action::DeadLetter => self.give_up(*delivery, Reason::Rejected, message),
+            Action::DeadLetter => self.give_up(*delivery, Reason::Rejected, &message, now),
             Action::Disable => self.disable(*delivery, message, now),
         }
     }
@@ -78,49 +74,55 @@ impl Running {
         gauge!(BREAKER_STATE, &labels).set(f64::from(self.worker.schedule.worst_breaker() as u8));
     }
 
-    /// Keeps a dead letter; the ack settles once it is durable. The next of its lane may go.
-    pub(super) fn give_up(&mut self, delivery: Delivery, reason: Reason, message: String) {
-        warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
-            "given up and kept as a dead letter: {message}");
+    /// Keeps a dead letter of a delivery whose turn it was; the next of its lane may go.
+    pub(super) fn give_up(&mut self, delivery: Delivery, reason: Reason, message: &str, now: Instant) {
         let (row, bucket, lane) = (delivery.row, delivery.bucket.clone(), delivery.lane.clone());
-        let (letter, ack) =
-            dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, &message);
-        self.worker.dead_letters.keep(letter, ack);
+        self.bury(delivery, reason, message);
         match (row, &mut self.parking) {
-            (Some(_), Some(parking)) => parking.ended(&bucket, lane.is_some()),
-            _ => self.start_next(lane.as_ref()),
+            (Some(_), Some(parking)) => parking.ended(&bucket, lane.is_some(), now),
+            _ => self.start_next(lane.as_ref(), now),
         }
+    }
+
+    /// Keeps a dead letter; the ack settles once it is durable.
+    pub(super) fn bury(&self, delivery: Delivery, reason: Reason, message: &str) {
+        warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
+            "given up, becomes a dead letter: {message}");
+        let (letter, ack) =
+            dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, message);
+        self.worker.dead_letters.keep(letter, ack);
     }
 
     /// Makes dead letters of all fresh deliveries in memory; those that came from the store go back there.
     pub(super) fn turn_away_all(&mut self, now: Instant) {
         self.disabled = true;
-        let waiting = self.worker.schedule.drain(now).into_iter().map(|(delivery, _)| delivery);
-        let waiting: Vec<_> = waiting.chain(self.lanes.drain()).collect();
-        for delivery in waiting {
+        // The heads under way keep their lanes: should the sink be enabled meanwhile, nothing may overtake them.
+        let followers = self.lanes.drain();
+        for (delivery, _) in self.worker.schedule.drain(now) {
             if delivery.row.is_some() {
                 self.wait(delivery, now, now);
             } else {
-                self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
+                self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
             }
         }
+        followers.into_iter().for_each(|follower| self.bury(*follower, Reason::SinkDisabled, IS_DISABLED));
     }
 
     /// Ends a delivery that was delivered or dropped.
-    fn end(&mut self, delivery: Delivery) {
+    fn end(&mut self, delivery: Delivery, now: Instant) {
         if let Some(ack) = delivery.ack {
             ack.settle();
         }
         match (delivery.row, &mut self.parking) {
-            (Some(row), Some(parking)) => parking.finish(row, &delivery.bucket, delivery.lane.is_some()),
-            _ => self.start_next(delivery.lane.as_ref()),
+            (Some(row), Some(parking)) => parking.finish(row, &delivery.bucket, delivery.lane.is_some(), now),
+            _ => self.start_next(delivery.lane.as_ref(), now),
         }
     }
 
     /// Lets the next delivery of a lane go whose head was in memory and has ended.
-    fn start_next(&mut self, lane: Option<&LaneName>) {
+    fn start_next(&mut self, lane: Option<&LaneName>, now: Instant) {
         if let Some(next) = lane.and_then(|lane| self.lanes.head_ended(lane)) {
-            self.start(next, Instant::now());
+            self.start(next, now);
         }
     }
 
@@ -155,12 +157,12 @@ impl Running {
         now: Instant,
     ) {
         if self.disabled && delivery.row.is_none() {
-            return self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
+            return self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
         }
         let failure = Failure { attempts: delivery.attempts.round, elapsed: elapsed(&delivery), retry_after };
         match self.worker.retry.decide(failure, rand::random()) {
             Decision::GiveUp(exhausted) => {
-                self.give_up(*delivery, Reason::RetriesExhausted, format!("{message}; {exhausted}"));
+                self.give_up(*delivery, Reason::RetriesExhausted, &format!("{message}; {exhausted}"), now);
             }
             Decision::RetryAfter(wait) => {
                 debug!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total, retry_in = ?wait,
@@ -177,14 +179,14 @@ impl Running {
             let until = match &mut self.parking {
                 Some(parking) => {
                     parking.disable(message.clone());
-                    format!("until `bridge sinks enable {}`", self.worker.name)
+                    format!("until `bridge sinks enable PIPELINE {}`", self.worker.name)
                 }
                 None => "until the bridge is restarted".to_owned(),
             };
             error!(sink = %self.worker.name, event = %delivery.event.id,
                 "{message}: the sink is disabled {until}; its events become dead letters");
         }
-        self.give_up(delivery, Reason::SinkDisabled, message);
+        self.give_up(delivery, Reason::SinkDisabled, &message, now);
         if is_new {
             self.turn_away_all(now);
         }
@@ -211,6 +213,16 @@ impl Running {
 }
 
 const TOO_MANY_REQUESTS: u16 = 429;
+
+/// Why events of a disabled sink become dead letters.
+pub(super) const IS_DISABLED: &str = "the sink is disabled";
+
+fn note_failure(delivery: &mut Delivery, record: AttemptRecord) {
+    if delivery.attempts.round == 1 {
+        delivery.attempts.first = Some(record.time);
+    }
+    delivery.attempts.push(record);
+}
 
 /// The time since the first attempt, by the clock of the wall: it may lie before a restart. A delivery that was never
 /// in the store is not older than its stay here, however that clock may jump.

@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::claims::Claims;
 use super::lane::{Arrived, Asked, LaneName};
+use super::outcome::IS_DISABLED;
 use super::schedule::{BucketName, Hold};
 use super::stored::{from_stored, to_stored};
 use super::worker::Running;
@@ -53,16 +54,16 @@ impl Parking {
     }
 
     /// Removes a claimed delivery that was delivered or dropped.
-    pub(super) fn finish(&mut self, row: RowId, bucket: &BucketName, has_lane: bool) {
+    pub(super) fn finish(&mut self, row: RowId, bucket: &BucketName, has_lane: bool, now: Instant) {
         self.store.finish(row);
-        self.ended(bucket, has_lane);
+        self.ended(bucket, has_lane, now);
     }
 
     /// Notes that a claimed delivery has left memory. The next of its lane is due then.
-    pub(super) fn ended(&mut self, bucket: &BucketName, has_lane: bool) {
-        self.claims.released(bucket);
+    pub(super) fn ended(&mut self, bucket: &BucketName, has_lane: bool, now: Instant) {
+        self.claims.released(bucket, now);
         if has_lane {
-            self.claims.soon(Instant::now());
+            self.claims.soon(now);
         }
     }
 
@@ -89,7 +90,7 @@ impl Parking {
 
     fn put_back(&mut self, row: RowId, delivery: Delivery, due: Instant, now: Instant) {
         self.store.reschedule(row, on_the_wall(due, now), delivery.attempts);
-        self.claims.released(&delivery.bucket);
+        self.claims.released(&delivery.bucket, now);
         self.claims.soon(due);
     }
 }
@@ -103,7 +104,8 @@ impl Running {
     /// Takes in a delivery from the queue.
     pub(super) fn accept(&mut self, delivery: Box<Delivery>, now: Instant) {
         if self.disabled {
-            return self.give_up(*delivery, Reason::SinkDisabled, "the sink is disabled".to_owned());
+            // Not as the head of its lane: that may still be under way, and stays it.
+            return self.bury(*delivery, Reason::SinkDisabled, IS_DISABLED);
         }
         let Some(lane) = delivery.lane.clone() else { return self.start(delivery, now) };
         if !self.lanes.contains(&lane)
@@ -212,8 +214,12 @@ impl Running {
     pub(super) fn let_go_of_what_waits(&mut self, now: Instant) {
         let waiting = self.worker.schedule.drain(now);
         info!(sink = %self.worker.name, deliveries = waiting.len(), "what is due after the shutdown is left to the next start");
-        if self.parking.is_some() {
-            waiting.into_iter().for_each(|(delivery, due)| self.park(delivery, due, now));
+        for (delivery, due) in waiting {
+            if self.parking.is_some() {
+                self.park(delivery, due, now);
+            } else if let Some(lane) = &delivery.lane {
+                drop(self.lanes.take(lane));
+            }
         }
     }
 
@@ -241,7 +247,9 @@ impl Running {
         if self.worker.shutdown.deadline().is_some() || parking.claims.due_at().is_none_or(|due| due > now) {
             return;
         }
-        let (limit, except_buckets) = parking.claims.question(self.worker.schedule.closed_buckets(now).cloned());
+        let dying = self.worker.dead_letters.claimed();
+        let closed = self.worker.schedule.closed_buckets(now).cloned();
+        let (limit, except_buckets) = parking.claims.question(dying, closed);
         parking.claims.sent(limit, except_buckets.clone());
         let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
         let only_replay = parking.only_replay.clone();
@@ -280,7 +288,7 @@ impl Running {
         match (self.disabled, is_disabled) {
             (false, true) => {
                 warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
-                    `bridge sinks enable {}` lifts that", self.worker.name);
+                    `bridge sinks enable PIPELINE {}` lifts that", self.worker.name);
                 self.turn_away_all(now);
             }
             (true, false) => {
@@ -297,7 +305,7 @@ impl Running {
                 Ok(delivery) => self.accept_claimed(Box::new(delivery), now),
                 Err(unusable) => {
                     let (stored, message) = *unusable;
-                    self.bury_unusable(stored, message);
+                    self.bury_unusable(stored, message, now);
                 }
             }
         }
@@ -319,11 +327,11 @@ impl Running {
     }
 
     /// Makes a dead letter of what came out of the store and cannot be sent.
-    fn bury_unusable(&mut self, stored: StoredDelivery, message: String) {
-        warn!(sink = %self.worker.name, event = %stored.event.id, "given up and kept as a dead letter: {message}");
+    fn bury_unusable(&mut self, stored: StoredDelivery, message: String, now: Instant) {
+        warn!(sink = %self.worker.name, event = %stored.event.id, "given up, becomes a dead letter: {message}");
         if let Some(parking) = &mut self.parking {
             parking.claims.took(&stored.bucket);
-            parking.ended(&stored.bucket, stored.lane.is_some());
+            parking.ended(&stored.bucket, stored.lane.is_some(), now);
         }
         let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
         self.worker.dead_letters.keep(letter, None);
@@ -338,6 +346,11 @@ impl Running {
         let Some(parking) = &mut self.parking else { return true };
         if self.worker.shutdown.deadline().is_some() {
             return true;
+        }
+        if self.worker.dead_letters.claimed() > 0 {
+            // What follows them in their lanes is due once the store has them.
+            parking.claims.changed();
+            return false;
         }
         if !parking.claims.is_up_to_date() {
             parking.claims.soon(now);

@@ -21,7 +21,7 @@ pub enum Action {
     /// Give up and keep nothing: the receiver does not want this event.
     Drop,
     /// Stop the sink, beyond restarts: this delivery and all that follow become dead letters, until
-    /// `bridge sinks enable` is said.
+    /// `bridge sinks enable PIPELINE NAME` is run.
     Disable,
 }
 

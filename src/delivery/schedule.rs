@@ -1,16 +1,24 @@
 //! Who goes next: the deliveries of one sink that are not under way, each in its bucket or waiting for its next attempt.
 //!
 //! Pure: the caller brings the time, starts what [`Schedule::next`] hands out and sleeps as long as it says. Nothing
-//! in here holds a connection or a slot.
+//! in here holds a connection or a slot. `line` has the deliveries of one bucket and what holds them, `waiting` those
+//! that wait for a time of their own.
 
-use std::cmp::{Ordering, Reverse};
+mod line;
+mod waiting;
+
+use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, BreakerPolicy, BreakerState, Change, Closed, Permit};
-use super::rate_limit::{Bucket, Rate};
+use super::breaker::{BreakerPolicy, BreakerState, Change, Closed, Permit};
+use super::rate_limit::Rate;
+use line::Line;
+use waiting::Waiting;
+
+pub use line::Hold;
 
 /// The name of a bucket: the rate limit's rendered key, or `""` for sinks whose rate limit has none.
 pub type BucketName = Arc<str>;
@@ -43,41 +51,6 @@ pub enum Next<T> {
     WaitUntil(Instant),
     /// There is nothing to start.
     Idle,
-}
-
-/// The deliveries of one bucket that only wait for their turn.
-#[derive(Debug)]
-struct Line<T> {
-    queue: VecDeque<T>,
-    bucket: Option<Bucket>,
-    breaker: Option<Breaker>,
-    /// Attempts whose result is not reported yet.
-    under_way: usize,
-    /// The receiver asked for no attempts until then.
-    paused_until: Option<Instant>,
-    last_used: Instant,
-    /// True while the line stands in `ready` or `blocked`.
-    listed: bool,
-}
-
-/// Why deliveries of a bucket cannot start now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hold {
-    /// When the next attempt may start, as far as is known.
-    pub until: Instant,
-    /// True when the breaker is not closed.
-    pub by_breaker: bool,
-    /// True when an attempt may start all the same, as the breaker's probe.
-    pub is_probe_due: bool,
-}
-
-#[derive(Debug)]
-struct Waiting<T> {
-    due: Instant,
-    /// Keeps deliveries with the same due time in the order in which they came.
-    number: u64,
-    bucket: BucketName,
-    delivery: T,
 }
 
 /// Below this number of buckets it is not worth looking for idle ones.
@@ -120,7 +93,7 @@ impl<T> Schedule<T> {
     /// Lets nothing of a bucket start until then. An earlier pause that lasts longer stays.
     pub fn pause(&mut self, bucket: &BucketName, until: Instant, now: Instant) {
         let line = self.lines.entry(bucket.clone()).or_insert_with(|| Line::new(self.rate, self.breaker, now));
-        line.paused_until = line.paused_until.max(Some(until));
+        line.pause(until);
     }
 
     /// Reports the result of an attempt to the breaker of its bucket, and says what it changed there.
@@ -128,8 +101,7 @@ impl<T> Schedule<T> {
         self.breaker?;
         // A line with an attempt under way is never forgotten, so that the lookup cannot fail.
         let line = self.lines.get_mut(bucket)?;
-        line.under_way = line.under_way.saturating_sub(1);
-        let change = line.breaker.as_mut()?.report(permit, failed, now);
+        let change = line.report(permit, failed, now);
         if change.is_some() && !line.listed && !line.queue.is_empty() {
             line.listed = true;
             self.ready.push_back(bucket.clone());
@@ -154,8 +126,7 @@ impl<T> Schedule<T> {
 
     /// The state of the breaker that is worst off.
     pub fn worst_breaker(&self) -> BreakerState {
-        let states = self.lines.values().filter_map(|line| line.breaker.as_ref().map(Breaker::state));
-        states.max().unwrap_or(BreakerState::Closed)
+        self.lines.values().map(Line::breaker_state).max().unwrap_or(BreakerState::Closed)
     }
 
     /// The next delivery to start, or how long to wait for one.
@@ -264,307 +235,5 @@ impl<T> Schedule<T> {
     }
 }
 
-impl<T> Line<T> {
-    fn new(rate: Option<Rate>, breaker: Option<BreakerPolicy>, now: Instant) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            bucket: rate.map(|rate| Bucket::new(rate, now)),
-            breaker: breaker.map(|policy| Breaker::new(policy, now)),
-            under_way: 0,
-            paused_until: None,
-            last_used: now,
-            listed: false,
-        }
-    }
-
-    /// Takes a place for the head of the line, or says when there will be one.
-    fn may_start(&mut self, now: Instant) -> Result<Permit, Closed> {
-        if let Some(until) = self.paused_until.filter(|until| *until > now) {
-            return Err(Closed::Until(until));
-        }
-        self.paused_until = None;
-        // The breaker is asked before the rate limit, whose place would be lost, and told after it, as its probe would.
-        self.breaker.as_ref().map_or(Ok(()), |breaker| breaker.check(now))?;
-        if let Some(bucket) = &mut self.bucket {
-            bucket.take(now).map_err(Closed::Until)?;
-        }
-        self.last_used = now;
-        let Some(breaker) = &mut self.breaker else { return Ok(Permit::default()) };
-        self.under_way += 1;
-        Ok(breaker.start())
-    }
-
-    fn hold(&self, now: Instant) -> Option<Hold> {
-        let paused_until = self.paused_until.filter(|until| *until > now);
-        let state = self.breaker.as_ref().map_or(BreakerState::Closed, Breaker::state);
-        let by_breaker = state != BreakerState::Closed;
-        let open_until = self.breaker.as_ref().and_then(Breaker::open_until);
-        let until = open_until.max(paused_until).unwrap_or(now).max(now);
-        let is_probe_due = by_breaker && !self.is_closed(now);
-        (by_breaker || paused_until.is_some()).then_some(Hold { until, by_breaker, is_probe_due })
-    }
-
-    fn is_closed(&self, now: Instant) -> bool {
-        let is_paused = self.paused_until.is_some_and(|until| until > now);
-        is_paused || self.breaker.as_ref().is_some_and(|breaker| breaker.check(now).is_err())
-    }
-
-    fn is_idle(&self, now: Instant) -> bool {
-        let replenished =
-            self.bucket.as_ref().map_or(self.last_used, |bucket| self.last_used + bucket.replenished_in());
-        let is_unused = !self.listed && self.queue.is_empty() && self.under_way == 0;
-        is_unused
-            && replenished <= now
-            && self.paused_until.is_none_or(|until| until <= now)
-            && self.breaker.as_ref().is_none_or(|breaker| breaker.is_idle(self.last_used, now))
-    }
-}
-
-impl<T> Waiting<T> {
-    fn into_due(self) -> (T, Instant) {
-        (self.delivery, self.due)
-    }
-}
-
-/// Ordered so that the heap's top is the delivery that is due first.
-impl<T> Ord for Waiting<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.due, other.number).cmp(&(self.due, self.number))
-    }
-}
-
-impl<T> PartialOrd for Waiting<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Waiting<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<T> Eq for Waiting<T> {}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::delivery::breaker::BreakerConfig;
-    use crate::delivery::rate_limit::RateLimitConfig;
-    use crate::units::Period;
-    use proptest::prelude::*;
-    use std::time::Duration;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn per_second(requests: u32) -> Option<Rate> {
-        let per = Period::from_secs(1);
-        Some(Rate::new(&RateLimitConfig { requests, per, burst: 1, key: None }).unwrap())
-    }
-
-    fn start<T>(delivery: T) -> Next<T> {
-        Next::Start(delivery, Permit::default())
-    }
-
-    fn bucket(name: &str) -> BucketName {
-        name.into()
-    }
-
-    #[test]
-    fn deliveries_go_in_order_when_nothing_holds_them() {
-        let now = Instant::now();
-        let mut schedule = Schedule::new(None, None);
-        schedule.push(bucket(""), 1, now);
-        schedule.push(bucket(""), 2, now);
-        assert_eq!(schedule.next(now), start(1));
-        assert_eq!(schedule.next(now), start(2));
-        assert_eq!(schedule.next(now), Next::Idle);
-        assert!(schedule.is_empty());
-    }
-
-    #[test]
-    fn a_retry_passes_the_rate_limit_too() {
-        let now = Instant::now();
-        let mut schedule = Schedule::new(per_second(1), None);
-        schedule.push(bucket(""), 1, now);
-        assert_eq!(schedule.next(now), start(1));
-        schedule.push_at(now + SECOND / 2, bucket(""), 1);
-        assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND / 2));
-        assert_eq!(schedule.next(now + SECOND / 2), Next::WaitUntil(now + SECOND));
-        assert_eq!(schedule.next(now + SECOND), start(1));
-    }
-
-    #[test]
-    fn a_full_bucket_does_not_hold_up_another() {
-        let now = Instant::now();
-        let mut schedule = Schedule::new(per_second(1), None);
-        for delivery in ["a1", "a2", "a3"] {
-            schedule.push(bucket("a"), delivery, now);
-        }
-        schedule.push(bucket("b"), "b1", now);
-        assert_eq!(schedule.next(now), start("a1"));
-        assert_eq!(schedule.next(now), start("b1"));
-        assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND));
-        assert_eq!(schedule.next(now + SECOND), start("a2"));
-    }
-
-    #[test]
-    fn a_pause_holds_its_bucket_and_no_other() {
-        let now = Instant::now();
-        let mut schedule = Schedule::new(None, None);
-        schedule.push(bucket("a"), "a1", now);
-        schedule.push(bucket("b"), "b1", now);
-        schedule.pause(&bucket("a"), now + 5 * SECOND, now);
-        schedule.pause(&bucket("a"), now + SECOND, now);
-        assert_eq!(schedule.next(now), start("b1"));
-        assert_eq!(schedule.next(now), Next::WaitUntil(now + 5 * SECOND));
-        assert_eq!(schedule.next(now + 5 * SECOND), start("a1"));
-    }
-
-    #[test]
-    fn idle_buckets_are_forgotten_and_busy_ones_are_not() {
-        let now = Instant::now();
-        let mut schedule = Schedule::new(per_second(1), None);
-        schedule.push(bucket("paused"), 0, now);
-        assert_eq!(schedule.next(now), start(0));
-        schedule.pause(&bucket("paused"), now + 60 * SECOND, now);
-        for number in 1..1000 {
-            let later = now + number * 2 * SECOND / 100;
-            schedule.push(bucket(&format!("tenant-{number}")), number, later);
-            assert_eq!(schedule.next(later), start(number));
-        }
-        assert!(schedule.lines.len() <= 2 * SMALLEST_SWEEP, "{} buckets are kept", schedule.lines.len());
-        assert!(schedule.lines.contains_key("paused"));
-    }
-
-    #[test]
-    fn draining_takes_everything_and_leaves_limits_and_pauses() {
-        let now = Instant::now();
-        let mut schedule = Schedule::new(per_second(1), None);
-        schedule.push_at(now + SECOND, bucket("a"), "a retry");
-        schedule.push(bucket("b"), "b1", now);
-        schedule.pause(&bucket("b"), now + 60 * SECOND, now);
-        schedule.push(bucket("c"), "c1", now);
-        assert_eq!(schedule.next(now), start("c1"));
-        let mut drained = schedule.drain(now);
-        drained.sort_unstable();
-        assert_eq!(drained, [("a retry", now + SECOND), ("b1", now + 60 * SECOND)]);
-        assert!(schedule.is_empty());
-
-        schedule.push(bucket("b"), "b2", now);
-        schedule.push(bucket("c"), "c2", now);
-        assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND));
-        assert_eq!(schedule.next(now + SECOND), start("c2"));
-        assert_eq!(schedule.next(now + SECOND), Next::WaitUntil(now + 60 * SECOND));
-    }
-
-    fn breaking_at(failures: u32) -> Schedule<&'static str> {
-        let config = BreakerConfig { failures, ..BreakerConfig::default() };
-        Schedule::new(None, BreakerPolicy::new(&config).unwrap())
-    }
-
-    fn started(schedule: &mut Schedule<&'static str>, now: Instant) -> (&'static str, Permit) {
-        match schedule.next(now) {
-            Next::Start(delivery, permit) => (delivery, permit),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn an_open_breaker_holds_its_bucket_and_one_probe_opens_the_way() {
-        let now = Instant::now();
-        let mut schedule = breaking_at(1);
-        let (a, b) = (bucket("a"), bucket("b"));
-        for delivery in ["a1", "a2", "a3"] {
-            schedule.push(a.clone(), delivery, now);
-        }
-        let (_, permit) = started(&mut schedule, now);
-        assert_eq!(schedule.hold(&a, now), None);
-        assert_eq!(schedule.report(&a, permit, true, now), Some(Change::Opened(5 * SECOND)));
-        let until = now + 5 * SECOND;
-        assert_eq!(schedule.hold(&a, now), Some(Hold { until, by_breaker: true, is_probe_due: false }));
-        assert_eq!(schedule.closed_buckets(now).collect::<Vec<_>>(), [&a]);
-        assert_eq!(schedule.next(now), Next::WaitUntil(until));
-        schedule.push(b, "b1", now);
-        assert_eq!(started(&mut schedule, now).0, "b1");
-
-        assert_eq!(schedule.closed_buckets(until).count(), 0, "its probe may come");
-        let (probe, permit) = started(&mut schedule, until);
-        assert_eq!((probe, permit.is_probe), ("a2", true));
-        assert_eq!(schedule.worst_breaker(), BreakerState::HalfOpen);
-        assert_eq!(schedule.next(until), Next::Idle);
-        assert_eq!(schedule.closed_buckets(until).count(), 1);
-        assert_eq!(schedule.report(&a, permit, false, until), Some(Change::Closed(5 * SECOND)));
-        assert_eq!(started(&mut schedule, until).0, "a3");
-    }
-
-    #[test]
-    fn a_bucket_is_taken_out_with_the_times_of_its_deliveries() {
-        let now = Instant::now();
-        let mut schedule = breaking_at(1);
-        let a = bucket("a");
-        schedule.push(a.clone(), "a1", now);
-        let (_, permit) = started(&mut schedule, now);
-        schedule.push(a.clone(), "a2", now);
-        schedule.push_at(now + 2 * SECOND, a.clone(), "second");
-        schedule.push_at(now + SECOND, a.clone(), "first");
-        schedule.push_at(now + SECOND, bucket("b"), "other");
-        schedule.report(&a, permit, true, now);
-        let until = now + 5 * SECOND;
-        let expected = [("a2", until), ("first", now + SECOND), ("second", now + 2 * SECOND)];
-        assert_eq!(schedule.drain_bucket(&a, now), expected);
-        assert_eq!(schedule.len(), 1);
-        // The emptied line takes no probe away from the one that comes.
-        assert_eq!(schedule.next(until), Next::Start("other", Permit::default()));
-        schedule.push(a.clone(), "a3", until);
-        assert!(started(&mut schedule, until).1.is_probe);
-    }
-
-    #[test]
-    fn what_is_taken_from_the_lines_costs_no_place() {
-        let now = Instant::now();
-        let mut schedule = Schedule::new(per_second(1), None);
-        for delivery in [1, 2, 3, 4] {
-            schedule.push(bucket(""), delivery, now);
-        }
-        assert_eq!(schedule.take_from_lines(|delivery| delivery % 2 == 1), [1, 3]);
-        assert_eq!(schedule.next(now), start(2));
-        assert_eq!(schedule.take_from_lines(|_| true), [4]);
-        assert_eq!(schedule.next(now), Next::Idle);
-        schedule.push(bucket(""), 5, now + SECOND);
-        assert_eq!(schedule.next(now + SECOND), start(5));
-    }
-
-    proptest! {
-        /// Whatever comes in, in whatever buckets, comes out exactly once, in order within its bucket.
-        #[test]
-        fn nothing_is_lost_or_reordered(
-            pushes in prop::collection::vec((0_u8..4, 0_u64..50, any::<bool>()), 1..100), limited in any::<bool>(),
-        ) {
-            let mut now = Instant::now();
-            let mut schedule = Schedule::new(if limited { per_second(100) } else { None }, None);
-            let mut expected: HashMap<u8, Vec<usize>> = HashMap::new();
-            for (number, (name, pause_ms, paused)) in pushes.iter().enumerate() {
-                schedule.push(bucket(&name.to_string()), (*name, number), now);
-                if *paused {
-                    schedule.pause(&bucket(&name.to_string()), now + Duration::from_millis(*pause_ms), now);
-                }
-                expected.entry(*name).or_default().push(number);
-            }
-            let mut started: HashMap<u8, Vec<usize>> = HashMap::new();
-            loop {
-                match schedule.next(now) {
-                    Next::Start((name, number), _) => started.entry(name).or_default().push(number),
-                    Next::WaitUntil(moment) => {
-                        prop_assert!(moment > now);
-                        now = moment;
-                    }
-                    Next::Idle => break,
-                }
-            }
-            prop_assert_eq!(started, expected);
-            prop_assert!(schedule.is_empty());
-        }
-    }
-}
+mod tests;

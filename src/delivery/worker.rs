@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::info;
@@ -27,7 +26,7 @@ use crate::shutdown::Shutdown;
 use crate::sink::webhook::{Answer, AttemptError, Webhook};
 use crate::store::SinkStore;
 use crate::store::handle::FromStore;
-use crate::timer::sleep_until;
+use crate::timer::{Alarm, sleep_until};
 
 /// One sink, ready to run.
 pub struct SinkWorker {
@@ -95,24 +94,26 @@ impl SinkWorker {
         let mut attempts = FuturesUnordered::new();
         let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
         let mut queue_is_open = true;
+        let mut alarm = Alarm::default();
         let webhook = &Arc::new(sink.worker.webhook.clone());
         loop {
-            sink.look_after_what_waits();
-            let wake_at =
-                sink.start_attempts(&mut attempts, |delivery, permit| attempt(Arc::clone(webhook), delivery, permit));
+            let now = Instant::now();
+            sink.look_after_what_waits(now);
+            let attempt = |delivery, permit| attempt(Arc::clone(webhook), delivery, permit);
+            let next_start = sink.start_attempts(&mut attempts, attempt, now);
             let deadline = sink.worker.shutdown.deadline();
-            if wake_at.zip(deadline).is_some_and(|(wake_at, deadline)| wake_at > deadline)
+            if next_start.zip(deadline).is_some_and(|(next_start, deadline)| next_start > deadline)
                 && !sink.worker.schedule.is_empty()
             {
-                sink.let_go_of_what_waits(Instant::now());
+                sink.let_go_of_what_waits(now);
                 continue;
             }
-            if !queue_is_open && attempts.is_empty() && sink.has_ended(Instant::now()) {
-                sink.send_to_store();
+            sink.flush();
+            if !queue_is_open && attempts.is_empty() && sink.has_ended(now) {
                 return;
             }
-            sink.send_to_store();
-            let wake_at = wake_at.into_iter().chain(sink.wakes_at()).min();
+            sink.claim(now);
+            let wake_at = next_start.into_iter().chain(sink.wakes_at()).min();
             let is_ready = sink.is_ready();
             tokio::select! {
                 biased;
@@ -123,7 +124,7 @@ impl SinkWorker {
                     let now = Instant::now();
                     taken.drain(..).for_each(|delivery| sink.accept(delivery, now));
                 }
-                () = sleep_until(wake_at) => {}
+                () = alarm.at(wake_at) => {}
                 () = sink.worker.shutdown.begun(), if deadline.is_none() => {}
                 () = sleep_until(deadline) => {
                     info!(sink = %sink.worker.name, under_way = attempts.len(),
@@ -138,9 +139,6 @@ impl SinkWorker {
 
 async fn attempt(webhook: Arc<Webhook>, mut delivery: Box<Delivery>, permit: Permit) -> Attempted {
     let started = Instant::now();
-    if delivery.attempts.round == 0 {
-        delivery.attempts.first = Some(Timestamp::now());
-    }
     delivery.attempts.total = delivery.attempts.total.saturating_add(1);
     delivery.attempts.round = delivery.attempts.round.saturating_add(1);
     let result = webhook.attempt(&delivery.request, &delivery.webhook_id).await;
@@ -165,9 +163,10 @@ impl Running {
         &mut self,
         attempts: &mut FuturesUnordered<A>,
         attempt: impl Fn(Box<Delivery>, Permit) -> A,
+        now: Instant,
     ) -> Option<Instant> {
         while attempts.len() < self.worker.concurrency {
-            match self.worker.schedule.next(Instant::now()) {
+            match self.worker.schedule.next(now) {
                 Next::Start(delivery, permit) => {
                     self.note_start(&delivery, permit);
                     attempts.push(attempt(delivery, permit));
@@ -184,8 +183,7 @@ impl Running {
         self.parking.as_ref().is_none_or(|parking| parking.claims.has_answered())
     }
 
-    fn look_after_what_waits(&mut self) {
-        let now = Instant::now();
+    fn look_after_what_waits(&mut self, now: Instant) {
         if now >= self.check_at {
             self.check_at = now + CHECK_INTERVAL;
             self.park_overdue(now);
@@ -197,19 +195,17 @@ impl Running {
         }
     }
 
-    /// Sends what has come together for the store, and asks it for more when that is due.
-    fn send_to_store(&mut self) {
+    /// Sends what has come together for the store.
+    fn flush(&mut self) {
         if let Some(parking) = &mut self.parking {
             parking.flush();
         }
-        self.claim(Instant::now());
     }
 
-    /// When there is something to do for the store, or to check in line.
+    /// When there is something to do for the store, or to look for.
     fn wakes_at(&self) -> Option<Instant> {
         let parking = self.parking.as_ref()?;
-        let check_at = (!self.worker.schedule.is_empty()).then_some(self.check_at);
         let claim_at = parking.claims.due_at().filter(|_| !self.is_ending);
-        claim_at.into_iter().chain(check_at).min()
+        Some(claim_at.map_or(self.check_at, |claim_at| claim_at.min(self.check_at)))
     }
 }

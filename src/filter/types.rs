@@ -209,10 +209,15 @@ impl Finder<'_> {
         }
     }
 
-    /// Where a piece of text stands in the expression, if only one place can be meant: the parsed query keeps no
+    /// Where a member or a query stands in the expression, if only one place can be meant: the parsed query keeps no
     /// positions.
     fn place(&self, piece: &str) -> Option<Range<usize>> {
-        let mut places = self.when.match_indices(piece).map(|(start, _)| start..start + piece.len());
+        let is_name = |character: char| character.is_alphanumeric() || character == '_';
+        let stands_alone = |place: &Range<usize>| {
+            !self.when[..place.start].ends_with(is_name) && !self.when[place.end..].starts_with(is_name)
+        };
+        let places = self.when.match_indices(piece).map(|(start, _)| start..start + piece.len());
+        let mut places = places.filter(stands_alone);
         places.next().filter(|_| places.next().is_none())
     }
 }
@@ -355,6 +360,7 @@ mod tests {
         let remark = unknown("$.total > 5").unwrap();
         assert_eq!((remark.message.as_str(), remark.part), ("no event has a member `total`", Some(2..7)));
         assert!(remark.help.unwrap().contains("`$.data.total`"));
+        assert_eq!(unknown("$.data.a == 1 && $.dat").unwrap().part, Some(19..22));
         assert_eq!(unknown("$..total"), None);
         assert_eq!(unknown("$.data[?@.total > 1]"), None);
     }

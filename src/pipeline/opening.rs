@@ -10,7 +10,9 @@ use super::graph::Graph;
 use super::run::{RunError, new_runtime};
 use crate::backoff::Backoff;
 use crate::shutdown::Shutdown;
+use crate::store::config::StoreSettings;
 use crate::store::import::import;
+use crate::store::sinks::SinkStates;
 use crate::store::thread::{RunningStore, StoreThread};
 use crate::store::{Store, StoreError};
 
@@ -27,7 +29,9 @@ pub(super) fn open(graph: &mut Graph, shutdown: &Shutdown) -> Result<Option<Open
         return Ok(Some((None, None)));
     };
     let runtime = new_runtime().map_err(RunError::Start)?;
+    let settings = thread.settings().clone();
     let Some(running) = start(thread, &runtime, shutdown)? else { return Ok(None) };
+    runtime.block_on(warn_of_stranded(&settings, graph));
     let formats: HashMap<_, _> = graph.sources.iter().map(|source| (source.name.clone(), source.format)).collect();
     runtime.block_on(async {
         tokio::select! {
@@ -64,6 +68,19 @@ fn start(mut thread: StoreThread, runtime: &Runtime, shutdown: &Shutdown) -> Res
         if stopped {
             return Ok(None);
         }
+    }
+}
+
+/// Says which deliveries wait for a sink that the pipeline does not have any more: nobody attempts them.
+async fn warn_of_stranded(settings: &StoreSettings, graph: &Graph) {
+    let look = async { SinkStates::open(settings).await?.with_parked().await };
+    let parked: Vec<String> = look.await.unwrap_or_else(|error| {
+        warn!(%error, "cannot see whether deliveries wait for sinks that are gone");
+        Vec::new()
+    });
+    for sink in parked.iter().filter(|name| graph.sinks.iter().all(|sink| *sink.entrance.name != ***name)) {
+        warn!(%sink, "deliveries are parked for a sink that the pipeline does not have any more; they stay in the store \
+            until it has a sink of this name again");
     }
 }
 

@@ -130,7 +130,7 @@ impl Replayer {
 
 fn as_it_was_sent(letter: Letter, now: Timestamp) -> Result<Fate, String> {
     let Some(request) = letter.request else {
-        return Err("it was never sent: no request could be made of it".to_owned());
+        return Err("the store has no request of it as it was sent; without --as-sent one is rendered anew".to_owned());
     };
     let delivery = StoredDelivery {
         row: letter.row,
@@ -282,7 +282,7 @@ mod tests {
     fn as_sent_takes_the_first_request_and_needs_one() {
         let mut sent = letter("sinks.crm", Reason::Rejected, "lines", r#"{"n":5}"#);
         let error = replayer().replay(sent.clone(), true, now()).unwrap_err();
-        assert!(error.contains("never sent"), "{error}");
+        assert!(error.contains("no request"), "{error}");
         let request = StoredRequest { url: "http://h/old".into(), headers: vec![], body: "old".into() };
         sent.request = Some(request.clone());
         let Ok(Fate::Delivery(_, delivery)) = replayer().replay(sent, true, now()) else { panic!() };

@@ -76,7 +76,7 @@ impl Router {
     fn give_up(&self, event: &Arc<Event>, failure: Failure, ack: Ack) {
         let letter = failure.into_letter(event);
         let (node, message) = (&letter.node, &letter.message);
-        warn!(source = %self.source, event = %event.id, node, "given up and kept as a dead letter: {message}");
+        warn!(source = %self.source, event = %event.id, node, "given up, becomes a dead letter: {message}");
         self.dead_letters_of(node).keep(letter, Some(ack));
     }
 

@@ -8,8 +8,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::graph::{FilterNode, Target};
 use crate::delivery::Delivery;
@@ -134,6 +137,7 @@ impl Routes {
                 Err(error) => {
                     let node = format!("filters.{}", filter.name);
                     let message = error.to_owned();
+                    // It passes no filter, and a source feeds each filter once: there is no second letter of this node.
                     stops.push(Stop::Failed(Failure { node, copy: 0, reason: Reason::Undecodable, message }));
                 }
             }
@@ -177,16 +181,29 @@ impl Entrance {
             None => BucketName::default(),
             Some(template) => template
                 .render(context)
-                .map_err(|failure| format!("cannot render the rate limit's key: {failure}"))?
-                .into(),
+                .map(short_name)
+                .map_err(|failure| format!("cannot render the rate limit's key: {failure}"))?,
         };
         let mut delivery = Delivery::new(Arc::clone(event), request, bucket, None);
         if let Some(template) = &self.order_by {
             let lane = template.render(context).map_err(|failure| format!("cannot render `order_by`: {failure}"))?;
-            delivery.lane = Some(lane.into());
+            delivery.lane = Some(short_name(lane));
         }
         Ok(delivery)
     }
+}
+
+/// The longest name of a bucket or lane, in bytes. Events bring the names: memory holds many of them, and an index of
+/// PostgreSQL takes no entry above 2704 bytes.
+const LONGEST_NAME: usize = 255;
+
+/// The name of a bucket or lane: what was rendered, or, when that is long, its hash.
+fn short_name(rendered: String) -> Arc<str> {
+    if rendered.len() <= LONGEST_NAME {
+        return rendered.into();
+    }
+    let digest = Sha256::digest(&rendered);
+    format!("sha256-{}", BASE64.encode(digest)).into()
 }
 
 /// The envelope of the event on its way, made when it is first asked for.
@@ -217,5 +234,18 @@ impl View {
             Self::Read(envelope) => Ok(Context::new(envelope.into_value())),
             Self::Undecodable(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_told_apart_and_stay_short() {
+        assert_eq!(&*short_name("customer 7".to_owned()), "customer 7");
+        let [one, other] = ["a", "b"].map(|end| short_name("x".repeat(10_000) + end));
+        assert!(one != other && one.len() <= LONGEST_NAME, "{one} {other}");
+        assert_eq!(short_name("x".repeat(10_000) + "a"), one);
     }
 }

@@ -204,8 +204,8 @@ pub struct CommonConfig {
     /// What `data` is in the envelope.
     #[serde(default)]
     pub format: Format,
-    /// Events that may be open at once: read and not yet delivered or given up. What has ended behind an event that is
-    /// still open counts too, as it would be read again after a crash. At the bound the source pauses.
+    /// Events that may be open at once: read and not yet delivered, parked or given up. What has ended behind an event
+    /// that is still open counts too, as it would be read again after a crash. At the bound the source pauses.
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: usize,

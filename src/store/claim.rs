@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use sqlx::Row as _;
-use tracing::error;
+use sqlx::any::AnyRow;
 
-use super::group::node_of_sink;
+use super::StoreError;
+use super::group::{Buried, node_of_sink};
 use super::handle::{Claim, Claimed};
-use super::record::{RowId, StoredDelivery};
-use super::row::{DELIVERY_COLUMNS, Statement, stored_delivery};
-use super::sql::{chunks, list};
-use super::work::{Work, statement};
+use super::record::{Reason, RowId, StoredDelivery};
+use super::row::{DELIVERY_COLUMNS, End, Statement, stored_delivery};
+use super::sql::{list, repeated_chunks};
+use super::work::{Work, now, statement};
 
 /// The most bytes handed out at once, beyond the first delivery: deliveries may be large, and memory is bounded.
 const MOST_BYTES: i64 = 16 * 1024 * 1024;
@@ -25,6 +26,12 @@ struct Selection<'c> {
     replay: Option<&'c str>,
     /// Their number is a power of two, by repetition: few different statements stay prepared.
     except_buckets: Vec<&'c [u8]>,
+}
+
+/// Rows that are due, and when the first of those is that the limits leave out; in milliseconds since 1970.
+struct Due {
+    ids: Vec<RowId>,
+    next: Option<i64>,
 }
 
 impl<'c> Selection<'c> {
@@ -52,6 +59,11 @@ impl<'c> Selection<'c> {
         sql
     }
 
+    /// How many placeholders the condition has.
+    fn values(&self) -> usize {
+        3 + usize::from(self.replay.is_some()) + self.except_buckets.len()
+    }
+
     fn bind<'q>(&self, pipeline: &str, statement: Statement<'q>, due_until: i64) -> Statement<'q> {
         let mut query = statement.bind(pipeline.to_owned()).bind(self.node.clone()).bind(due_until);
         if let Some(replay) = self.replay {
@@ -73,52 +85,59 @@ impl Work<'_> {
         let mut next_due = None;
         if claim.limit > 0 {
             if !disabled {
-                let ids = self.due(&selection, claim).await?;
-                deliveries = self.take(&ids).await?;
+                let due = self.due(&selection, claim).await?;
+                deliveries = self.take(&due.ids).await?;
+                next_due = due.next;
             }
-            next_due = self.next_due(&selection).await?;
+            if next_due.is_none() {
+                next_due = self.next_due(&selection).await?;
+            }
         }
+        let next_due = next_due.and_then(|due| Timestamp::from_millisecond(due).ok());
         // Where replicas share the store, another one may park a lane right after this: then the sink must always ask.
         let has_lanes = self.backend.is_shared() || self.has_lanes(&selection.node).await?;
         Ok(Claimed { deliveries, next_due, has_lanes, disabled })
     }
 
-    async fn due(&mut self, selection: &Selection<'_>, claim: &Claim) -> sqlx::Result<Vec<RowId>> {
+    async fn due(&mut self, selection: &Selection<'_>, claim: &Claim) -> sqlx::Result<Due> {
+        // The limit is a value, as a statement for each limit would not stay prepared. One row more tells what is next.
         let sql = format!(
-            "SELECT id, size FROM deliveries WHERE {} ORDER BY due, id LIMIT {} {}",
+            "SELECT id, size, due FROM deliveries WHERE {} ORDER BY due, id LIMIT ${} {}",
             selection.condition(),
-            claim.limit,
+            selection.values() + 1,
             self.backend.skip_locked()
         );
+        let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX - 1);
         // What became due in this very transaction, as the one before it in its lane has ended, is due after the asking.
         let now = self.promoted_at.unwrap_or_default().max(claim.now.as_millisecond());
-        let rows = self.fetch(selection.bind(self.pipeline, statement(sql), now)).await?;
-        let mut ids = Vec::with_capacity(rows.len());
+        let rows = self.fetch(selection.bind(self.pipeline, statement(sql), now).bind(limit + 1)).await?;
+        let mut due = Due { ids: Vec::with_capacity(rows.len()), next: None };
         let mut bytes = 0;
         for row in rows {
             bytes += row.try_get::<i64, _>(1)?;
-            if bytes > MOST_BYTES && !ids.is_empty() {
+            if due.ids.len() == claim.limit || bytes > MOST_BYTES && !due.ids.is_empty() {
+                due.next = Some(row.try_get(2)?);
                 break;
             }
-            ids.push(row.try_get(0)?);
+            due.ids.push(row.try_get(0)?);
         }
-        Ok(ids)
+        Ok(due)
     }
 
-    /// Makes rows this replica's. One that cannot be read is not handed out, and stays.
+    /// Makes rows this replica's. One that cannot be read is not handed out: it is to be a dead letter.
     async fn take(&mut self, ids: &[RowId]) -> sqlx::Result<Vec<StoredDelivery>> {
         let mut deliveries = Vec::with_capacity(ids.len());
-        for ids in chunks(ids) {
+        for ids in repeated_chunks(ids) {
             let sql = "UPDATE deliveries SET claimed_by = $1 WHERE id IN";
             let sql = format!("{sql} ({}) RETURNING {DELIVERY_COLUMNS}", list(2, ids.len()));
             let mut query = statement(sql).bind(self.replica);
             for id in ids {
-                query = query.bind(*id);
+                query = query.bind(id);
             }
             for row in self.fetch(query).await? {
                 match stored_delivery(&row) {
                     Ok(delivery) => deliveries.push(delivery),
-                    Err(error) => error!("{error}; it is left alone until the bridge starts again"),
+                    Err(error) => self.damaged.push(damaged(&row, &error)),
                 }
             }
         }
@@ -133,22 +152,21 @@ impl Work<'_> {
         let claimed = self.fetch(sqlx::query(sql).bind(self.replica)).await?;
         let claimed: Vec<RowId> = claimed.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?;
         let lost: Vec<RowId> = claimed.into_iter().filter(|row| !in_hand.contains(row)).collect();
-        for ids in chunks(&lost) {
+        for ids in repeated_chunks(&lost) {
             let sql = "UPDATE deliveries SET claimed_by = NULL WHERE claimed_by = $1 AND id IN";
             let mut query = statement(format!("{sql} ({})", list(2, ids.len()))).bind(self.replica);
             for id in ids {
-                query = query.bind(*id);
+                query = query.bind(id);
             }
             self.execute(query).await?;
         }
         Ok(())
     }
 
-    async fn next_due(&mut self, selection: &Selection<'_>) -> sqlx::Result<Option<Timestamp>> {
+    async fn next_due(&mut self, selection: &Selection<'_>) -> sqlx::Result<Option<i64>> {
         let sql = format!("SELECT due FROM deliveries WHERE {} ORDER BY due, id LIMIT 1", selection.condition());
         let rows = self.fetch(selection.bind(self.pipeline, statement(sql), i64::MAX)).await?;
-        let due: Option<i64> = rows.first().map(|row| row.try_get(0)).transpose()?;
-        Ok(due.and_then(|due| Timestamp::from_millisecond(due).ok()))
+        rows.first().map(|row| row.try_get(0)).transpose()
     }
 
     async fn has_lanes(&mut self, node: &str) -> sqlx::Result<bool> {
@@ -163,4 +181,13 @@ impl Work<'_> {
         let rows = self.fetch(sqlx::query(sql).bind(self.pipeline).bind(sink)).await?;
         Ok(!rows.is_empty())
     }
+}
+
+/// The end of a claimed delivery that cannot be read. Its row keeps whatever is in it; only a log of attempts that cannot
+/// be read is replaced.
+fn damaged(row: &AnyRow, error: &StoreError) -> Buried {
+    let attempts = row.try_get("attempts").ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let message = error.to_string().replace('\0', "\u{fffd}");
+    let end = End { died: now(), reason: Reason::Damaged.as_str(), message, shown: None };
+    Buried { row: row.try_get("id").unwrap_or_default(), end, attempts }
 }

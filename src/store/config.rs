@@ -20,10 +20,12 @@ pub struct StoreConfig {
     /// SQLite file in the pipeline's state folder.
     #[schemars(example = &"postgres://bridge:${file:/run/secrets/db}@db/bridge")]
     pub url: Option<Secret>,
-    /// The most that parked deliveries and dead letters may take. When it is reached the sources wait.
+    /// The most that parked deliveries and dead letters may take; in a PostgreSQL database, those of all pipelines
+    /// together. When it is reached the store keeps nothing new, and sources wait until there is room.
     #[serde(default = "default_max_size")]
     pub max_size: ByteSize,
-    /// How long a replica that shares a PostgreSQL store may be silent before others take its deliveries over.
+    /// How long a replica that shares a PostgreSQL store may be silent before others take its deliveries over. At least
+    /// 1s.
     #[serde(default = "default_lease")]
     pub lease: Period,
 }
@@ -50,7 +52,7 @@ pub struct StoreSettings {
     pub location: Location,
     /// The pipeline whose rows are used: several pipelines may share a PostgreSQL database.
     pub pipeline: String,
-    /// Bytes of parked deliveries and dead letters, at most.
+    /// Bytes of parked deliveries and dead letters, at most: those of all pipelines in the database.
     pub max_size: u64,
     /// The longest a replica may be silent.
     pub lease: Duration,

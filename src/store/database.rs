@@ -1,13 +1,22 @@
 //! A connection to the store's database, its tables brought up to date: what the store's thread works on, and what the
 //! command line uses beside it.
 
+use std::time::Duration;
+
 use sqlx::migrate::{Migrate as _, MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyConnection, Connection as _, SqlSafeStr as _, Transaction};
+use sqlx::{AnyConnection, Connection as _, Executor as _, SqlSafeStr as _};
+use tokio::time::{Instant, sleep};
 
 use super::StoreError;
 use super::backend::{self, Backend};
 use super::config::{Location, StoreSettings};
 use super::sqlite;
+
+/// How long the command line waits for its turn to write.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The time between two tries to have that turn.
+const ASK_EVERY: Duration = Duration::from_millis(1);
 
 /// The table in which the migrations that were applied are noted.
 const MIGRATIONS: &str = "_sqlx_migrations";
@@ -44,13 +53,33 @@ impl Database {
         &mut self.connection
     }
 
-    /// Begins a transaction that writes.
+    /// Carries out statements in one transaction that writes, for the command line. A bridge may be running on the
+    /// database, and may be busy.
     ///
     /// # Errors
-    /// When the database refuses, for example when another process writes for longer than 5 s.
-    pub async fn begin(&mut self) -> Result<Transaction<'_, Any>, StoreError> {
-        let begun = self.connection.begin_with(self.backend.begin()).await;
-        begun.map_err(|error| self.backend.error(&error))
+    /// When the database refuses; nothing was changed then.
+    pub async fn write<T>(
+        &mut self,
+        statements: impl AsyncFnOnce(&mut AnyConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.begin().await?;
+        let done = statements(&mut self.connection).await;
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.connection.execute(end).await;
+        done.and_then(|done| ended.map(|_| done)).map_err(|error| self.error(&error))
+    }
+
+    /// Begins a transaction. SQLite has no queue of those who want to write: it asks again after pauses that grow to
+    /// 100 ms, and would hardly ever find the moment between two transactions of a busy bridge.
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        let give_up_at = Instant::now() + LONGEST_WAIT;
+        loop {
+            let Err(error) = self.connection.execute(self.backend.try_begin()).await else { return Ok(()) };
+            if !self.backend.is_busy(&error) || Instant::now() > give_up_at {
+                return Err(self.error(&error));
+            }
+            sleep(ASK_EVERY).await;
+        }
     }
 
     /// The file, or the server and its database, without a password.

@@ -10,19 +10,19 @@ use super::event_row::to_json;
 use super::group::{Buried, Rescheduled};
 use super::lanes::{Lane, lanes_in};
 use super::record::RowId;
-use super::sql::{chunks, list, rows};
+use super::sql::{chunks, list, repeated_chunks, rows};
 use super::work::{Work, statement};
 
 impl Work<'_> {
     /// Removes rows; gives the lanes they were in.
     pub(super) async fn finish(&mut self, ids: &[RowId]) -> sqlx::Result<BTreeSet<Lane>> {
         let mut lanes = BTreeSet::new();
-        for ids in chunks(ids) {
+        for ids in repeated_chunks(ids) {
             let sql = "DELETE FROM deliveries WHERE claimed_by = $1 AND id IN";
             let sql = format!("{sql} ({}) RETURNING node, lane, size", list(2, ids.len()));
             let mut query = statement(sql).bind(self.replica);
             for id in ids {
-                query = query.bind(*id);
+                query = query.bind(id);
             }
             let removed = self.fetch(query).await?;
             self.growth -= total_size(&removed)?;
@@ -80,9 +80,11 @@ impl Work<'_> {
         Ok(lanes)
     }
 
+    /// The size of those of the rows that are still this replica's, and stay so: another may be about to take them over.
     async fn size_of(&mut self, ids: Vec<RowId>) -> sqlx::Result<i64> {
         let sql = "SELECT size FROM deliveries WHERE claimed_by = $1 AND id IN";
-        let mut query = statement(format!("{sql} ({})", list(2, ids.len()))).bind(self.replica);
+        let sql = format!("{sql} ({}) {}", list(2, ids.len()), self.backend.lock());
+        let mut query = statement(sql).bind(self.replica);
         for id in ids {
             query = query.bind(id);
         }

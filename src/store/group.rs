@@ -144,6 +144,12 @@ impl Group {
         }
     }
 
+    /// Adds claimed rows that could not be read: they become dead letters.
+    pub(super) fn bury(&mut self, damaged: Vec<Buried>) {
+        self.rows += damaged.len();
+        self.buried.extend(damaged);
+    }
+
     /// Claimed rows that this group takes out of the way of their lanes.
     pub(super) fn ended(&self) -> Vec<RowId> {
         self.finished.iter().copied().chain(self.buried.iter().map(|buried| buried.row)).collect()

@@ -72,8 +72,9 @@ async fn import_checkpoints(store: &Store, folder: &Path) -> Result<(), ImportEr
         if let Some(source) = name.strip_suffix(".json") {
             let source: Arc<str> = percent_decode_str(source).decode_utf8_lossy().into();
             let text = fs::read(entry.path()).map_err(failed_at(&entry.path()))?;
-            // What is no text is damaged, which the source will say.
-            store.save_checkpoint(Arc::clone(&source), String::from_utf8_lossy(&text).into_owned()).await?;
+            // What is no text is damaged, which the source will say. PostgreSQL has no NUL in texts.
+            let text = String::from_utf8_lossy(&text).replace('\0', "\u{fffd}");
+            store.save_checkpoint(Arc::clone(&source), text).await?;
             info!(%source, path = %entry.path().display(), "the checkpoint is in the store now; its file is removed");
         } else if !name.starts_with(".tmp") {
             // Not ours: only a crash in the middle of a save leaves such a file.

@@ -3,7 +3,7 @@
 //! An event may be read a second time, after a crash or a rebalance, and then its row is there already: a parked one
 //! stays as it is, a dead one is parked again or gains attempts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::Row as _;
 
@@ -36,6 +36,7 @@ impl Work<'_> {
     /// Parks deliveries.
     pub(super) async fn park(&mut self, new: &[NewRow]) -> sqlx::Result<()> {
         let placed = self.place(new).await?;
+        let mut unsure = BTreeSet::new();
         for chunk in chunks(&placed) {
             let inserted = self.insert(chunk).await?;
             self.parked += inserted as u64;
@@ -45,10 +46,10 @@ impl Work<'_> {
             for one in chunk {
                 self.park_again(one).await?;
             }
-            // A follower whose head turned out to be outside the lane would wait for ever.
-            self.promote(&chunk.iter().filter_map(|one| lane_of(one.row)).collect()).await?;
+            unsure.extend(chunk.iter().filter_map(|one| lane_of(one.row)));
         }
-        Ok(())
+        // A follower whose head turned out to be outside the lane would wait for ever.
+        self.promote(&unsure).await
     }
 
     /// Keeps dead letters.

@@ -14,7 +14,7 @@ use super::StoreError;
 use super::backend;
 use super::config::StoreSettings;
 use super::database::Database;
-use super::group::{Answers, Group};
+use super::group::{Answers, Buried, Group};
 use super::handle::{FromStore, Operation};
 use super::record::RowId;
 use super::reminder::Reminder;
@@ -41,6 +41,8 @@ pub(super) struct Keeper {
     in_hand: HashSet<RowId>,
     /// What would make a full store grow, in its order, and the questions that must not overtake it.
     held: VecDeque<Operation>,
+    /// Rows that could not be read when they were claimed; the next transaction makes them dead letters.
+    damaged: Vec<Buried>,
     /// The store's size after the last transaction.
     bytes: u64,
     last_beat: Instant,
@@ -62,6 +64,7 @@ struct Task<'t> {
 /// What a transaction has come to.
 struct Committed {
     answers: Answers,
+    damaged: Vec<Buried>,
     bytes: u64,
     parked: u64,
 }
@@ -101,6 +104,7 @@ impl Keeper {
             sinks: HashMap::new(),
             in_hand: HashSet::new(),
             held: VecDeque::new(),
+            damaged: Vec::new(),
             bytes,
             last_beat: Instant::now(),
             failing: Reminder::default(),
@@ -127,6 +131,7 @@ impl Keeper {
     /// The operations that wait; none of them when it is only time to look after the store. `None` at the end.
     async fn next_group(&mut self) -> Option<Group> {
         let mut group = Group::default();
+        group.bury(std::mem::take(&mut self.damaged));
         self.release_held(&mut group);
         if group.is_empty() {
             let operation = match self.pause() {
@@ -175,9 +180,7 @@ impl Keeper {
             }
             Operation::Park { .. } => self.is_full() || !self.held.is_empty(),
             Operation::Bury { letter, .. } => letter.row.is_none() && (self.is_full() || !self.held.is_empty()),
-            Operation::AskLanes { sink, .. } => {
-                self.held.iter().any(|held| matches!(held, Operation::Park { sink: parking, .. } if parking == sink))
-            }
+            Operation::AskLanes { sink, .. } => self.holds_deliveries_of(sink),
             _ => false,
         };
         if must_wait {
@@ -185,6 +188,10 @@ impl Keeper {
         } else {
             group.add(operation);
         }
+    }
+
+    fn holds_deliveries_of(&self, sink: &str) -> bool {
+        self.held.iter().any(|held| matches!(held, Operation::Park { sink: parking, .. } if **parking == *sink))
     }
 
     /// Commits a group, however long that takes. `None` when it failed and nobody is left to wait for it.
@@ -247,6 +254,10 @@ impl Keeper {
         self.say_how_full();
         self.measure(committed.parked);
         self.count_in_hand(&group, &committed.answers);
+        for damaged in &committed.damaged {
+            error!("{}; it becomes a dead letter with whatever is left of it", damaged.end.message);
+        }
+        self.damaged = committed.damaged;
         for ack in group.promises.acks {
             ack.settle();
         }
@@ -260,7 +271,9 @@ impl Keeper {
         for (sink, lanes) in committed.answers.lanes {
             self.answer(&sink, FromStore::Lanes(lanes));
         }
-        for (sink, claimed) in committed.answers.claimed {
+        for (sink, mut claimed) in committed.answers.claimed {
+            // What is held may have lanes, and nothing of theirs must start before it.
+            claimed.has_lanes |= self.holds_deliveries_of(&sink);
             self.answer(&sink, FromStore::Claimed(claimed));
         }
     }
@@ -329,9 +342,10 @@ async fn transact(database: &mut Database, task: &Task<'_>) -> Result<Committed,
         }
         let answers = work.carry_out(task.group).await?;
         work.book_growth().await?;
-        let (bytes, parked) = (work.total_bytes().await?, work.parked);
+        let bytes = work.total_bytes().await?;
+        let (parked, damaged) = (work.parked, work.damaged);
         transaction.commit().await?;
-        Ok(Committed { answers, bytes, parked })
+        Ok(Committed { answers, damaged, bytes, parked })
     };
     transaction.await.map_err(|error: sqlx::Error| backend.error(&error))
 }

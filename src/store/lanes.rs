@@ -13,7 +13,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::group::{Group, LaneAnswers, node_of_sink};
-use super::sql::{chunks, list, rows};
+use super::sql::{chunks, list, repeated_chunks, rows};
 use super::work::{Work, now, statement};
 
 /// A node, and the value of `order_by`.
@@ -29,11 +29,11 @@ impl Work<'_> {
         for row in &group.parked {
             lanes.extend(row.lane.as_ref().map(|lane| (row.node.clone(), lane.as_bytes().to_vec())));
         }
-        for ids in chunks(&group.ended()) {
+        for ids in repeated_chunks(&group.ended()) {
             let sql = "SELECT node, lane FROM deliveries WHERE claimed_by = $1 AND lane IS NOT NULL AND id IN";
             let mut query = statement(format!("{sql} ({})", list(2, ids.len()))).bind(self.replica);
             for id in ids {
-                query = query.bind(*id);
+                query = query.bind(id);
             }
             lanes.extend(lanes_in(&self.fetch(query).await?)?);
         }

@@ -3,8 +3,8 @@
 //! Letters are read in pages, so that their number does not matter. Replays are in [`replays`](super::replays).
 
 use jiff::Timestamp;
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
 
 use super::StoreError;
 use super::config::StoreSettings;
@@ -47,8 +47,8 @@ pub struct LetterSummary {
     pub time: Timestamp,
     /// Where in the pipeline it ended.
     pub node: String,
-    /// Why, in a word.
-    pub reason: Reason,
+    /// Why, in a word: that of a [`Reason`], or one of a later version of the bridge.
+    pub reason: String,
     /// Attempts made, ever.
     pub attempts: i64,
     /// The event's source.
@@ -61,12 +61,28 @@ pub struct LetterSummary {
     pub message: String,
 }
 
+/// Some letters, oldest first.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Those that can be read.
+    pub letters: Vec<Letter>,
+    /// The others, by number.
+    pub damaged: Vec<(RowId, StoreError)>,
+}
+
+impl Page {
+    /// True when there are no more letters.
+    pub fn is_empty(&self) -> bool {
+        self.letters.is_empty() && self.damaged.is_empty()
+    }
+}
+
 /// How far the pages have been read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cursor(Option<(i64, RowId)>);
 
-/// Letters of one page. Each may be as large as `max_event_size`, twice.
-const PAGE: i64 = 64;
+/// The most letters of one page. Each may be as large as `max_event_size`, twice.
+const LETTERS_OF_A_PAGE: i64 = 64;
 
 /// Letters thrown away in one transaction.
 const PURGED_AT_ONCE: i64 = 1000;
@@ -113,22 +129,29 @@ impl Letters {
         let columns = "id, died, node, reason, attempts_made, source, event_id, event_key, message";
         let mut statement = self.select(columns, filter);
         statement.push(" ORDER BY died DESC, id DESC LIMIT ").bind(i64::from(limit));
-        self.fetch(statement).await?.iter().map(summary).collect()
+        let rows = self.fetch(statement).await?;
+        rows.iter().map(summary).collect::<Result<_, _>>().map_err(|error| self.database.error(&error))
     }
 
     /// The next page of letters, oldest first; empty when there are no more.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn page(&mut self, filter: &LetterFilter, cursor: &mut Cursor) -> Result<Vec<Letter>, StoreError> {
+    pub async fn page(&mut self, filter: &LetterFilter, cursor: &mut Cursor) -> Result<Page, StoreError> {
         let mut statement = self.select(LETTER_COLUMNS, filter);
         if let Some((died, id)) = cursor.0 {
             statement.push(" AND (died, id) > (").bind(died).push(", ").bind(id).push(")");
         }
-        statement.push(" ORDER BY died, id LIMIT ").bind(PAGE);
-        let page: Vec<Letter> = self.fetch(statement).await?.iter().map(row::letter).collect::<Result<_, _>>()?;
-        if let Some(last) = page.last() {
-            cursor.0 = Some((last.time.as_millisecond(), last.row.unwrap_or_default()));
+        statement.push(" ORDER BY died, id LIMIT ").bind(LETTERS_OF_A_PAGE);
+        let mut page = Page::default();
+        for row in self.fetch(statement).await? {
+            let place = row.try_get("died").and_then(|died| Ok((died, row.try_get("id")?)));
+            let place: (i64, RowId) = place.map_err(|error| self.database.error(&error))?;
+            cursor.0 = Some(place);
+            match row::letter(&row) {
+                Ok(letter) => page.letters.push(letter),
+                Err(error) => page.damaged.push((place.1, error)),
+            }
         }
         Ok(page)
     }
@@ -153,16 +176,13 @@ impl Letters {
         statement.push("DELETE FROM deliveries WHERE state = 'dead' AND id IN (");
         self.push_select(&mut statement, "id", filter);
         statement.push(" ORDER BY died, id LIMIT ").bind(PURGED_AT_ONCE).push(") RETURNING size");
-        let mut transaction = self.database.begin().await?;
-        let purged = async {
-            let rows = statement.build().fetch_all(&mut *transaction).await?;
+        let purge = async |connection: &mut AnyConnection| {
+            let rows = statement.build().fetch_all(&mut *connection).await?;
             let sizes: Vec<i64> = rows.iter().map(|row| row.try_get("size")).collect::<Result<_, _>>()?;
-            add_bytes(&mut transaction, -sizes.iter().sum::<i64>()).await?;
-            transaction.commit().await?;
+            add_bytes(connection, -sizes.iter().sum::<i64>()).await?;
             Ok(sizes.len() as u64)
         };
-        let purged = purged.await;
-        purged.map_err(|error| self.database.error(&error))
+        self.database.write(purge).await
     }
 
     /// `SELECT columns` of the letters that a filter chooses.
@@ -202,22 +222,18 @@ impl Letters {
     }
 }
 
-fn summary(row: &AnyRow) -> Result<LetterSummary, StoreError> {
-    let id = row.try_get("id").unwrap_or_default();
-    let parts = || -> Result<LetterSummary, Box<dyn std::error::Error>> {
-        let reason: &str = row.try_get("reason")?;
-        let reason = Reason::ALL.into_iter().find(|known| known.as_str() == reason).ok_or("its reason is unknown")?;
-        Ok(LetterSummary {
-            id,
-            time: Timestamp::from_millisecond(row.try_get("died")?)?,
-            node: row.try_get("node")?,
-            reason,
-            attempts: row.try_get("attempts_made")?,
-            source: row.try_get("source")?,
-            event_id: String::from_utf8(row.try_get("event_id")?)?,
-            key: row.try_get::<Option<Vec<u8>>, _>("event_key")?.map(String::from_utf8).transpose()?,
-            message: row.try_get::<Option<String>, _>("message")?.unwrap_or_default(),
-        })
-    };
-    parts().map_err(|error| StoreError::Damaged { row: id, problem: error.to_string() })
+/// Reads no more than it shows, and takes what is damaged as it is: one row must not hide the others.
+fn summary(row: &AnyRow) -> Result<LetterSummary, sqlx::Error> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(LetterSummary {
+        id: row.try_get("id")?,
+        time: Timestamp::from_millisecond(row.try_get("died")?).unwrap_or_default(),
+        node: row.try_get("node")?,
+        reason: row.try_get("reason")?,
+        attempts: row.try_get("attempts_made")?,
+        source: row.try_get("source")?,
+        event_id: text(row.try_get("event_id")?),
+        key: row.try_get::<Option<Vec<u8>>, _>("event_key")?.map(text),
+        message: row.try_get::<Option<String>, _>("message")?.unwrap_or_default(),
+    })
 }

@@ -1,14 +1,21 @@
 //! PostgreSQL: one database that several replicas share.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
+use tokio::time::timeout;
 use url::Url;
 
 use super::StoreError;
 use super::backend::Backend;
 use super::error::{Kind, code, of_kind};
 use crate::secret::{self, Secret};
+
+/// How long a server may take for a new connection: the operating system alone would wait for minutes, and a shutdown
+/// with it.
+const SLOWEST_CONNECT: Duration = Duration::from_secs(10);
 
 /// A PostgreSQL database.
 #[derive(Debug)]
@@ -42,7 +49,11 @@ impl Postgres {
     }
 
     async fn open(&self) -> Result<AnyConnection, StoreError> {
-        self.options.0.connect().await.map_err(|error| match self.error(&error) {
+        let Ok(connected) = timeout(SLOWEST_CONNECT, self.options.0.connect()).await else {
+            let problem = format!("no answer within {} s", SLOWEST_CONNECT.as_secs());
+            return Err(StoreError::Lost { place: self.place.clone(), problem });
+        };
+        connected.map_err(|error| match self.error(&error) {
             // Such as a wrong password or a database that is not there.
             StoreError::Failed { place, problem } => StoreError::Open { place, problem },
             other => other,
@@ -72,6 +83,18 @@ impl Backend for Postgres {
 
     fn begin(&self) -> &'static str {
         "BEGIN"
+    }
+
+    fn try_begin(&self) -> &'static str {
+        self.begin()
+    }
+
+    fn is_busy(&self, _: &sqlx::Error) -> bool {
+        false
+    }
+
+    fn lock(&self) -> &'static str {
+        "FOR UPDATE"
     }
 
     fn skip_locked(&self) -> &'static str {
@@ -112,5 +135,17 @@ mod tests {
         let lost = backend.error(&sqlx::Error::Protocol("refused h1dden-pw".to_owned()));
         assert!(!format!("{backend:?} {lost} {lost:?}").contains("h1dden"), "{backend:?} {lost:?}");
         assert!(!lost.is_permanent());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_does_not_hold_us_up_for_ever() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://u@{}/d", silent.local_addr().unwrap());
+        let backend = Postgres::new(&Secret::new(url)).unwrap();
+        // With nothing else to do, the paused clock goes to the limit at once.
+        tokio::time::pause();
+        let error = backend.connect().await.unwrap_err();
+        assert!(matches!(error, StoreError::Lost { .. }), "{error}");
+        assert!(error.to_string().contains("no answer within 10 s"), "{error}");
     }
 }

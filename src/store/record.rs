@@ -176,11 +176,13 @@ pub enum Reason {
     RetriesExhausted,
     /// The receiver said that it is gone, for this event or for an earlier one.
     SinkDisabled,
+    /// It was parked, and its row in the store can no longer be read.
+    Damaged,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TooLarge,
         Self::Lost,
         Self::Undecodable,
@@ -188,6 +190,7 @@ impl Reason {
         Self::Rejected,
         Self::RetriesExhausted,
         Self::SinkDisabled,
+        Self::Damaged,
     ];
 
     /// The word that programs can rely on.
@@ -200,6 +203,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::RetriesExhausted => "retries-exhausted",
             Self::SinkDisabled => "sink-disabled",
+            Self::Damaged => "damaged",
         }
     }
 }

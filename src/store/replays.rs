@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use sqlx::{Any, AssertSqlSafe, Row as _, Transaction};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::StoreError;
 use super::letters::Letters;
@@ -64,10 +64,9 @@ impl Letters {
     /// When the store cannot be written; nothing of the page has been then.
     pub async fn change(&mut self, changes: Vec<Change>, replay: &str) -> Result<u64, StoreError> {
         let skip_locked = self.database.parts().0.skip_locked();
-        let pipeline = self.pipeline.clone();
-        let mut transaction = self.database.begin().await?;
-        let queued = async {
-            let mut writer = Writer { transaction: &mut transaction, pipeline: &pipeline, replay, queued: 0, bytes: 0 };
+        let pipeline = &self.pipeline;
+        let write = async |connection: &mut AnyConnection| {
+            let mut writer = Writer { connection: &mut *connection, pipeline, replay, queued: 0, bytes: 0 };
             let sizes = writer.still_dead(&changes, skip_locked).await?;
             for Change { letter, fate } in changes {
                 if let Some(size) = sizes.get(&letter) {
@@ -76,12 +75,10 @@ impl Letters {
                 }
             }
             let Writer { queued, bytes, .. } = writer;
-            add_bytes(&mut transaction, bytes).await?;
-            transaction.commit().await?;
+            add_bytes(connection, bytes).await?;
             Ok(queued)
         };
-        let queued: Result<u64, sqlx::Error> = queued.await;
-        queued.map_err(|error| self.database.error(&error))
+        self.database.write(write).await
     }
 
     /// What has become of the deliveries of a replay, all of which were queued as due at `due`.
@@ -92,7 +89,7 @@ impl Letters {
         let text = "SELECT kind, count(*) AS rows_there FROM (SELECT CASE WHEN state = 'dead' THEN 'dead' \
                     WHEN due > $2 OR EXISTS (SELECT 1 FROM disabled_sinks WHERE disabled_sinks.pipeline = $3 \
                     AND 'sinks.' || disabled_sinks.sink = deliveries.node) THEN 'waiting' ELSE 'pending' END AS kind \
-                    FROM deliveries WHERE replay = $1) AS kinds GROUP BY kind";
+                    FROM deliveries WHERE pipeline = $3 AND replay = $1) AS kinds GROUP BY kind";
         let statement = sqlx::query(text).bind(replay.to_owned()).bind(milliseconds(due)).bind(self.pipeline.clone());
         let counted = async {
             let mut progress = Progress::default();
@@ -115,21 +112,21 @@ impl Letters {
     /// # Errors
     /// When the store cannot be written.
     pub async fn forget_replay(&mut self, replay: &str) -> Result<(), StoreError> {
-        let statement = sqlx::query("UPDATE deliveries SET replay = NULL WHERE replay = $1").bind(replay.to_owned());
-        let done = statement.execute(self.database.connection()).await;
-        done.map(drop).map_err(|error| self.database.error(&error))
+        let statement = sqlx::query("UPDATE deliveries SET replay = NULL WHERE pipeline = $1 AND replay = $2");
+        let statement = statement.bind(self.pipeline.clone()).bind(replay.to_owned());
+        self.database.write(async |connection| statement.execute(connection).await.map(drop)).await
     }
 }
 
-struct Writer<'t, 'c> {
-    transaction: &'t mut Transaction<'c, Any>,
+struct Writer<'t> {
+    connection: &'t mut AnyConnection,
     pipeline: &'t str,
     replay: &'t str,
     queued: u64,
     bytes: i64,
 }
 
-impl Writer<'_, '_> {
+impl Writer<'_> {
     /// The letters that are still there, with their sizes. Nobody else takes them before the transaction has ended.
     async fn still_dead(&mut self, changes: &[Change], lock: &str) -> Result<HashMap<RowId, i64>, sqlx::Error> {
         if changes.is_empty() {
@@ -138,7 +135,7 @@ impl Writer<'_, '_> {
         let mut statement = StatementBuilder::default();
         statement.push("SELECT id, size FROM deliveries WHERE state = 'dead' AND pipeline = ").bind(self.pipeline);
         statement.push(" AND id IN (").bind_all(changes.iter().map(|change| change.letter)).push(") ").push(lock);
-        let rows = statement.build().fetch_all(&mut **self.transaction).await?;
+        let rows = statement.build().fetch_all(&mut *self.connection).await?;
         rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("size")?))).collect()
     }
 
@@ -152,7 +149,7 @@ impl Writer<'_, '_> {
             Fate::Letter(dead) => self.replace(letter, &NewRow::dead(*dead), None).await,
             Fate::Rows(rows) => {
                 let statement = sqlx::query("DELETE FROM deliveries WHERE id = $1").bind(letter);
-                statement.execute(&mut **self.transaction).await?;
+                statement.execute(&mut *self.connection).await?;
                 for row in rows {
                     self.insert(row).await?;
                 }
@@ -173,7 +170,7 @@ impl Writer<'_, '_> {
         let (statement, size) = row.bind(sqlx::query(AssertSqlSafe(text)), None, due, &row.attempts);
         // A letter that stays one belongs to no replay.
         let replay = due.map(|_| self.replay.to_owned());
-        statement.bind(replay).bind(id).execute(&mut **self.transaction).await?;
+        statement.bind(replay).bind(id).execute(&mut *self.connection).await?;
         self.bytes += size;
         Ok(())
     }
@@ -200,7 +197,7 @@ impl Writer<'_, '_> {
         );
         let (statement, size) = row.bind(sqlx::query(AssertSqlSafe(text)), None, due, &row.attempts);
         let replay = due.map(|_| self.replay.to_owned());
-        statement.bind(self.pipeline.to_owned()).bind(replay).execute(&mut **self.transaction).await?;
+        statement.bind(self.pipeline.to_owned()).bind(replay).execute(&mut *self.connection).await?;
         self.bytes += size;
         Ok(())
     }
@@ -211,7 +208,7 @@ impl Writer<'_, '_> {
         let text = "SELECT max(copy) AS last_copy FROM deliveries \
                     WHERE pipeline = $1 AND node = $2 AND source = $3 AND event_id = $4";
         let statement = sqlx::query(text).bind(self.pipeline.to_owned()).bind(node.to_owned()).bind(source.to_owned());
-        let row = statement.bind(id.as_bytes().to_vec()).fetch_one(&mut **self.transaction).await?;
+        let row = statement.bind(id.as_bytes().to_vec()).fetch_one(&mut *self.connection).await?;
         let last: Option<i64> = row.try_get("last_copy")?;
         let next = last.map_or(0, |last| last.saturating_add(1));
         Ok(copy.max(u32::try_from(next).unwrap_or(u32::MAX)))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 
 use super::StoreError;
 use super::config::StoreSettings;
@@ -47,6 +47,29 @@ impl SinkStates {
         states.map_err(|error| self.database.error(&error))
     }
 
+    /// The sinks for which deliveries wait, by name. Quickly found, however many wait.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn with_parked(&mut self) -> Result<Vec<String>, StoreError> {
+        let mut sinks = Vec::new();
+        let mut node = String::new();
+        while let Some(next) = self.parked_behind(&node).await.map_err(|error| self.database.error(&error))? {
+            sinks.extend(next.strip_prefix("sinks.").map(str::to_owned));
+            node = next;
+        }
+        Ok(sinks)
+    }
+
+    /// The node after this one for which something is parked: one look into an index.
+    async fn parked_behind(&mut self, node: &str) -> Result<Option<String>, sqlx::Error> {
+        let next = "SELECT node FROM deliveries WHERE pipeline = $1 AND node > $2 AND state = 'parked' \
+                    AND claimed_by IS NULL AND due IS NOT NULL ORDER BY node LIMIT 1";
+        let next = sqlx::query(next).bind(self.pipeline.clone()).bind(node.to_owned());
+        let found = next.fetch_optional(self.database.connection()).await?;
+        found.map(|row| row.try_get("node")).transpose()
+    }
+
     /// Lifts the disabling of a sink; false when it was not disabled.
     ///
     /// # Errors
@@ -54,8 +77,8 @@ impl SinkStates {
     pub async fn enable(&mut self, sink: &str) -> Result<bool, StoreError> {
         let statement = sqlx::query("DELETE FROM disabled_sinks WHERE pipeline = $1 AND sink = $2");
         let statement = statement.bind(self.pipeline.clone()).bind(sink.to_owned());
-        let done = statement.execute(self.database.connection()).await;
-        done.map(|done| done.rows_affected() > 0).map_err(|error| self.database.error(&error))
+        let lift = async |connection: &mut AnyConnection| Ok(statement.execute(connection).await?.rows_affected() > 0);
+        self.database.write(lift).await
     }
 
     async fn read(&mut self) -> Result<BTreeMap<String, SinkState>, sqlx::Error> {

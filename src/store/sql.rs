@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 /// The most rows of one statement.
 const LARGEST: usize = 64;
 
+/// The most items of a list.
+const LARGEST_LIST: usize = 256;
+
 /// The items in chunks whose lengths are powers of two: a statement differs with the number of its rows, and few
 /// different statements stay prepared.
 pub(super) fn chunks<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
@@ -14,6 +17,16 @@ pub(super) fn chunks<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
         let (chunk, rest) = items.split_at(length);
         items = rest;
         Some(chunk)
+    })
+}
+
+/// As [`chunks`], for lists in which it does not matter that an item stands there twice: what is missing to a power of
+/// two is filled with the last one, so that a few statements do.
+pub(super) fn repeated_chunks<T: Copy>(items: &[T]) -> impl Iterator<Item = Vec<T>> {
+    items.chunks(LARGEST_LIST).map(|chunk| {
+        let mut list = chunk.to_vec();
+        list.resize(chunk.len().next_power_of_two(), chunk[chunk.len() - 1]);
+        list
     })
 }
 
@@ -53,6 +66,15 @@ mod tests {
         assert_eq!(lengths, [64, 64, 64, 8, 1]);
         assert_eq!(chunks(&items).flatten().copied().collect::<Vec<_>>(), items);
         assert_eq!(chunks::<u32>(&[]).count(), 0);
+    }
+
+    #[test]
+    fn repeated_chunks_fill_up_to_a_power_of_two() {
+        let items: Vec<u32> = (0..261).collect();
+        let lists: Vec<Vec<u32>> = repeated_chunks(&items).collect();
+        assert_eq!(lists.iter().map(Vec::len).collect::<Vec<_>>(), [256, 8]);
+        assert_eq!(lists[1], [256, 257, 258, 259, 260, 260, 260, 260]);
+        assert_eq!(repeated_chunks::<u32>(&[]).count(), 0);
     }
 
     #[test]

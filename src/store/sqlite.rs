@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -24,7 +26,9 @@ const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRA
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Primary result codes (<https://sqlite.org/rescode.html>).
+const BUSY: u32 = 5;
 const READONLY: u32 = 8;
+const CORRUPT: u32 = 11;
 const FULL: u32 = 13;
 const CANTOPEN: u32 = 14;
 const NOTADB: u32 = 26;
@@ -90,6 +94,18 @@ impl Backend for Sqlite {
         "BEGIN IMMEDIATE"
     }
 
+    fn try_begin(&self) -> &'static str {
+        "PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; PRAGMA busy_timeout = 5000"
+    }
+
+    fn is_busy(&self, error: &sqlx::Error) -> bool {
+        primary_code(error) == BUSY
+    }
+
+    fn lock(&self) -> &'static str {
+        ""
+    }
+
     fn skip_locked(&self) -> &'static str {
         ""
     }
@@ -103,17 +119,27 @@ impl Backend for Sqlite {
     }
 
     fn error(&self, error: &sqlx::Error) -> StoreError {
-        let code = code(error).and_then(|code| code.parse::<u32>().ok()).unwrap_or_default();
-        let kind = match code & 0xff {
+        let kind = match primary_code(error) {
             READONLY => Kind::ReadOnly,
             FULL => Kind::Full,
-            CANTOPEN | NOTADB => Kind::Open,
-            _ if code == IOERR_SHMSIZE => Kind::Full,
+            CORRUPT | CANTOPEN | NOTADB => Kind::Open,
+            _ if extended_code(error) == IOERR_SHMSIZE => Kind::Full,
             _ => Kind::Failed,
         };
         of_kind(&kind, &self.place, error)
     }
 }
+
+fn extended_code(error: &sqlx::Error) -> u32 {
+    code(error).and_then(|code| code.parse().ok()).unwrap_or_default()
+}
+
+fn primary_code(error: &sqlx::Error) -> u32 {
+    extended_code(error) & 0xff
+}
+
+/// How often a bridge that starts may find the lock in the hands of somebody who only looks at it.
+const TRIES: u32 = 1000;
 
 /// Keeps every other bridge away from an SQLite file, for as long as the returned file is open.
 ///
@@ -126,11 +152,21 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     let file = File::create(lock_path(path)).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // A bridge does not share the lock; whoever only looks at it does, for a moment.
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock().map_err(failed)?,
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        thread::sleep(Duration::from_millis(1));
     }
+    Err(StoreError::Locked { path: path.to_owned() })
 }
 
 /// True while a bridge runs on the SQLite file.

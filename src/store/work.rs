@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::backend::Backend;
-use super::group::{Answers, Group};
+use super::group::{Answers, Buried, Group};
 use super::lanes::Lane;
 use super::row::{Statement, milliseconds};
 
@@ -23,6 +23,8 @@ pub(super) struct Work<'t> {
     pub(super) growth: i64,
     /// Deliveries that were not parked before.
     pub(super) parked: u64,
+    /// Claimed rows that cannot be read.
+    pub(super) damaged: Vec<Buried>,
     /// When heads of lanes became due in this transaction, in milliseconds since 1970; `None` when none did.
     pub(super) promoted_at: Option<i64>,
 }
@@ -40,7 +42,7 @@ impl<'t> Work<'t> {
         pipeline: &'t str,
         replica: &'t str,
     ) -> Self {
-        Self { connection, backend, pipeline, replica, growth: 0, parked: 0, promoted_at: None }
+        Self { connection, backend, pipeline, replica, growth: 0, parked: 0, damaged: Vec::new(), promoted_at: None }
     }
 
     /// Carries out a group.

@@ -309,9 +309,7 @@ mod tests {
     fn what_does_not_come_is_taken_out_and_what_comes_is_added() {
         let one_line = "expect = [{ sink = 'a' }, { sink = 'b' }, { dead_letter = 'sinks.c' }]";
         let outcomes = [delivery("b", "1"), delivery("d", r#"{"t": "a \"${x}\""}"#), letter("sinks.e")];
-        insta::assert_snapshot!(updated(one_line, &outcomes).text, @r#"
-        expect = [{ sink = 'b' }, { sink = "d", url = "http://h/eu", body_json = { t = 'a "$${x}"' } }, { dead_letter = "sinks.e", reason = "undecodable" }] # end
-        "#);
+        insta::assert_snapshot!(updated(one_line, &outcomes).text, @r#"expect = [{ sink = 'b' }, { sink = "d", url = "http://h/eu", body_json = { t = 'a "$${x}"' } }, { dead_letter = "sinks.e", reason = "undecodable" }] # end"#);
         let lines = "expect = [\n  { sink = 'b' }\n]";
         insta::assert_snapshot!(updated(lines, &outcomes[..2]).text, @r#"
         expect = [

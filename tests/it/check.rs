@@ -88,6 +88,17 @@ fn warnings_fail_only_where_they_are_denied() {
 }
 
 #[test]
+fn the_verdict_does_not_depend_on_who_reads_the_report() {
+    for format in ["text", "github"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut check = command();
+        check.args(["check", "--format", format, DOUBTFUL, WRONG]).stdout(writer).stderr(Stdio::null());
+        assert_eq!(check.status().unwrap().code(), Some(3), "{format}");
+    }
+}
+
+#[test]
 fn logs_for_machines_stay_so() {
     let (code, _, stderr) = bridge(&["--log-format", "json", "check", DOUBTFUL, WRONG]);
     assert_eq!(code, 3);

@@ -339,6 +339,38 @@ async fn a_disabled_sink_is_listed_and_enabled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_sink_that_was_removed_is_in_sight() {
+    let mailbox = Mailbox::rejecting().await;
+    mailbox.answer_with(503);
+    let waits = "retry = { schedule = [\"1h\"], jitter = 0, park_after = \"1s\" }";
+    mailbox.site.deliver(waits, &numbered(2));
+    mailbox.site.deliver_all(&mailbox.site.pipeline("").replace("[sinks.out]", "[sinks.new]"), &[] as &[&str]);
+    let log = std::fs::read_to_string(mailbox.site.folder.path().join("bridge.log")).unwrap();
+    assert!(log.contains("a sink that the pipeline does not have any more") && log.contains("sink=out"), "{log}");
+    let (_, list, _) = mailbox.bridge("sinks", "list", &["--format", "json"]);
+    let sinks: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(sinks.len(), 2, "{list}");
+    assert_eq!((&sinks[0]["sink"], &sinks[0]["in_pipeline"]), (&"new".into(), &true.into()));
+    assert_eq!(
+        (&sinks[1]["sink"], &sinks[1]["parked"], &sinks[1]["in_pipeline"]),
+        (&"out".into(), &2.into(), &false.into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_ends_quietly_when_nobody_reads_on() {
+    let mailbox = Mailbox::rejecting().await;
+    // More than a pipe holds.
+    let lines = vec![format!("{{\"n\": 1, \"x\": \"{}\"}}", "x".repeat(50_000)); 5];
+    mailbox.site.deliver(NO_RETRY, &lines);
+    let mut export = mailbox.command("dead", "export", &[]);
+    let mut export = export.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(export.stdout.take());
+    let output = export.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_without_a_store_says_so() {
     let site = Site::start(Behaviour { chooser: Some(Arc::new(|_: &_| Reply::Reset)), ..Behaviour::default() }).await;
     let mailbox = Mailbox { site, status: Arc::default() };

@@ -68,7 +68,11 @@ fn healthy_per_second(
          [sources.nothing]\ntype = \"file\"\npaths = [\"nothing.jsonl\"]\n\n{dead_sink}\
          [sinks.healthy]\ntype = \"webhook\"\nfrom = [{}]\nurl = \"{}\"\nconcurrency = {CONCURRENCY}\n",
         database.url,
-        if dead.is_none() { "\"orders\", \"nothing\"" } else { "\"orders\"" },
+        match dead {
+            Some((Feed::BacklogOnly, _)) => "\"orders\"",
+            // A source that nobody listens to is an error.
+            _ => "\"orders\", \"nothing\"",
+        },
         healthy.url,
     );
     let mut bridge = bench.spawn_bridge(&folder, &config, &[])?;

@@ -65,7 +65,7 @@ pub(crate) fn backlog(bench: &Bench, engine: &Engine, deliveries: usize, report:
         let backlog = Backlog::new(bench, engine)?;
         let mut receiver = bench.receiver(Duration::ZERO, 200)?;
         block_on(backlog.database.multiply(deliveries, &receiver.url, due))?;
-        backlog.folder.append(&pipelines::event(1))?;
+        backlog.folder.append(&pipelines::events(1))?;
         let config = pipeline(&receiver.url, &backlog.database.url, "");
         let started = Instant::now();
         let mut bridge = bench.spawn_bridge(&backlog.folder, &config, &[])?;

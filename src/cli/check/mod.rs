@@ -119,6 +119,10 @@ fn check(path: &Path, state: &Path, names: &mut PipelineNames) -> (CheckedFile, 
     }
 }
 
+/// Prints a line. When nobody reads on, as in `bridge check … | head -1`, the verdict is still to come: it is the exit code.
 fn say(line: &str) -> Result<(), CliError> {
-    writeln!(anstream::stdout(), "{}", mask(line)).map_err(CliError::io("cannot print"))
+    match writeln!(anstream::stdout(), "{}", mask(line)) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(CliError::io("cannot print")),
+    }
 }

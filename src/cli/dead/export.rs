@@ -10,6 +10,7 @@ use super::filter::FilterArgs;
 use super::record::LetterRecord;
 use crate::cli::CliError;
 use crate::pipeline::run::new_runtime;
+use crate::secret::mask;
 use crate::store::letters::Cursor;
 use crate::store::record::RowId;
 
@@ -39,16 +40,24 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
         let mut letters = args.pipeline.letters().await?;
         let mut out = BufWriter::new(io::stdout().lock());
         let mut cursor = Cursor::default();
+        let mut unreadable = 0;
         loop {
             let page = letters.page(&filter, &mut cursor).await?;
             if page.is_empty() {
-                return out.flush().map_err(CliError::io("cannot print"));
+                break;
             }
-            for letter in &page {
+            for letter in &page.letters {
                 let line = LetterRecord::line(letter, letters.pipeline()).map_err(io::Error::from);
                 let line = line.map_err(CliError::io("cannot print"))?;
                 writeln!(out, "{line}").map_err(CliError::io("cannot print"))?;
             }
+            for (_, error) in &page.damaged {
+                // Nobody is left to tell when standard error is closed.
+                writeln!(anstream::stderr(), "error: {}", mask(&error.to_string())).ok();
+                unreadable += 1;
+            }
         }
+        out.flush().map_err(CliError::io("cannot print"))?;
+        if unreadable > 0 { Err(CliError::Unreadable(unreadable)) } else { Ok(()) }
     })
 }

@@ -52,7 +52,7 @@ pub(super) fn run(args: &ListArgs) -> Result<(), CliError> {
 fn json_line(letter: &LetterSummary) -> String {
     let LetterSummary { id, time, node, reason, attempts, source, event_id, key, message } = letter;
     let line = json!({
-        "id": id, "time": time, "node": node, "reason": reason.as_str(), "attempts": attempts, "source": source,
+        "id": id, "time": time, "node": node, "reason": reason, "attempts": attempts, "source": source,
         "event_id": event_id, "key": key, "message": mask(message),
     });
     format!("{line}\n")
@@ -65,7 +65,7 @@ fn table(newest: &[LetterSummary], count: u64) -> String {
             letter.id.to_string(),
             format!("{:.0}", letter.time),
             printable(&letter.node).into_owned(),
-            letter.reason.as_str().to_owned(),
+            printable(&letter.reason).into_owned(),
             letter.attempts.to_string(),
             printable(&letter.event_id).into_owned(),
             printable(&letter.message).into_owned(),

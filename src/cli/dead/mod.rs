@@ -22,11 +22,11 @@ use crate::store::letters::Letters;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bridge dead list pipeline.toml --sink crm --since 2h      what was given up lately, and why
-  bridge dead show pipeline.toml 17                         all about one: event, request, every attempt
-  bridge dead replay pipeline.toml --reason rejected        send them again, rendered with today's pipeline file
-  bridge dead export pipeline.toml > letters.jsonl          for other programs
-  bridge dead purge pipeline.toml --until 30d               throw away what is older than 30 days
+  bridge dead list pipeline.toml --sink crm --since 2h   what was given up lately, and why
+  bridge dead show pipeline.toml 17                      event, request, every attempt of one
+  bridge dead replay pipeline.toml --reason rejected     send again, with today's pipeline file
+  bridge dead export pipeline.toml > letters.jsonl       for other programs
+  bridge dead purge pipeline.toml --until 30d            throw away what is older than 30 days
 
 A bridge may be running on the store meanwhile.")]
 pub struct DeadArgs {

@@ -25,7 +25,7 @@ use crate::pipeline::{Graph, RunError, run_replay};
 use crate::secret::mask;
 use crate::shutdown::Shutdown;
 use crate::store::StoreError;
-use crate::store::config::StoreSettings;
+use crate::store::config::{Location, StoreSettings};
 use crate::store::database::is_in_use;
 use crate::store::letters::{Cursor, LetterFilter, Letters};
 use crate::store::record::{Letter, RowId};
@@ -41,11 +41,15 @@ use crate::store::sinks::SinkStates;
 Examples:
   bridge dead replay pipeline.toml 17 18
   bridge dead replay pipeline.toml --sink crm --reason rejected     after a template was mended
-  bridge dead replay pipeline.toml --sink crm --as-sent             the very bytes of the first attempts
+  bridge dead replay pipeline.toml --sink crm --as-sent             the very bytes of the first time
   bridge dead replay pipeline.toml --all --no-wait
 
-A running bridge delivers them; when there is none, this command does, without reading from any source.
-Rate limits are respected. At Ctrl-C the rest stays queued for the next `bridge run`.
+A letter of a filter or a source goes on from there: the filters decide, and every sink that is
+reached gets its delivery. A letter that fails again is the same letter with more attempts.
+
+A running bridge delivers them; when there is none, this command does, without reading from any
+source. Rate limit, Retry-After and circuit breaker hold. At Ctrl-C the rest stays queued for the
+next `bridge run`.
 
 Exit codes: 0 when all were delivered, were turned away by a filter, or wait for their next attempt;
 1 when some are dead letters still or again.")]
@@ -84,7 +88,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), CliError> {
     queued?;
     if args.no_wait {
         runtime.block_on(replay.letters.forget_replay(&replay.name))?;
-        return replay.conclude_unwaited(is_in_use(&settings));
+        return replay.conclude_unwaited(&settings);
     }
     let delivered = deliver(&runtime, &mut replay, graph, &settings, &shutdown);
     let progress = runtime.block_on(async {
@@ -145,7 +149,10 @@ impl Replay {
             if page.is_empty() {
                 return Ok(());
             }
-            let changes = page.into_iter().filter_map(|letter| self.decide(letter)).collect();
+            for (id, error) in &page.damaged {
+                self.refuse(*id, error.to_string());
+            }
+            let changes = page.letters.into_iter().filter_map(|letter| self.decide(letter)).collect();
             self.tally.queued += self.letters.change(changes, &self.name).await?;
             line.show(&format!("queued {}", self.tally.queued));
         }
@@ -198,8 +205,12 @@ impl Replay {
         }
     }
 
-    fn conclude_unwaited(&self, bridge_is_running: bool) -> Result<(), CliError> {
-        let then = if bridge_is_running { "the running bridge" } else { "the next `bridge run`" };
+    fn conclude_unwaited(&self, settings: &StoreSettings) -> Result<(), CliError> {
+        let then = match settings.location {
+            Location::Postgres(_) => "a running bridge, or the next `bridge run`,",
+            Location::Sqlite(_) if is_in_use(settings) => "the running bridge",
+            Location::Sqlite(_) => "the next `bridge run`",
+        };
         say(&format!("queued {}: {then} delivers them", deliveries(self.tally.queued)))?;
         self.exit(0)
     }

@@ -24,37 +24,44 @@ use crate::store::Store;
 use crate::store::record::Letter;
 use crate::timer::sleep_until;
 
-/// How many letters of a node are on their way or held.
+/// How many letters on their way are of deliveries out of the store.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OpenCount(Arc<AtomicUsize>);
+pub(super) struct ClaimedCount(Arc<AtomicUsize>);
 
 /// A letter that is on its way or held.
 pub(super) struct Open {
     letter: Box<Letter>,
     /// Settles once the letter is kept.
     ack: Option<Ack>,
-    _counted: Counted,
+    counted: Option<Counted>,
 }
 
 /// Counts for as long as it lives.
-struct Counted(OpenCount);
+struct Counted(ClaimedCount);
 
-impl OpenCount {
+impl ClaimedCount {
     pub(super) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
 impl Open {
-    pub(super) fn new(letter: Letter, ack: Option<Ack>, count: &OpenCount) -> Self {
+    pub(super) fn new(letter: Letter, ack: Option<Ack>, count: &ClaimedCount) -> Self {
+        let counted = letter.row.map(|_| Counted::new(count));
+        Self { letter: Box::new(letter), ack, counted }
+    }
+}
+
+impl Counted {
+    fn new(count: &ClaimedCount) -> Self {
         count.0.fetch_add(1, Ordering::Relaxed);
-        Self { letter: Box::new(letter), ack, _counted: Counted(count.clone()) }
+        Self(count.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -153,13 +160,15 @@ impl Keeper {
         Some((attempt, wait))
     }
 
-    /// What follows once the letter is safe at its destination.
+    /// What follows once the letter is safe at its destination. It is counted until the store has heard of it.
     fn keep_here(&self, open: Open) {
-        match (&self.store, open.ack) {
-            (Some(store), ack) => store.bury(*open.letter, ack),
+        let Open { letter, ack, counted } = open;
+        match (&self.store, ack) {
+            (Some(store), ack) => store.bury(*letter, ack),
             (None, Some(ack)) => ack.settle(),
             (None, None) => {}
         }
+        drop(counted);
     }
 
     /// Keeps the acks open until the shutdown begins. A dropped ack would make its source read the event again at once.
@@ -171,7 +180,9 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = self.shutdown.begun() => {
-                    info!(node = %self.node, letters = held.len(), "held dead letters are left to the next start");
+                    if !held.is_empty() {
+                        info!(node = %self.node, letters = held.len(), "held dead letters are left to the next start");
+                    }
                     break;
                 }
                 letter = self.letters.recv(), if more_may_come => match letter {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Compiler, Wiring};
+use super::Compiler;
+use super::wiring::Wiring;
 use crate::delivery::dead_letter::brokers::{AmqpExchange, Connections, KafkaTopic};
 use crate::delivery::dead_letter::destination::DestinationName;
 use crate::pipeline::graph::{LetterTarget, Target};

@@ -1,6 +1,7 @@
 //! Handing out what is due.
 
 use super::*;
+use crate::store::letters::{LetterFilter, Letters};
 
 #[tokio::test]
 async fn deliveries_come_in_the_order_in_which_they_are_due() {
@@ -87,14 +88,27 @@ async fn large_deliveries_are_handed_out_few_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_does_not_stop_the_others() {
-    let site = Site::sqlite();
+async fn a_row_that_cannot_be_read_becomes_a_dead_letter_and_stops_nobody() {
+    damaged(Site::sqlite()).await;
+}
+
+pub(super) async fn damaged(site: Site) {
     let mut sink = site.sink("crm");
-    sink.park(vec![delivery("a", 1), delivery("b", 2)]).await;
+    sink.park(vec![in_lane("k", "a", 1), in_lane("k", "behind", 1), delivery("b", 2)]).await;
     let mut database = site.database().await;
-    let damage = "UPDATE deliveries SET event = '{' WHERE due = 1000";
+    let damage = "UPDATE deliveries SET event = '[' WHERE due = 1000";
     sqlx::query(damage).execute(database.connection()).await.unwrap();
-    assert_eq!(ids(&sink.due(9).await.deliveries), ["b"]);
-    assert_eq!(sink.due(9).await.next_due, None, "it is not tried again and again");
-    assert_eq!(site.number("SELECT COUNT(*) FROM deliveries").await, 2);
+    let now = Timestamp::now().as_second() + 60;
+    assert_eq!(ids(&sink.due(now).await.deliveries), ["b"]);
+    assert_eq!(ids(&sink.due(now).await.deliveries), ["behind"], "the next of its lane goes");
+    let mut letters = Letters::open(&site.settings).await.unwrap();
+    let listed = letters.newest(&LetterFilter::default(), 9).await.unwrap();
+    assert_eq!((listed.len(), &*listed[0].event_id, &*listed[0].reason), (1, "a", "damaged"));
+    assert!(listed[0].message.contains("cannot be read"), "{}", listed[0].message);
+    let attempts = "SELECT attempts_made FROM deliveries WHERE state = 'dead'";
+    assert_eq!(site.number(attempts).await, 1, "whatever can be read is kept");
+    assert_eq!(
+        site.number("SELECT CAST(SUM(bytes) AS BIGINT) FROM replicas").await,
+        site.number("SELECT CAST(SUM(size) AS BIGINT) FROM deliveries").await
+    );
 }

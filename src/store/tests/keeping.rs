@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::StoreError;
+use crate::store::sinks::SinkStates;
 
 #[tokio::test]
 async fn a_delivery_comes_back_as_it_was() {
@@ -71,6 +72,22 @@ pub(super) async fn kept_together(site: Site) {
     let claimed = sink.due(5).await;
     let found: HashSet<&str> = ids(&claimed.deliveries).into_iter().collect();
     assert_eq!(found.len(), 1000);
+}
+
+#[tokio::test]
+async fn the_sinks_that_deliveries_wait_for_are_known() {
+    sinks_with_parked(Site::sqlite()).await;
+}
+
+pub(super) async fn sinks_with_parked(site: Site) {
+    for name in ["mail", "crm"] {
+        site.sink(name).park(vec![in_lane("k", "a", 5), in_lane("k", "b", 5)]).await;
+    }
+    site.store().bury(letter(delivery("c", 0), Reason::Rejected), None);
+    let mut states = SinkStates::open(&site.settings).await.unwrap();
+    assert_eq!(states.with_parked().await.unwrap(), ["crm", "mail"]);
+    let parked: Vec<_> = states.all().await.unwrap().into_iter().map(|(name, state)| (name, state.parked)).collect();
+    assert_eq!(parked, [("crm".to_owned(), 2), ("mail".to_owned(), 2)]);
 }
 
 #[tokio::test]

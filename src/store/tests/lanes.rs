@@ -76,6 +76,25 @@ pub(super) async fn replayed_outside(site: Site) {
 }
 
 #[tokio::test]
+async fn a_follower_of_a_delivery_outside_its_lane_is_let_go_whatever_comes_between() {
+    follower_of_replayed(Site::sqlite()).await;
+}
+
+pub(super) async fn follower_of_replayed(site: Site) {
+    let mut sink = site.sink("crm");
+    sink.park(vec![in_lane("k", "k1", 5)]).await;
+    let mut database = site.database().await;
+    sqlx::query("UPDATE deliveries SET lane = NULL").execute(database.connection()).await.unwrap();
+    // So many that `k1` and `k2` are not written by one statement.
+    let mut many: Vec<_> = (0..63).map(|index| delivery(&format!("e-{index}"), 9)).collect();
+    many.extend([in_lane("k", "k1", 5), in_lane("k", "k2", 5)]);
+    sink.park(many).await;
+    let now = Timestamp::now().as_second() + 60;
+    let claimed = sink.due(now).await.deliveries;
+    assert!(ids(&claimed).contains(&"k2"), "it waits for nobody: {:?}", ids(&claimed));
+}
+
+#[tokio::test]
 async fn a_letter_that_is_parked_again_does_not_go_in_front_of_its_lane() {
     parked_again(Site::sqlite()).await;
 }

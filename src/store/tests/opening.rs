@@ -3,10 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::store::StoreError;
 use crate::store::database::is_in_use;
+use crate::store::sqlite;
 
 fn file_of(site: &Site) -> &Path {
     match &site.settings.location {
@@ -226,4 +228,55 @@ async fn a_folder_that_may_only_be_read_is_named() {
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
     let error = Database::connect(&settings).await.unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+}
+
+/// Bridges start while others look whether one runs.
+#[test]
+fn a_look_at_the_lock_keeps_nobody_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(sqlite::lock(&path).unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                sqlite::is_locked(&path);
+            }
+        });
+        let refused = (0..2000).filter(|_| sqlite::lock(&path).is_err()).count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(refused, 0);
+    });
+    let _held = sqlite::lock(&path).unwrap();
+    assert!(sqlite::is_locked(&path));
+    assert!(matches!(sqlite::lock(&path), Err(StoreError::Locked { .. })));
+}
+
+/// However busy the bridge is, `bridge dead purge` and its like have their turn.
+#[tokio::test]
+async fn the_command_line_can_write_beside_a_busy_bridge() {
+    let site = Site::sqlite();
+    let sink = site.sink("crm");
+    let done = Arc::new(AtomicBool::new(false));
+    let bridge = std::thread::spawn({
+        let (handle, done) = (sink.handle.clone(), done.clone());
+        move || {
+            let mut number = 0;
+            while !done.load(Ordering::Relaxed) {
+                let (mut settlements, acks) = acks(256);
+                for ack in acks {
+                    number += 1;
+                    handle.park(vec![(delivery(&format!("e-{number}"), 5), Some(ack))]);
+                }
+                while settlements.blocking_recv().is_some() {}
+            }
+        }
+    });
+    let mut database = site.database().await;
+    for _ in 0..200 {
+        // Longer than this, and a purge of many pages would take for ever.
+        timeout(Duration::from_secs(5), database.write(async |_| Ok(()))).await.expect("it has its turn").unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    bridge.join().unwrap();
 }

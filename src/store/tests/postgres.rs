@@ -39,14 +39,17 @@ on_postgres! {
     rescheduling_and_finishing: keeping::rescheduled_and_finished,
     a_delivery_is_one_row_for_life: keeping::one_row_for_life,
     the_size_of_every_change_is_booked: keeping::booked,
+    the_sinks_that_deliveries_wait_for_are_known: keeping::sinks_with_parked,
     a_disabled_sink_gets_nothing: keeping::disabled,
     checkpoints_survive: keeping::checkpoints,
     deliveries_come_in_order: claims::in_order,
     excepted_buckets_are_passed_over: claims::except_buckets,
     a_replay_is_handed_out_alone: claims::only_replay,
+    a_row_that_cannot_be_read_becomes_a_dead_letter: claims::damaged,
     followers_wait_for_their_head: lanes::followers_wait,
     lanes_survive_a_restart: lanes::survive_a_restart,
     a_replay_outside_its_lane_holds_nobody_up: lanes::replayed_outside,
+    a_follower_of_a_delivery_outside_its_lane_is_let_go: lanes::follower_of_replayed,
     a_letter_does_not_go_in_front_of_its_lane: lanes::parked_again,
     a_full_store_holds_growth: room::holds_growth_of_a_small_store,
     room_made_by_others_is_noticed: room::room_made_by_others_in_a_small_store,
@@ -57,6 +60,44 @@ on_postgres! {
     a_letter_becomes_a_delivery_in_its_row_once: letters::replayed_in_place,
     a_letter_that_goes_on_leaves_its_row_to_others: letters::replayed_onwards,
     a_newer_schema_is_refused: opening::newer_schema,
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn what_another_replica_takes_over_at_the_same_time_is_not_booked_here() {
+    let site = site().await;
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5)]).await;
+    let row = sink.due(5).await.deliveries[0].row.unwrap();
+    let mut other = site.database().await;
+    let mut taking_over = other.connection().begin().await.unwrap();
+    sqlx::query("UPDATE deliveries SET claimed_by = NULL").execute(&mut *taking_over).await.unwrap();
+    sink.handle.reschedule(row, at(20), attempts(4));
+    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                   AND application_name = current_setting('application_name')";
+    let begun = std::time::Instant::now();
+    while site.number(waiting).await == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the reschedule waits for the other replica");
+    }
+    taking_over.commit().await.unwrap();
+    assert_eq!(sink.due(5).await.deliveries.len(), 1, "it was not rescheduled by who does not hold it");
+    assert_eq!(
+        site.number("SELECT CAST(SUM(bytes) AS BIGINT) FROM replicas").await,
+        site.number("SELECT CAST(SUM(size) AS BIGINT) FROM deliveries").await
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn the_longest_names_fit_into_the_indexes() {
+    let site = site().await;
+    let mut sink = site.sink("crm");
+    // Of what PostgreSQL cannot make shorter.
+    let name = |length: usize| (0..length).map(|_| char::from(rand::random_range(b'!'..=b'~'))).collect::<String>();
+    let mut long = in_lane(&name(255), &name(1000), 5);
+    long.bucket = name(255).into();
+    sink.park(vec![long]).await;
+    assert_eq!(sink.due(5).await.deliveries.len(), 1);
 }
 
 proptest! {

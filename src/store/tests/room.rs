@@ -1,5 +1,7 @@
 //! `max_size`: what makes the store grow is held, all else goes on.
 
+use sqlx::AnyConnection;
+
 use super::*;
 
 fn small(mut site: Site) -> Site {
@@ -46,6 +48,17 @@ pub(super) async fn holds_growth_of_a_small_store(site: Site) {
 }
 
 #[tokio::test]
+async fn what_is_held_with_a_lane_counts_as_there() {
+    let site = small(Site::sqlite());
+    let mut sink = site.sink("crm");
+    sink.park(vec![delivery("a", 5), delivery("b", 6)]).await;
+    assert!(!sink.due(0).await.has_lanes);
+    sink.handle.park(vec![(in_lane("m", "c", 7), None)]);
+    assert!(sink.due(0).await.has_lanes, "a sink must not start what comes behind it");
+    assert!(!site.sink("shop").due(0).await.has_lanes);
+}
+
+#[tokio::test]
 async fn room_made_by_another_process_is_noticed() {
     room_made_by_others_in_a_small_store(Site::sqlite()).await;
 }
@@ -57,10 +70,11 @@ pub(super) async fn room_made_by_others_in_a_small_store(site: Site) {
     let (mut settlements, mut acks) = acks(1);
     sink.handle.park(vec![(delivery("c", 7), acks.pop())]);
     let mut database = site.database().await;
-    let mut transaction = database.begin().await.unwrap();
-    sqlx::query("DELETE FROM deliveries").execute(&mut *transaction).await.unwrap();
-    super::super::replicas::add_bytes(&mut transaction, -2000).await.unwrap();
-    transaction.commit().await.unwrap();
+    let make_room = async |connection: &mut AnyConnection| {
+        sqlx::query("DELETE FROM deliveries").execute(&mut *connection).await?;
+        super::super::replicas::add_bytes(connection, -2000).await
+    };
+    database.write(make_room).await.unwrap();
     all_settled(&mut settlements).await;
 }
 

@@ -7,6 +7,7 @@ mod breaker;
 mod durability;
 mod full_disk;
 mod full_store;
+mod letters_of_parked;
 mod order;
 mod pacing;
 mod parking;

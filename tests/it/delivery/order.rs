@@ -8,7 +8,7 @@ use serde_json::Value;
 use webhook_bridge::receiver::{ReceivedRequest, Reply};
 
 use super::Site;
-use crate::support::{Bridge, wait_until};
+use crate::support::{Bridge, rows, store_file, wait_until};
 
 /// Events of these keys and numbers, written as `a1`.
 fn events(names: &[&str]) -> Vec<String> {
@@ -118,4 +118,31 @@ async fn a_head_that_becomes_a_dead_letter_lets_the_next_go() {
     let mut b = of_key(&requests, "b");
     b.dedup();
     assert_eq!(b, ["b1", "b2", "b3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_was_disabled_for_a_while_keeps_the_order_of_what_was_under_way() {
+    let is_gone = Arc::new(AtomicBool::new(true));
+    let gone = Arc::clone(&is_gone);
+    let mut site = Site::choosing(move |request| match (name(request).as_str(), request.number) {
+        ("a1", 1) => Reply::Hang,
+        ("b1", _) if gone.load(Ordering::Relaxed) => Reply::status(StatusCode::GONE),
+        _ => Reply::status(StatusCode::OK),
+    })
+    .await;
+    let sink = "order_by = \"{{data.k}}\"\ntimeout = \"8s\"\nretry = { schedule = [\"10ms\"], jitter = 0 }";
+    let config = site.file_pipeline(sink);
+    site.append(&events(&["a1"]));
+    let bridge = Bridge::run(site.folder.path(), &config);
+    wait_until("the head is under way", || site.receiver.requests() == 1).await;
+    site.append(&events(&["b1"]));
+    wait_until("the sink is disabled", || site.dead_letters().len() == 1).await;
+    site.append(&events(&["a2"]));
+    wait_until("what comes meanwhile is a dead letter", || site.dead_letters().len() == 2).await;
+    rows(&store_file(site.folder.path(), "it"), "DELETE FROM disabled_sinks");
+    wait_until("the sink is enabled again", || bridge.log().contains("the sink is enabled again")).await;
+    site.append(&events(&["a3"]));
+    wait_until("the last is delivered", || site.receiver.requests() == 4).await;
+    assert!(bridge.stop().success());
+    assert_eq!(of_key(&site.received(), "a"), ["a1", "a1", "a3"], "nobody overtakes the head");
 }

@@ -163,6 +163,50 @@ async fn a_disabled_sink_stays_so_until_it_is_enabled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_to_the_end_does_not_wait_for_a_disabled_sink() {
+    let site = Site::choosing(|request| {
+        Reply::status(if number(request) == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::GONE })
+    })
+    .await;
+    let config = site.file_pipeline("retry = { schedule = [\"1s\"], jitter = 0, park_after = \"0s\" }");
+    site.append(&numbered(1));
+    let bridge = Bridge::run(site.folder.path(), &config);
+    wait_until("the first event is parked", || site.parked().len() == 1).await;
+    site.append(&["{\"n\":2}"]);
+    wait_until("the sink is disabled", || site.dead_letters().len() == 1).await;
+    assert!(bridge.stop().success());
+    let due = site.parked()[0].due.unwrap();
+    wait_until("the parked delivery is due", || jiff::Timestamp::now().as_millisecond() > due).await;
+    let status = Bridge::run_with(site.folder.path(), &config, &["--once"], Stdio::null()).wait();
+    assert!(status.success());
+    assert_eq!(site.parked().len(), 1, "it waits until the sink is enabled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_one_bucket_is_worked_off_as_fast_as_its_rate_allows() {
+    const EVENTS: usize = 1000;
+    let is_well = Arc::new(AtomicBool::new(false));
+    let well = Arc::clone(&is_well);
+    let site = Site::choosing(move |_| {
+        let is_well = well.load(Ordering::Relaxed);
+        Reply::status(if is_well { StatusCode::OK } else { StatusCode::BAD_GATEWAY })
+    })
+    .await;
+    site.append(&numbered(EVENTS));
+    let sink = "rate_limit = { requests = 100000, burst = 1000, key = \"one\" }\n\
+                retry = { initial = \"100ms\", factor = 1, jitter = 0, park_after = \"0s\" }\n\
+                breaker = { failures = 1, open_for = \"500ms\", max_open = \"500ms\" }";
+    let bridge = Bridge::run(site.folder.path(), &site.file_pipeline(sink));
+    wait_until("all are parked", || site.parked().len() == EVENTS).await;
+    is_well.store(true, Ordering::Relaxed);
+    let started = Instant::now();
+    wait_until("all are delivered", || site.parked().is_empty()).await;
+    // At sixteen a second, which is what fits into memory of one bucket, it would take a minute.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(bridge.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_at_the_end_of_a_run_is_parked() {
     let site = Site::start(Behaviour { fail_first: 1, ..Behaviour::default() }).await;
     site.append(&numbered(1));

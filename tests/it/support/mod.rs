@@ -11,7 +11,7 @@ use serde_json::Value;
 
 mod store;
 
-pub(crate) use store::{Parked, parked, rows, store_file};
+pub(crate) use store::{Parked, lock_store, parked, rows, store_file};
 
 /// How long a test waits for something that should happen soon. Generous: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -32,6 +32,42 @@ pub(crate) fn parked(folder: &Path, name: &str) -> Vec<Parked> {
     rows(&store_file(folder, name), sql).iter().map(parked).collect()
 }
 
+/// Keeps the store from committing anything, as a second writer would, for as long as what it returns lives.
+pub(crate) fn lock_store(file: &Path) -> StoreLock {
+    let options = SqliteConnectOptions::new().filename(file).busy_timeout(std::time::Duration::from_secs(30));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (locked, is_locked) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        runtime.block_on(async {
+            let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+            let transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            locked.send(()).unwrap();
+            // It ends with an error, as nothing is ever sent.
+            released.recv().unwrap_err();
+            transaction.rollback().await.unwrap();
+            connection.close().await.unwrap();
+        });
+    });
+    is_locked.recv().unwrap();
+    StoreLock { release: Some(release), thread: Some(thread) }
+}
+
+/// Ends the lock of [`lock_store`] when it is dropped.
+pub(crate) struct StoreLock {
+    release: Option<std::sync::mpsc::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        drop(self.release.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
 /// Runs a statement on a store; gives its rows, none when there is no store yet.
 pub(crate) fn rows(file: &Path, sql: &'static str) -> Vec<SqliteRow> {
     if !file.exists() {

@@ -56,7 +56,7 @@ impl Torture {
         let is_drained = self.drained(&shared, &mut bridge).await;
         let ended_well = bridge.stop().success();
         self.judge(&shared, is_drained, ended_well);
-        self.source.is_used_up().await;
+        self.source.expect_used_up().await;
     }
 
     /// One life: some load before the start, some in the middle, and a kill.
@@ -131,6 +131,7 @@ impl Torture {
         let summary = ledger.summary();
         drop(ledger);
         if violations.is_empty() {
+            #[expect(clippy::print_stderr, reason = "whoever watches a long run sees its seed and what it came to")]
             return eprintln!("{}, seed {}: {summary}", self.pipeline, self.plan.seed);
         }
         self.folder.disable_cleanup(true);

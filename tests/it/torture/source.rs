@@ -12,7 +12,7 @@ use crate::end_to_end::topic::Topic;
 pub(super) enum Source {
     File(PathBuf),
     Kafka(Topic),
-    Amqp(TestQueue),
+    Amqp(Box<TestQueue>),
 }
 
 /// One event: the value of `order_by`, and the payload.
@@ -31,7 +31,7 @@ impl Source {
     }
 
     pub(super) async fn amqp() -> Self {
-        Self::Amqp(Broker::shared().queue().await.filled(0).await)
+        Self::Amqp(Box::new(Broker::shared().queue().await.filled(0).await))
     }
 
     /// The `[sources.input]` table.
@@ -84,7 +84,7 @@ impl Source {
     }
 
     /// Waits until nothing is left in the source, and removes it.
-    pub(super) async fn is_used_up(self) {
+    pub(super) async fn expect_used_up(self) {
         match self {
             Self::File(_) => {}
             Self::Kafka(topic) => topic.committed_to_the_end().await,

@@ -1,5 +1,7 @@
 //! The checkpoint in the store: what is refused, and a store that takes its time.
 
+use sqlx::Connection as _;
+
 use super::*;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
@@ -53,7 +55,7 @@ async fn nothing_is_handed_out_before_its_id_is_durable() {
     setup.write("a.log", "one\n");
     let mut source = setup.source();
     let database = &mut setup.second_connection().await;
-    let writing = database.begin().await.unwrap();
+    let writing = database.connection().begin_with("BEGIN IMMEDIATE").await.unwrap();
     assert!(timeout(Duration::from_millis(200), source.connect()).await.is_err());
     writing.rollback().await.unwrap();
     source.connect().await.unwrap();
@@ -70,7 +72,7 @@ async fn a_slow_store_is_no_error_and_stops_reading_after_a_while() {
     let mut reader = setup.reader().await;
     reader.lines(1).await;
     let database = &mut setup.second_connection().await;
-    let writing = database.begin().await.unwrap();
+    let writing = database.connection().begin_with("BEGIN IMMEDIATE").await.unwrap();
     let watermarks = std::mem::take(&mut reader.read).into_iter().collect();
     reader.source.commit(Progress { watermarks, settled: Vec::new() }).await.unwrap();
     setup.append("a.log", "1\n");
@@ -105,7 +107,7 @@ async fn a_store_that_cannot_be_written_does_not_hold_up_the_end() {
     let driven = tokio::spawn(drive(setup.source(), "logs".into(), bounds, arrivals, shutdown.clone()));
     let first = timeout(PATIENCE, arrived.recv()).await.unwrap().unwrap();
     let database = &mut setup.second_connection().await;
-    let writing = database.begin().await.unwrap();
+    let writing = database.connection().begin_with("BEGIN IMMEDIATE").await.unwrap();
     first.ack.settle();
     shutdown.begin();
     timeout(LAST_SAVE + Duration::from_secs(2), driven).await.expect("the source did not end").unwrap().unwrap();

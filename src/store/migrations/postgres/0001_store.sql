@@ -38,7 +38,9 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (pipeline, node, due, id, bucket)
     WHERE state = 'parked' AND claimed_by IS NULL AND due IS NOT NULL;
 CREATE INDEX deliveries_lane ON deliveries (pipeline, node, lane, id) WHERE state = 'parked' AND lane IS NOT NULL;
-CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
+-- By number, as claimed rows are looked up by theirs: entries of one claimant all look the same, and PostgreSQL would go
+-- through all that have piled up since the last vacuum.
+CREATE INDEX deliveries_claimed ON deliveries (id) WHERE claimed_by IS NOT NULL;
 CREATE INDEX deliveries_dead ON deliveries (pipeline, died, id) WHERE state = 'dead';
 CREATE INDEX deliveries_replay ON deliveries (pipeline, replay, node, due, id) WHERE replay IS NOT NULL;
 
