@@ -25,6 +25,9 @@
 //!    and the source commits it. File sources keep their positions in the store, too.
 //!
 //! Meanwhile every node notes in the registry of [`health`] how it is, and the [`admin`] port answers probes from it.
+//! Tests in the pipeline file take the same way up to the attempt: [`pipeline::trial`] finds out what becomes of an event,
+//! [`testing`] judges it.
+//!
 //! Beside that way: [`cli::check`], [`cli::diff`] and [`cli::graph`] look at files without running them. They print what
 //! [`pipeline::warnings`], [`pipeline::changes`] (which a reload follows, too) and [`pipeline::outline`] say.
 //!
@@ -42,9 +45,9 @@
 //! # Who may import whom
 //!
 //! `ack`, `backoff`, `event`, `health`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`,
-//! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor` ← `cli` ←
-//! `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the bridge
-//! and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
+//! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor`, `testing` ←
+//! `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the
+//! bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
 //!
 //! `ARCHITECTURE.md` says why it is so.
 
@@ -69,5 +72,6 @@ pub mod source;
 pub mod store;
 pub mod supervisor;
 pub mod template;
+pub mod testing;
 pub mod timer;
 pub mod units;

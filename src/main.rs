@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::run(&args, log.log_format),
         Command::Diff(args) => cli::diff::run(&args),
         Command::Graph(args) => cli::graph::run(&args),
+        Command::Test(args) => cli::test::run(&args),
+        Command::Eval(args) => cli::eval::run(&args),
         Command::Dev(args) => cli::dev::run(&args),
         Command::Listen(args) => cli::listen::run(&args),
         Command::Dead(args) => cli::dead::run(&args),

@@ -55,6 +55,18 @@ pub enum CliError {
     /// Not all letters of a replay could be delivered; why, has been printed or is in the letters.
     #[error("{0} of the letters are dead letters still or again; `bridge dead list` says why")]
     StillDead(u64),
+    /// Tests in pipeline files failed; how, has been printed.
+    #[error("{0} of the tests failed")]
+    TestsFailed(usize),
+    /// The expression or template of the command line is wrong.
+    #[error("{0}")]
+    Expression(ConfigErrors),
+    /// What was given as an event is none.
+    #[error("{0}")]
+    NoEvent(String),
+    /// The expression or template could not be evaluated for some events; why, has been printed.
+    #[error("it could not be evaluated for {0} of the events")]
+    NotEvaluated(usize),
     /// There is no folder for the state.
     #[error("there is no folder for the state: give one with --state-dir or BRIDGE_STATE_DIR")]
     NoStateDir,
@@ -104,6 +116,7 @@ impl CliError {
                 let look = Look::for_stderr();
                 files.iter().map(|errors| errors.render(look)).collect::<Vec<_>>().join("\n")
             }
+            Self::Expression(errors) => errors.render(Look::for_stderr()),
             other => format!("error: {}\n", mask(&other.to_string())),
         };
         // Nobody is left to tell when standard error is closed.
@@ -121,7 +134,8 @@ impl CliError {
         match self {
             Self::Run(_) | Self::Supervisor(_) | Self::Io { .. } | Self::Store(_) => 1,
             Self::NoSuchLetter(_) | Self::Unreadable(_) | Self::StillDead(_) | Self::Unhealthy(_) => 1,
-            Self::NoStateDir | Self::Usage(_) | Self::Files(_) => 2,
+            Self::TestsFailed(_) | Self::NoEvent(_) | Self::NotEvaluated(_) => 1,
+            Self::NoStateDir | Self::Usage(_) | Self::Files(_) | Self::Expression(_) => 2,
             Self::Config(_) | Self::Faulty { .. } | Self::Warnings(_) => 3,
             Self::Unreachable(_) => 4,
         }

@@ -9,6 +9,7 @@ pub mod dead;
 pub mod dev;
 pub mod diff;
 pub mod error;
+pub mod eval;
 pub mod graph;
 pub mod health;
 mod json_text;
@@ -21,6 +22,7 @@ pub mod show;
 pub mod signals;
 pub mod sinks;
 mod table;
+pub mod test;
 
 use clap::{Parser, Subcommand};
 
@@ -49,6 +51,10 @@ pub enum Command {
     Diff(diff::DiffArgs),
     /// Draw pipelines, for a terminal, Mermaid or Graphviz
     Graph(graph::GraphArgs),
+    /// Run the tests in pipeline files, without network and state
+    Test(test::TestArgs),
+    /// Try one filter expression or template on an event
+    Eval(eval::EvalArgs),
     /// Try a pipeline: run it for real, with a local receiver in the place of every sink
     Dev(dev::DevArgs),
     /// Listen for webhooks and show them, to try a sink
@@ -69,14 +75,15 @@ const AFTER_HELP: &str = "\
 Examples:
   bridge dev --once examples/quickstart/pipeline.toml   see events become webhooks
   bridge check pipeline.toml                            find every fault before anything runs
+  bridge test pipeline.toml                             run the file's own tests
   bridge run pipeline.toml                              run until SIGTERM or Ctrl-C
   bridge dead list pipeline.toml                        what could not be delivered, and why
   journalctl -fo json | bridge run pipeline.toml        feed a pipeline that has a stdin source
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; after `dead replay`: some letters are still dead; of `health`:
-       the bridge does not work, or is not ready
+  1    it failed, and the last error says why; after `dead replay`: some letters are still dead;
+       after `test`: a test failed; of `health`: the bridge does not work, or is not ready
   2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong, or `check --deny-warnings` has warnings
   4    `check --connect` could not reach something, or open the store

@@ -58,9 +58,9 @@ impl Look {
 }
 
 impl ConfigErrors {
-    /// Faults of the file `name` with the content `text`. They are shown in the order of the file, each once: a value
+    /// Faults of the file (or whatever else bears the name) `name` with the content `text`. They are shown in the order of the file, each once: a value
     /// that several sinks take from the defaults is at fault in one place only.
-    pub(super) fn new(name: &str, text: &str, mut faults: Vec<Fault>) -> Self {
+    pub fn new(name: &str, text: &str, mut faults: Vec<Fault>) -> Self {
         let mut seen = HashSet::new();
         faults.retain(|fault| seen.insert((fault.span.clone(), fault.message.clone())));
         faults.sort_by_key(|fault| fault.span.as_ref().map(|span| span.start));

@@ -3,7 +3,7 @@
 //! The way through: [`parse_lenient`] parses the text into a tree that knows the place of every value (`document`),
 //! puts environment variables and files in (`interpolate`), lets sinks start from `[defaults.webhook]` (`defaults`),
 //! reads section by section (`read`): compares each table with the schema (`shape`), deserializes it into its struct
-//! (`typed`) and applies the rules that span several keys (`check`). Keys that are planned and not there yet are
+//! (`typed`) and applies the rules that span several keys (`check`). What tests say is in [`test_case`]. Keys that are planned and not there yet are
 //! refused with an explanation (`planned`). All faults are collected before anything is reported (`diagnostics`).
 //! [`files`] says which files a command line means; `fingerprint` hashes what they say, for a reload to compare.
 //!
@@ -23,6 +23,7 @@ mod read;
 mod reference;
 mod schema;
 mod shape;
+pub mod test_case;
 mod typed;
 mod wording;
 
@@ -48,6 +49,7 @@ use document::Document;
 pub use fingerprint::{Fingerprint, Fingerprints, NodeFingerprint, Settings};
 pub use reference::reference;
 pub use schema::{schema, schema_text};
+use test_case::TestCase;
 
 /// Where events come from, what is selected, and which webhooks they become: one file is one pipeline.
 #[derive(Debug, Clone, Default, JsonSchema)]
@@ -78,6 +80,10 @@ pub struct PipelineConfig {
     /// How the process runs.
     #[serde(default)]
     pub runtime: RuntimeConfig,
+    /// What must become of certain events: `bridge test` runs it. A pipeline runs without.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<TestCase>>", extend("examples" = [test_case::example()]))]
+    pub tests: Vec<TestCase>,
 }
 
 /// One sink of the pipeline file.

@@ -17,6 +17,7 @@ use super::document::Document;
 use super::interpolate::{self, Env};
 use super::schema::{self, STRICT, WEBHOOK_DEFAULTS};
 use super::shape::{Findings, Subject, missing_key, table_name, unknown_key};
+use super::test_case::{self, Nodes, TestCase};
 use super::{Fingerprints, Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
 use crate::delivery::DeliveryConfig;
 use crate::problem::Problem;
@@ -84,7 +85,7 @@ impl Reader<'_> {
     fn pipeline(&mut self, root: &DeTable<'_>) -> PipelineConfig {
         self.top_level_keys(root);
         self.defaults(root);
-        let pipeline = PipelineConfig {
+        let mut pipeline = PipelineConfig {
             name: self.name(root).unwrap_or_default(),
             sources: self.nodes(root, "sources", Self::source),
             filters: self.nodes(root, "filters", Self::plain),
@@ -92,7 +93,9 @@ impl Reader<'_> {
             sinks: self.nodes(root, "sinks", Self::sink),
             store: self.settings(root, "store").unwrap_or_default(),
             runtime: self.settings(root, "runtime").unwrap_or_default(),
+            tests: Vec::new(),
         };
+        pipeline.tests = self.tests(root, &pipeline.sources);
         self.names_used_twice(root);
         self.require_a_node(root, "sources", "source");
         self.require_a_node(root, "sinks", "sink");
@@ -183,6 +186,43 @@ impl Reader<'_> {
             }
         }
         nodes
+    }
+
+    /// `[[tests]]`, without those that cannot be typed.
+    fn tests(&mut self, root: &DeTable<'_>, typed_sources: &IndexMap<String, SourceConfig>) -> Vec<TestCase> {
+        let Some((key, value)) = root.get_key_value("tests") else { return Vec::new() };
+        self.findings.check_value(vec!["tests"], key.span(), value, &STRICT["properties"]["tests"]);
+        let names = |section| node_names(root, section).collect();
+        let nodes =
+            Nodes { sources: names("sources"), filters: names("filters"), sinks: names("sinks"), typed_sources };
+        let mut tests: Vec<TestCase> = Vec::new();
+        for (index, element) in value.get_ref().as_array().into_iter().flatten().enumerate() {
+            let Some(mut test) = self.test(element) else { continue };
+            test.line = self.line_of(element.span());
+            let mut problems = test_case::check(&test, &nodes);
+            if let Some(first) = tests.iter().find(|first| first.name == test.name) {
+                let message = format!("the test on line {} has the same name", first.line);
+                problems.push(Problem::new(["name"], message));
+            }
+            let index = index.to_string();
+            let problems = problems.into_iter().map(|problem| problem.under(["tests", &index]));
+            let faults = self.document.faults(problems.collect(), &self.findings.broken);
+            self.findings.faults.extend(faults);
+            tests.push(test);
+        }
+        tests
+    }
+
+    fn test(&mut self, element: &Spanned<DeValue<'_>>) -> Option<TestCase> {
+        if self.findings.broken.contains(&element.span()) {
+            return None;
+        }
+        self.findings.typed(&element.span(), element.get_ref().as_table()?, None)
+    }
+
+    /// The line that a place begins on, from 1.
+    fn line_of(&self, place: Range<usize>) -> usize {
+        self.findings.text.get(..place.start).unwrap_or_default().matches('\n').count() + 1
     }
 
     /// A node without a type: a filter or a template.

@@ -20,7 +20,10 @@ pub fn reference() -> String {
     page.paragraph(WEBHOOK_DEFAULTS["description"].as_str().unwrap_or_default());
     let sections = ["name", "sources", "filters", "templates", "sinks"];
     for (name, schema) in properties(&STRICT).filter(|(name, _)| !sections.contains(name)) {
-        page.table(name, schema, 2);
+        match schema["items"].get("properties") {
+            Some(_) => page.headed_table(&format!("[[{name}]]"), name, &schema["items"], 2),
+            None => page.table(name, schema, 2),
+        }
     }
     page.text.trim_end().to_owned() + "\n"
 }
@@ -86,7 +89,11 @@ impl Page {
 
     /// A table with all of its keys, and the tables within it.
     fn table(&mut self, path: &str, schema: &Value, level: usize) {
-        self.heading(level, &format!("[{path}]"));
+        self.headed_table(&format!("[{path}]"), path, schema, level);
+    }
+
+    fn headed_table(&mut self, heading: &str, path: &str, schema: &Value, level: usize) {
+        self.heading(level, heading);
         self.paragraph(schema["description"].as_str().unwrap_or_default());
         let keys: Map<String, Value> = properties(schema).map(owned).collect();
         self.keys(&keys, &schema["required"]);
@@ -147,6 +154,7 @@ fn type_of(schema: &Value) -> String {
         ("object", _) => "table".to_owned(),
         ("integer", _) => "whole number".to_owned(),
         ("boolean", _) => "`true` or `false`".to_owned(),
+        ("", _) => "any value".to_owned(),
         (other, _) => other.to_owned(),
     }
 }

@@ -66,7 +66,14 @@ impl Findings<'_> {
         }
     }
 
-    fn check_value(&mut self, path: Vec<&str>, key: Range<usize>, value: &Spanned<DeValue<'_>>, schema: &Value) {
+    /// Compares a value and those within it with their schema.
+    pub(super) fn check_value(
+        &mut self,
+        path: Vec<&str>,
+        key: Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+        schema: &Value,
+    ) {
         let place = value.span();
         if self.broken.contains(&place) {
             return;

@@ -26,7 +26,8 @@ pub(super) fn wrong_type(value: &DeValue<'_>, schema: &Value) -> Option<String> 
 pub(super) fn example(schema: &Value) -> Option<String> {
     let example = schema["examples"].as_array()?.first()?;
     // Strings and arrays are written alike in JSON and TOML; tables are not.
-    (!example.is_object()).then(|| format!("for example {example}"))
+    let holds_a_table = example.is_object() || example.as_array().is_some_and(|list| list.iter().any(Value::is_object));
+    (!holds_a_table).then(|| format!("for example {example}"))
 }
 
 fn kind_of(value: &DeValue<'_>) -> String {

@@ -26,7 +26,7 @@ use crate::source::{Connector, SourceConfig, SourceContext};
 use crate::store::Store;
 use crate::store::config::{StoreConfig, StoreSettings};
 use crate::store::thread::StoreThread;
-use crate::template::{Escape, Template};
+use crate::template::{self, Escape, Template};
 
 use wiring::{UNMATCHED, Wiring};
 
@@ -39,6 +39,8 @@ pub struct Environment {
     pub base_dir: PathBuf,
     /// Stop at the end that each source sees at the start.
     pub once: bool,
+    /// What templates may use besides the event.
+    pub rendering: template::Options,
 }
 
 /// The names that a file has, of sound nodes and of others: a reference to a node that is at fault itself is not a
@@ -207,17 +209,20 @@ impl Compiler<'_> {
     fn sink(&mut self, name: &str, config: &SinkConfig) -> Option<SinkNode> {
         let SinkConfig { delivery, kind: sink::TypeConfig::Webhook(webhook) } = config;
         let path = ["sinks", name];
-        let request = self.keep(&path, RequestTemplate::new(webhook, &self.config.templates, self.declared.templates));
+        let rendering = &self.environment.rendering;
+        let request = RequestTemplate::new(webhook, &self.config.templates, self.declared.templates, rendering);
+        let request = self.keep(&path, request);
         let retry = self.keep(&["sinks", name, "retry"], RetryPolicy::new(&delivery.retry));
         let responses = self.keep(&["sinks", name, "responses"], Responses::new(&delivery.responses));
         let breaker = self.keep(&["sinks", name, "breaker"], BreakerPolicy::new(&delivery.breaker));
         let limit = delivery.rate_limit.as_ref();
         let rate = self.keep(&["sinks", name, "rate_limit"], limit.map(Rate::new).transpose());
         let key = limit.and_then(|limit| limit.key.as_deref());
-        let bucket = key.map(|key| Template::compile(key, Escape::Text)).transpose();
+        let text = |text: &str| Template::compile_with(text, Escape::Text, rendering);
+        let bucket = key.map(text).transpose();
         let bucket = bucket.map_err(|error| vec![template_problem(["rate_limit", "key"], &error)]);
         let bucket = self.keep(&path, bucket);
-        let order_by = delivery.order_by.as_deref().map(|key| Template::compile(key, Escape::Text)).transpose();
+        let order_by = delivery.order_by.as_deref().map(text).transpose();
         let order_by = order_by.map_err(|error| vec![template_problem(["order_by"], &error)]);
         let order_by = self.keep(&path, order_by);
         let fixed_headers = request.as_ref().map(|request| request.fixed_headers().clone()).unwrap_or_default();

@@ -168,7 +168,7 @@ impl OtherSink {
 }
 
 /// The letter's event, with `meta.dead_letter` for the other sink's templates.
-fn event_of(letter: &Letter) -> Event {
+pub(super) fn event_of(letter: &Letter) -> Event {
     let mut event = Event::clone(&letter.event);
     event.meta.retain(|(name, _)| name != META);
     let about = json!({

@@ -8,6 +8,7 @@ use super::{Declared, Environment, Graph};
 use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
 use crate::store::Store;
 use crate::store::config::StoreSettings;
+use crate::template::Options;
 
 /// A pipeline file's graph, and the folder that belongs to the pipeline alone.
 pub struct Compiled {
@@ -49,23 +50,40 @@ pub fn compile_parsed(parsed: Parsed, path: &Path, state_root: &Path, once: bool
 /// # Errors
 /// All faults of the file, those of its text and those of its meaning.
 pub fn compile_parsed_on(
-    mut parsed: Parsed,
+    parsed: Parsed,
     path: &Path,
     state_root: &Path,
     once: bool,
     running_store: Option<&Store>,
 ) -> Result<Compiled, ConfigErrors> {
+    let state_dir = state_root.join(&parsed.pipeline.name);
+    let environment = Environment { state_dir, base_dir: base_dir(path), once, rendering: Options::default() };
+    compile_for(parsed, environment, running_store)
+}
+
+/// Compiles what was read of a pipeline file for these surroundings.
+///
+/// # Errors
+/// All faults of the file, those of its text and those of its meaning.
+pub fn compile_in(parsed: Parsed, environment: Environment) -> Result<Compiled, ConfigErrors> {
+    compile_for(parsed, environment, None)
+}
+
+fn compile_for(
+    mut parsed: Parsed,
+    environment: Environment,
+    running_store: Option<&Store>,
+) -> Result<Compiled, ConfigErrors> {
     // No line of a report may show them.
     parsed.conceal(&written_out_secrets(&parsed));
-    let state_dir = state_root.join(&parsed.pipeline.name);
-    let environment = Environment { state_dir: state_dir.clone(), base_dir: base_dir(path), once };
     let declared =
         Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
     match compile_on(&parsed.pipeline, declared, &environment, running_store) {
         Ok(graph) if parsed.faults.is_empty() => {
             let Parsed { pipeline, fingerprints, .. } = parsed;
+            let Environment { state_dir, base_dir, .. } = environment;
             // Its faults have been found by the compilation.
-            let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &environment.base_dir);
+            let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &base_dir);
             Ok(Compiled { graph, state_dir, store: store.ok().flatten(), fingerprints })
         }
         Ok(_) => Err(parsed.report(Vec::new())),

@@ -222,7 +222,8 @@ mod tests {
         let declared =
             Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
         let folder = Path::new("/nowhere").to_owned();
-        let environment = Environment { state_dir: folder.clone(), base_dir: folder, once: true };
+        let environment =
+            Environment { state_dir: folder.clone(), base_dir: folder, once: true, rendering: Default::default() };
         Replayer::new(&compile(&parsed.pipeline, declared, &environment).unwrap())
     }
 

@@ -107,7 +107,8 @@ impl RoutingPlan {
     }
 }
 
-fn defect_of_source(source: &str, defect: &Defect) -> Failure {
+/// What the source itself has found wrong with an event.
+pub(super) fn defect_of_source(source: &str, defect: &Defect) -> Failure {
     let reason = match defect {
         Defect::TooLarge { .. } => Reason::TooLarge,
         Defect::Lost(_) => Reason::Lost,

@@ -5,6 +5,7 @@
 //! them up. The payload is parsed at most once, and only when an expression on the event's way asks for the envelope;
 //! the envelope is handed from the filters to the templates without a copy.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -99,6 +100,23 @@ impl Routes {
             let copy = reached[..position].iter().filter(|earlier| *earlier == index).count();
             stops.push(self.enter(*index, copy as u32, event, &context));
         }
+    }
+
+    /// The filters on an event's way from `start`, in the order of the file, and whether each lets it through. A filter
+    /// that cannot read the event decides nothing.
+    pub fn decisions(&self, event: &Event, start: &[Target]) -> Vec<(Arc<str>, bool)> {
+        let mut view = View::Unread;
+        let mut decisions = BTreeMap::new();
+        let mut next = start.to_vec();
+        while let Some(target) = next.pop() {
+            let Target::Filter(index) = target else { continue };
+            let Ok(envelope) = view.envelope(event) else { continue };
+            let filter = &self.filters[index];
+            let matches = filter.predicate.matches(envelope);
+            next.extend(if matches { &filter.matched } else { &filter.unmatched });
+            decisions.insert(index, (Arc::clone(&filter.name), matches));
+        }
+        decisions.into_values().collect()
     }
 
     fn reached_sinks(&self, event: &Event, start: &[Target], view: &mut View, stops: &mut Vec<Stop>) -> Vec<usize> {

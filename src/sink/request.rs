@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::problem::{Problem, did_you_mean};
 use crate::secret;
 use crate::template::{
-    Context, Escape, NotJson, RenderFailure, Template, TemplateConfig, TemplateError, is_json, verify_json,
+    Context, Escape, NotJson, Options, RenderFailure, Template, TemplateConfig, TemplateError, is_json, verify_json,
 };
 
 /// What every attempt of a delivery sends.
@@ -93,7 +93,8 @@ const RESERVED_HEADERS: [&str; 7] = [
 
 impl RequestTemplate {
     /// Compiles a sink's URL, headers and body. `declared_templates` names all templates of the file: one that is
-    /// missing from `templates` but declared is at fault itself, and not named again.
+    /// missing from `templates` but declared is at fault itself, and not named again. `options` are what the templates
+    /// may use besides the event.
     ///
     /// # Errors
     /// Every value at fault, with its path below the sink.
@@ -101,13 +102,14 @@ impl RequestTemplate {
         config: &WebhookConfig,
         templates: &IndexMap<String, TemplateConfig>,
         declared_templates: &BTreeSet<String>,
+        options: &Options,
     ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let url = UrlTemplate::new(&config.url).map_err(|problem| problems.push(problem)).ok();
+        let url = UrlTemplate::new(&config.url, options).map_err(|problem| problems.push(problem)).ok();
         let mut fixed_headers = HeaderMap::new();
         let mut headers = Vec::new();
         for (name, value) in &config.headers {
-            match Header::new(name, value) {
+            match Header::new(name, value, options) {
                 Ok(Header::Fixed(name, value)) => {
                     fixed_headers.insert(name, value);
                 }
@@ -115,8 +117,8 @@ impl RequestTemplate {
                 Err(problem) => problems.push(problem),
             }
         }
-        let body =
-            BodyTemplate::new(config, templates, declared_templates).map_err(|problem| problems.extend(problem)).ok();
+        let body = BodyTemplate::new(config, templates, declared_templates, options);
+        let body = body.map_err(|problem| problems.extend(problem)).ok();
         match (url, body) {
             (Some(url), Some(body)) if problems.is_empty() => Ok(Self { url, fixed_headers, headers, body }),
             _ => Err(problems),
@@ -161,8 +163,9 @@ impl RequestTemplate {
 }
 
 impl UrlTemplate {
-    fn new(text: &str) -> Result<Self, Problem> {
-        let template = Template::compile(text, Escape::Url).map_err(|error| template_problem(["url"], &error))?;
+    fn new(text: &str, options: &Options) -> Result<Self, Problem> {
+        let template = Template::compile_with(text, Escape::Url, options);
+        let template = template.map_err(|error| template_problem(["url"], &error))?;
         let help = "write for example \"https://crm.example.com/hooks/{{data.region}}\"";
         match template.literal() {
             // A URL parser would call this a relative URL.
@@ -220,7 +223,7 @@ enum Header {
 }
 
 impl Header {
-    fn new(name: &str, value: &str) -> Result<Self, Problem> {
+    fn new(name: &str, value: &str, options: &Options) -> Result<Self, Problem> {
         let path = ["headers", name];
         let Ok(header) = HeaderName::try_from(name) else {
             let help = "letters, digits and any of !#$%&'*+-.^_`|~ make a header name";
@@ -230,7 +233,8 @@ impl Header {
             let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
             return Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help));
         }
-        let template = Template::compile(value, Escape::Header).map_err(|error| template_problem(path, &error))?;
+        let template = Template::compile_with(value, Escape::Header, options);
+        let template = template.map_err(|error| template_problem(path, &error))?;
         let Some(literal) = template.literal() else {
             return Ok(Self::Rendered(header, Box::new(template)));
         };
@@ -258,6 +262,7 @@ impl BodyTemplate {
         config: &WebhookConfig,
         templates: &IndexMap<String, TemplateConfig>,
         declared_templates: &BTreeSet<String>,
+        options: &Options,
     ) -> Result<Self, Option<Problem>> {
         let own_content_type = config.content_type.as_deref().map(content_type).transpose()?;
         let (text, default_type, path) = match (&config.template, &config.body) {
@@ -279,7 +284,7 @@ impl BodyTemplate {
         };
         let is_json = content_type.to_str().is_ok_and(is_json);
         let escape = if is_json { Escape::Json } else { Escape::Text };
-        let template = Template::compile(text, escape).map_err(|error| template_problem(path, &error))?;
+        let template = Template::compile_with(text, escape, options).map_err(|error| template_problem(path, &error))?;
         Ok(Self::Rendered { template: Box::new(template), content_type, is_json })
     }
 

@@ -165,8 +165,7 @@ impl Webhook {
     /// When no answer came; see [`AttemptError`].
     pub async fn attempt(&self, request: &Request, id: &HeaderValue) -> Result<Answer, AttemptError> {
         let mut http = reqwest::Request::new(self.method.clone(), request.url.clone());
-        *http.headers_mut() = self.headers(request);
-        self.add_webhook_headers(http.headers_mut(), &request.body, id);
+        *http.headers_mut() = self.headers_of_attempt(request, id, Timestamp::now());
         *http.body_mut() = Some(request.body.clone().into());
         *http.timeout_mut() = Some(self.timeout);
         let response = self.client.execute(http).await.map_err(|error| self.classify(error))?;
@@ -181,23 +180,26 @@ impl Webhook {
         headers
     }
 
-    /// The method, for dead letters.
-    pub fn method(&self) -> &str {
-        self.method.as_str()
-    }
-
-    /// Adds the headers of the Standard Webhooks specification; the timestamp is the attempt's own.
-    fn add_webhook_headers(&self, headers: &mut HeaderMap, body: &[u8], id: &HeaderValue) {
-        let timestamp = Timestamp::now().as_second();
+    /// The headers of an attempt at this time, but for those that the HTTP client adds itself. Those of the Standard
+    /// Webhooks specification are the attempt's own.
+    pub fn headers_of_attempt(&self, request: &Request, id: &HeaderValue, now: Timestamp) -> HeaderMap {
+        let mut headers = self.headers(request);
+        let timestamp = now.as_second();
         headers.insert(WEBHOOK_TIMESTAMP, timestamp.into());
         if let Some(signer) = &self.signer {
-            let signature = signer.sign(id.to_str().unwrap_or_default(), timestamp, body);
+            let signature = signer.sign(id.to_str().unwrap_or_default(), timestamp, &request.body);
             // A signature is base64 behind `v1,`, which a header can always hold.
             if let Ok(signature) = HeaderValue::try_from(signature) {
                 headers.insert(WEBHOOK_SIGNATURE, signature);
             }
         }
         headers.insert(WEBHOOK_ID, id.clone());
+        headers
+    }
+
+    /// The method.
+    pub fn method(&self) -> &str {
+        self.method.as_str()
     }
 
     /// Reads the body to its end, so that the connection can be used again, but not beyond the bound: then the

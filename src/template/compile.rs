@@ -314,6 +314,12 @@ fn syntax_error(text: &str, error: &handlebars::TemplateError) -> TemplateError 
     fault.at(text, offset)
 }
 
+/// The bytes of the expression at a place, counted from 1; nothing when there is no such place.
+pub(super) fn part_at(text: &str, line: usize, column: usize) -> Option<Range<usize>> {
+    let offset = offset_of(text, line.max(1), column.max(1));
+    Some(expression_at(offset, text.get(offset..)?))
+}
+
 /// The byte offset of a line and column, both from 1.
 fn offset_of(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();

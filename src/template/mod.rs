@@ -278,6 +278,12 @@ impl Default for Options {
 }
 
 impl RenderFailure {
+    /// The bytes of the template that failed, when it was one expression that failed.
+    pub fn part(&self, template: &str) -> Option<Range<usize>> {
+        let (line, column) = self.place?;
+        compile::part_at(template, line, column)
+    }
+
     fn from_handlebars(error: RenderError, limit: usize) -> Self {
         let place = error.line_no.zip(error.column_no);
         let fault = match RenderErrorReason::from(error) {

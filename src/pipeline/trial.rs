@@ -1,0 +1,298 @@
+//! What an event would become: taken through the compiled graph as the router does, with no network, no state, and a
+//! clock that stands still.
+//!
+//! A delivery ends here with the request of its first attempt, signature included; a letter that `dead_letter` sends to
+//! another sink is followed there. What only a receiver's answer could bring about does not happen. Whether the outcome
+//! is the right one, others judge.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use uuid::Uuid;
+
+use super::dead_letters::event_of;
+use super::graph::{Graph, LetterTarget, SourceNode, Target};
+use super::router::defect_of_source;
+use super::routes::{Failure, Routes, Stop};
+use crate::config::test_case::{TestCase, TestEvent};
+use crate::delivery::Delivery;
+use crate::event::{Event, Format, MetaValue};
+use crate::source::Defect;
+use crate::store::record::Reason;
+use crate::template;
+
+/// One thing that an event becomes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// A delivery, as its first attempt would send it.
+    Delivery(Box<FirstAttempt>),
+    /// A dead letter.
+    DeadLetter {
+        /// The node that gives the event up, for example `sinks.crm`.
+        node: String,
+        /// Why, in a word.
+        reason: Reason,
+        /// Why, in a sentence, secrets masked.
+        message: String,
+    },
+}
+
+/// The request of a delivery's first attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FirstAttempt {
+    /// The sink's name.
+    pub sink: Arc<str>,
+    /// The method.
+    pub method: String,
+    /// The URL.
+    pub url: Url,
+    /// The headers, but for those that the HTTP client adds itself.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What becomes of an event, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course {
+    /// Deliveries in the order of the sinks in the file, and dead letters.
+    pub outcomes: Vec<Outcome>,
+    /// The filters on the way, and whether each let the event through.
+    pub decisions: Vec<(Arc<str>, bool)>,
+}
+
+/// The clock and the ids that templates of a graph for trials see. The graph must be compiled with its
+/// [`options`](Self::options).
+#[derive(Debug, Clone, Default)]
+pub struct FrozenClock {
+    now: Arc<Mutex<Timestamp>>,
+    ids: Arc<AtomicU64>,
+}
+
+impl FrozenClock {
+    /// What templates are to be compiled with.
+    pub fn options(&self) -> template::Options {
+        let (now, ids) = (Arc::clone(&self.now), Arc::clone(&self.ids));
+        template::Options {
+            clock: Arc::new(move || *now.lock().unwrap_or_else(PoisonError::into_inner)),
+            ids: Arc::new(move || numbered_uuid(ids.fetch_add(1, Ordering::Relaxed) + 1)),
+            ..template::Options::default()
+        }
+    }
+
+    /// Stops the clock at `now`, and begins with the first id again.
+    fn set(&self, now: Timestamp) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.ids.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Takes events through a graph.
+pub struct Trial<'a> {
+    graph: &'a Graph,
+    routes: Routes,
+    clock: &'a FrozenClock,
+}
+
+impl<'a> Trial<'a> {
+    /// Trials of a graph that was compiled with the options of `clock`.
+    pub fn new(graph: &'a Graph, clock: &'a FrozenClock) -> Self {
+        Self { graph, routes: graph.routes(), clock }
+    }
+
+    /// Takes the event of a test through the graph.
+    pub fn run(&self, test: &TestCase) -> Course {
+        self.clock.set(test.now);
+        // A test of a source that is not there was refused when the file was read.
+        let Some(source) = self.graph.sources.iter().find(|source| *source.name == *test.source) else {
+            return Course { outcomes: Vec::new(), decisions: Vec::new() };
+        };
+        let event = Arc::new(event_of_test(&test.event, source));
+        let mut outcomes = Vec::new();
+        let size = event.size();
+        if size > source.bounds.max_event_size {
+            let defect = Defect::TooLarge { size: size as u64, limit: source.bounds.max_event_size };
+            self.give_up(defect_of_source(&source.name, &defect), &event, source, test.now, &mut outcomes);
+            return Course { outcomes, decisions: Vec::new() };
+        }
+        self.follow(&event, &source.outputs, source, test.now, &mut outcomes);
+        Course { outcomes, decisions: self.routes.decisions(&event, &source.outputs) }
+    }
+
+    fn follow(
+        &self,
+        event: &Arc<Event>,
+        start: &[Target],
+        source: &SourceNode,
+        now: Timestamp,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let mut stops = Vec::new();
+        self.routes.walk(event, start, &mut stops);
+        // The walk has no order that anybody should rely on.
+        stops.sort_by_key(|stop| match stop {
+            Stop::Sink(index, delivery) => (*index, delivery.copy),
+            Stop::Failed(failure) => (usize::MAX, failure.copy),
+        });
+        for stop in stops {
+            match stop {
+                Stop::Sink(index, delivery) => outcomes.push(self.first_attempt(index, &delivery, now)),
+                Stop::Failed(failure) => self.give_up(failure, event, source, now, outcomes),
+            }
+        }
+    }
+
+    fn first_attempt(&self, index: usize, delivery: &Delivery, now: Timestamp) -> Outcome {
+        let sink = &self.graph.sinks[index];
+        Outcome::Delivery(Box::new(FirstAttempt {
+            sink: Arc::clone(&sink.entrance.name),
+            method: sink.webhook.method().to_owned(),
+            url: delivery.request.url.clone(),
+            headers: sink.webhook.headers_of_attempt(&delivery.request, &delivery.webhook_id, now),
+            body: delivery.request.body.clone(),
+        }))
+    }
+
+    fn give_up(
+        &self,
+        failure: Failure,
+        event: &Arc<Event>,
+        source: &SourceNode,
+        now: Timestamp,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let letter = failure.into_letter(event);
+        let (node, message) = (letter.node.clone(), letter.message.clone());
+        outcomes.push(Outcome::DeadLetter { node, reason: letter.reason, message });
+        let sink = letter.node.strip_prefix("sinks.").and_then(|name| self.routes.index_of_sink(name));
+        let target = sink.map_or(&source.dead_letter, |index| &self.graph.sinks[index].dead_letter);
+        // Circles of sinks are refused when the graph is compiled.
+        if let Some(LetterTarget::Sink(index)) = target {
+            self.follow(&Arc::new(event_of(&letter)), &[Target::Sink(*index)], source, now, outcomes);
+        }
+    }
+}
+
+fn event_of_test(event: &TestEvent, source: &SourceNode) -> Event {
+    let meta = event.meta.iter().map(|(name, value)| (name.clone().into(), MetaValue::Json(value.0.clone())));
+    Event {
+        id: event.id.clone(),
+        time: event.time,
+        source: Arc::clone(&source.name),
+        key: event.key.clone(),
+        headers: event.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+        meta: meta.collect(),
+        payload: payload_of_test(event, source.format),
+        format: source.format,
+        content_type: event.content_type.clone(),
+    }
+}
+
+/// `data` that cannot be a payload of the format was refused when the file was read.
+fn payload_of_test(event: &TestEvent, format: Format) -> Option<Bytes> {
+    event.payload(format).ok().flatten()
+}
+
+/// 00000000-0000-4000-8000-000000000001 and so on: version 4 as far as its form goes (RFC 9562, 5.4).
+fn numbered_uuid(number: u64) -> Uuid {
+    uuid::Builder::from_random_bytes(u128::from(number).to_be_bytes()).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::parse_lenient;
+    use crate::pipeline::{Declared, Environment, compile};
+
+    const PIPELINE: &str = r#"
+        name = "test"
+        [sources.a]
+        type = "stdin"
+        max_event_size = "40B"
+        dead_letter = "alerts"
+        [filters.paid]
+        from = ["a"]
+        when = "$.data.paid == true"
+        [filters.large]
+        from = ["paid"]
+        when = "$.data.n > 5"
+        [sinks.crm]
+        type = "webhook"
+        from = ["paid", "large"]
+        url = "http://127.0.0.1:9/{{data.n}}"
+        body = '"{{uuid}} {{now}}"'
+        signing = { secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] }
+        [sinks.alerts]
+        type = "webhook"
+        url = "http://127.0.0.1:9/"
+        body = '"{{meta.dead_letter.node}} {{meta.dead_letter.reason}}"'
+    "#;
+
+    /// What becomes of each payload.
+    fn run<const N: usize>(payloads: [&str; N]) -> [Course; N] {
+        let parsed = parse_lenient("test", PIPELINE, &|_| None);
+        assert_eq!(parsed.faults, []);
+        let declared =
+            Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
+        let clock = FrozenClock::default();
+        let folder = PathBuf::from("/nowhere");
+        let rendering = clock.options();
+        let environment = Environment { state_dir: folder.clone(), base_dir: folder, once: true, rendering };
+        let graph = compile(&parsed.pipeline, declared, &environment).unwrap();
+        let trial = Trial::new(&graph, &clock);
+        payloads.map(|payload| {
+            let test = format!("name = 't'\nsource = 'a'\nevent = {{ payload = '{payload}' }}\nexpect = []");
+            trial.run(&toml::from_str(&test).unwrap())
+        })
+    }
+
+    /// Each outcome as the sink and its body, or as the node of the letter and the reason.
+    fn shown(course: &Course) -> Vec<(String, String)> {
+        let outcomes = course.outcomes.iter().map(|outcome| match outcome {
+            Outcome::Delivery(attempt) => (attempt.sink.to_string(), String::from_utf8(attempt.body.to_vec()).unwrap()),
+            Outcome::DeadLetter { node, reason, .. } => (node.clone(), reason.as_str().to_owned()),
+        });
+        outcomes.collect()
+    }
+
+    fn pair(node: &str, what: &str) -> (String, String) {
+        (node.to_owned(), what.to_owned())
+    }
+
+    #[test]
+    fn every_path_to_a_sink_is_a_delivery_and_the_filters_are_told() {
+        let [filtered, once, twice] = run([r#"{"paid":false}"#, r#"{"paid":true,"n":1}"#, r#"{"paid":true,"n":9}"#]);
+        assert_eq!((filtered.outcomes.len(), once.outcomes.len(), twice.outcomes.len()), (0, 1, 2));
+        assert_eq!(filtered.decisions, [("paid".into(), false)]);
+        assert_eq!(twice.decisions, [("paid".into(), true), ("large".into(), true)]);
+    }
+
+    #[test]
+    fn clock_and_ids_stand_still_and_begin_anew_with_each_event() {
+        let courses = run([r#"{"paid":true,"n":1}"#; 2]);
+        let body = "\"00000000-0000-4000-8000-000000000001 2026-01-01T00:00:00Z\"";
+        assert_eq!(shown(&courses[0]), [pair("crm", body)]);
+        assert_eq!(courses[0], courses[1]);
+        let Outcome::Delivery(attempt) = &courses[0].outcomes[0] else { panic!("{courses:?}") };
+        assert_eq!(attempt.headers["webhook-timestamp"], "1767225600");
+        assert!(attempt.headers.contains_key("webhook-signature") && attempt.headers["webhook-id"] == "test/1");
+    }
+
+    #[test]
+    fn a_letter_is_followed_to_the_sink_that_it_is_sent_on_to() {
+        let [undecodable, too_large, unrenderable] =
+            run(["no JSON", &format!("\"{}\"", "x".repeat(39)), r#"{"paid":true}"#]);
+        let at = |node: &str, reason: &str| [pair(node, reason), pair("alerts", &format!("\"{node} {reason}\""))];
+        assert_eq!(shown(&too_large), at("sources.a", "too-large"));
+        let what_the_other_sink_cannot_read_either =
+            [pair("filters.paid", "undecodable"), pair("sinks.alerts", "undecodable")];
+        assert_eq!(shown(&undecodable), what_the_other_sink_cannot_read_either);
+        assert_eq!(shown(&unrenderable), [pair("sinks.crm", "unrenderable")], "the sink sends its letters nowhere");
+    }
+}

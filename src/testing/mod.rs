@@ -1,0 +1,10 @@
+//! Tests of a pipeline file: does an event become what its test says?
+//!
+//! What becomes of the event, [`trial`](crate::pipeline::trial) finds out. [`judge`] compares it with what is expected,
+//! [`explain`] says in words where the two differ, with [`difference`] for texts and JSON, and [`update`] writes what was
+//! found into the text of the file. Nothing here does I/O.
+
+pub mod difference;
+pub mod explain;
+pub mod judge;
+pub mod update;
