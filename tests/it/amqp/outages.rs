@@ -12,7 +12,6 @@ use webhook_bridge::source::{Source, SourceError};
 
 use super::broker::{Broker, TestQueue};
 use super::{LIMIT, connect_error, ids, read, read_error, read_many, source, up_to};
-use crate::support::PATIENCE;
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
@@ -169,17 +168,12 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
     broker.run(&["kill"]).await;
     let error = read_error(&mut source).await;
     assert!(error.contains(&queue.name) && error.contains("127.0.0.1:29872"), "{error}");
+    // A process that is being killed may still hold its port for a moment.
     let error = connect_error(&mut source).await;
-    assert!(error.contains("cannot connect") && error.contains("refused"), "{error}");
+    assert!(error.contains("cannot connect") && (error.contains("refused") || error.contains("reset")), "{error}");
 
     broker.run(&["start"]).await;
-    // A broker that has just come up may still reset connections; whoever drives the source tries again, too.
-    let again = async {
-        while source.connect().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    timeout(PATIENCE, again).await.expect("the broker takes no connection");
+    source.connect().await.unwrap();
     let queue = TestQueue { name: queue.name.clone(), ..broker.queue().await };
     // The last acknowledgements may have died with the broker: then those messages come again, but none is missing.
     let mut seen: Vec<u32> = Vec::new();
