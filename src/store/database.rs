@@ -111,8 +111,17 @@ impl Database {
         (&*self.backend, &mut self.connection)
     }
 
-    /// Brings the tables up to date.
+    /// Brings the tables up to date. On SQLite nothing keeps two processes from doing so at the same time: to the slower
+    /// one it looks like a failure at first, and is done when it looks again.
     pub(super) async fn migrate(&mut self) -> Result<(), StoreError> {
+        match self.try_to_migrate().await {
+            Ok(()) => Ok(()),
+            Err(newer @ StoreError::Newer { .. }) => Err(newer),
+            Err(_) => self.try_to_migrate().await,
+        }
+    }
+
+    async fn try_to_migrate(&mut self) -> Result<(), StoreError> {
         let migrator = migrator(self.backend.migrations());
         match migrator.run_direct(None, &mut self.connection, false).await {
             Ok(()) => Ok(()),

@@ -289,3 +289,24 @@ async fn the_command_line_can_write_beside_a_busy_bridge() {
     done.store(true, Ordering::Relaxed);
     bridge.join().unwrap();
 }
+
+#[test]
+fn several_may_open_a_new_store_at_the_same_time() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Site::settings(Location::Sqlite(folder.path().join("store.db")));
+        let all_are_there = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            let openers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                        all_are_there.wait();
+                        runtime.block_on(async { Database::connect(&settings).await?.close().await })
+                    })
+                })
+                .collect();
+            openers.into_iter().for_each(|opener| opener.join().unwrap().unwrap());
+        });
+    }
+}
