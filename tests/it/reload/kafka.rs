@@ -28,7 +28,7 @@ async fn over_kafka_nothing_is_lost_or_reordered_and_connections_are_kept() {
             other.produce_by_key(&records).await;
         });
     };
-    let (bridge, count) = reload_twenty_times(&site, &configs, 200, write).await;
+    let (bridge, count) = reload_twenty_times(&site, &configs, 100, write).await;
     wait_until("all events arrive", || site.receiver.requests() >= 3 * count as u64).await;
     assert!(bridge.stop().success());
 

@@ -1,8 +1,7 @@
 //! Twenty reloads while events flow.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest};
@@ -64,49 +63,78 @@ pub(super) fn payload(n: usize) -> String {
     format!(r#"{{"n":{n},"key":"k{}"}}"#, n as u64 % KEYS)
 }
 
+/// Deliveries that may be outstanding before more events are written: the load is as high as the machine bears, and a
+/// removed source has finished what is in flight before its time is up.
+const MOST_OUTSTANDING: usize = 600;
+
+/// How far the events are.
+struct Load {
+    written: Cell<usize>,
+    /// Events of the other source that are to be read for now, when it is removed.
+    readable_of_other: Cell<Option<usize>>,
+    is_over: Cell<bool>,
+}
+
+impl Load {
+    /// Deliveries that must come of what is written and can be read.
+    fn expected(&self) -> usize {
+        2 * self.written.get() + self.readable_of_other.get().unwrap_or(self.written.get())
+    }
+
+    /// Writes `at_once` events again and again.
+    async fn write(&self, site: &Site, at_once: usize, write: impl Fn(std::ops::Range<usize>)) {
+        while !self.is_over.get() {
+            let received = usize::try_from(site.receiver.requests()).unwrap();
+            if self.expected() < received + MOST_OUTSTANDING {
+                let from = self.written.get();
+                tokio::task::block_in_place(|| write(from..from + at_once));
+                self.written.set(from + at_once);
+            }
+            // The pace of the load, not a wait for anything.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
 /// Runs the pipeline and reloads it twenty times. `write` makes events of both sources, by the numbers that it is given:
 /// `at_once` of them, again and again. Returns how many were written.
 pub(super) async fn reload_twenty_times(
     site: &Site,
     configs: &Configs,
     at_once: usize,
-    write: impl Fn(std::ops::Range<usize>) + Send + 'static,
+    write: impl Fn(std::ops::Range<usize>),
 ) -> (Bridge, usize) {
+    let load = Load { written: Cell::new(0), readable_of_other: Cell::new(None), is_over: Cell::new(false) };
     let mut version = Version { number: 0, has_other_source: true };
     let bridge = Bridge::run(site.folder.path(), &configs.of(version));
-    let (written, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let writer = {
-        let (written, is_over) = (written.clone(), is_over.clone());
-        std::thread::spawn(move || {
-            while !is_over.load(Ordering::Relaxed) {
-                let from = written.load(Ordering::Relaxed);
-                write(from..from + at_once);
-                written.store(from + at_once, Ordering::Relaxed);
-                // The pace of the load, not a wait for anything.
-                std::thread::sleep(Duration::from_millis(10));
+    let reloads = async {
+        wait_until("events flow", || site.receiver.requests() > 100).await;
+        for number in 1..=20 {
+            let step = STEPS[number % STEPS.len()];
+            let config = match step {
+                Step::Invalid => configs.of(version).replace("[sinks.steady]", "[sinks.steady]\ntimeot = 1"),
+                _ => {
+                    version.number = number;
+                    version.has_other_source ^= matches!(step, Step::OtherSource);
+                    configs.of(version)
+                }
+            };
+            if !version.has_other_source && load.readable_of_other.get().is_none() {
+                load.readable_of_other.set(Some(load.written.get()));
             }
-        })
+            let expected = if matches!(step, Step::Invalid) { "the one before goes on" } else { APPLIED };
+            let before = site.receiver.requests();
+            reload(site, &bridge, &config, expected).await;
+            if version.has_other_source {
+                load.readable_of_other.set(None);
+            }
+            wait_until("events flow after the reload", || site.receiver.requests() > before + 20).await;
+        }
+        assert!(version.has_other_source, "the last version has both sources, so that all must arrive");
+        load.is_over.set(true);
     };
-    wait_until("events flow", || site.receiver.requests() > 100).await;
-    for number in 1..=20 {
-        let step = STEPS[number % STEPS.len()];
-        let config = match step {
-            Step::Invalid => configs.of(version).replace("[sinks.steady]", "[sinks.steady]\ntimeot = 1"),
-            _ => {
-                version.number = number;
-                version.has_other_source ^= matches!(step, Step::OtherSource);
-                configs.of(version)
-            }
-        };
-        let expected = if matches!(step, Step::Invalid) { "the one before goes on" } else { APPLIED };
-        let before = site.receiver.requests();
-        reload(site, &bridge, &config, expected).await;
-        wait_until("events flow after the reload", || site.receiver.requests() > before + 20).await;
-    }
-    assert!(version.has_other_source, "the last version has both sources, so that all must arrive");
-    is_over.store(true, Ordering::Relaxed);
-    writer.join().unwrap();
-    (bridge, written.load(Ordering::Relaxed))
+    tokio::join!(load.write(site, at_once, write), reloads);
+    (bridge, load.written.get())
 }
 
 /// The numbers of the requests to a path, by the source of their events.
