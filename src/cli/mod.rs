@@ -75,8 +75,8 @@ Examples:
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; after `dead replay`: some letters are still dead; of `health`:
-       the bridge does not work, or is not ready
+  1    it failed, and the last error says why; after `dead replay`: some letters are still dead;
+       after `health`: the bridge does not work, or is not ready
   2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong, or `check --deny-warnings` has warnings
   4    `check --connect` could not reach something, or open the store
