@@ -83,7 +83,7 @@ Examples:
 Exit codes:
   0    everything went well
   1    it failed, and the last error says why; after `dead replay`: some letters are still dead;
-       after `test`: a test failed; of `health`: the bridge does not work, or is not ready
+       after `test`: a test failed; after `health`: the bridge does not work, or is not ready
   2    the command line is wrong, or does not fit the pipeline
   3    a pipeline file is wrong, or `check --deny-warnings` has warnings
   4    `check --connect` could not reach something, or open the store
