@@ -32,7 +32,7 @@ fn small_pipeline(folder: &Path, name: &str, url: &str) -> String {
 }
 
 /// Shows a measurement to whoever runs the tests with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "it is meant to be seen")]
 fn show(measured: &str) {
-    use std::io::Write as _;
-    writeln!(std::io::stderr(), "{measured}").unwrap();
+    eprintln!("{measured}");
 }
