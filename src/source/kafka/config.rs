@@ -9,12 +9,12 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaConfRes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::problem::{Problem, did_you_mean};
-use crate::secret::{self, mask};
+use super::options::{holds_a_secret, option_problem};
+use crate::problem::Problem;
+use crate::secret;
 use crate::source::SourceContext;
 use crate::units::Period;
 
@@ -78,12 +78,6 @@ pub enum KafkaStart {
     Earliest,
     /// At the records that arrive after the start.
     Latest,
-}
-
-/// Whether the value of a librdkafka option is a secret, by the option's name.
-pub fn holds_a_secret(option: &str) -> bool {
-    const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
-    SMELLS.iter().any(|smell| option.contains(smell))
 }
 
 /// The values of `options` may be secrets, so only their names are shown.
@@ -305,257 +299,9 @@ impl KafkaConfig {
     }
 }
 
-/// What is wrong with one option taken by itself.
-fn option_problem(key: &str, value: &str) -> Option<Problem> {
-    if let Some(reason) = refusal(key) {
-        return Some(Problem::new(["options", key], format!("`{key}` cannot be set here: {reason}")));
-    }
-    let error = ClientConfig::new().set(key, value).create_native_config().err()?;
-    let KafkaError::ClientConfig(kind, message, ..) = error else {
-        return Some(Problem::new(["options", key], error));
-    };
-    let problem = Problem::new(["options", key], mask(&message));
-    let similar = match kind {
-        RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => did_you_mean(key, COMMON_OPTIONS),
-        _ => None,
-    };
-    Some(match similar {
-        Some(similar) => problem.with_help(format!("did you mean `{similar}`?")),
-        None => problem,
-    })
-}
-
-/// Why the bridge does not let the user set an option.
-fn refusal(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "bootstrap.servers" | "metadata.broker.list" => "use the key `brokers`",
-        "group.id" => "use the key `group_id`",
-        "auto.offset.reset" => "use the key `start`",
-        "enable.auto.commit" | "auto.commit.enable" | "auto.commit.interval.ms" | "enable.auto.offset.store" => {
-            "the bridge commits itself, and only what has been delivered, filtered or dead-lettered; see the key \
-             `commit_interval`"
-        }
-        "offset.store.method" | "offset.store.path" | "offset.store.sync.interval.ms" => {
-            "offsets are committed to the group, so that its other members can go on from them"
-        }
-        "enable.partition.eof" => "the bridge sets it when it runs with --once",
-        _ => return None,
-    })
-}
-
-/// Option names to compare a misspelt one with: librdkafka does not list its own. Those that pipelines are likely to
-/// set; one that is missing here costs a hint and nothing else.
-const COMMON_OPTIONS: [&str; 38] = [
-    "broker.address.family",
-    "check.crcs",
-    "client.dns.lookup",
-    "client.id",
-    "client.rack",
-    "debug",
-    "fetch.max.bytes",
-    "fetch.message.max.bytes",
-    "fetch.min.bytes",
-    "fetch.queue.backoff.ms",
-    "fetch.wait.max.ms",
-    "group.instance.id",
-    "group.protocol",
-    "heartbeat.interval.ms",
-    "isolation.level",
-    "max.poll.interval.ms",
-    "partition.assignment.strategy",
-    "queued.max.messages.kbytes",
-    "queued.min.messages",
-    "reconnect.backoff.max.ms",
-    "sasl.mechanisms",
-    "sasl.oauthbearer.client.id",
-    "sasl.oauthbearer.client.secret",
-    "sasl.oauthbearer.method",
-    "sasl.oauthbearer.scope",
-    "sasl.oauthbearer.token.endpoint.url",
-    "sasl.password",
-    "sasl.username",
-    "security.protocol",
-    "session.timeout.ms",
-    "socket.keepalive.enable",
-    "socket.timeout.ms",
-    "ssl.ca.location",
-    "ssl.certificate.location",
-    "ssl.endpoint.identification.algorithm",
-    "ssl.key.location",
-    "ssl.key.password",
-    "topic.metadata.refresh.interval.ms",
-];
-
 fn default_revoke_timeout() -> Period {
     Period::from_secs(10)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-    use crate::event::Format;
-
-    fn context() -> SourceContext {
-        SourceContext {
-            pipeline: "orders".into(),
-            name: "shop".into(),
-            format: Format::Json,
-            max_event_size: 1 << 20,
-            once: false,
-            store: None,
-            base_dir: std::path::PathBuf::new(),
-        }
-    }
-
-    fn config(more: serde_json::Value) -> KafkaConfig {
-        let mut keys = serde_json::json!({"brokers": ["127.0.0.1:9"], "topics": ["orders"]});
-        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        serde_json::from_value(keys).unwrap()
-    }
-
-    fn with_options(options: &[(&str, &str)]) -> KafkaConfig {
-        let options: BTreeMap<_, _> = options.iter().copied().collect();
-        config(serde_json::json!({ "options": options }))
-    }
-
-    fn problems(config: &KafkaConfig) -> Vec<Problem> {
-        config.client_config(&context()).err().unwrap_or_default()
-    }
-
-    #[test]
-    fn the_bridges_own_settings_and_the_defaults_are_in_place() {
-        let client = config(serde_json::json!({})).client_config(&context()).unwrap();
-        for (key, value) in [
-            ("bootstrap.servers", "127.0.0.1:9"),
-            ("group.id", "bridge-orders-shop"),
-            ("auto.offset.reset", "earliest"),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("partition.assignment.strategy", "cooperative-sticky"),
-        ] {
-            assert_eq!(client.get(key), Some(value), "{key}");
-        }
-        assert_eq!(client.get("ssl.ca.location"), None);
-    }
-
-    #[test]
-    fn options_go_before_defaults_whatever_their_alias() {
-        let chosen = with_options(&[("client.id", "mine"), ("max.partition.fetch.bytes", "77777")]);
-        let client = chosen.client_config(&context()).unwrap();
-        assert_eq!(client.get("client.id"), Some("mine"));
-        assert_eq!(client.create_native_config().unwrap().get("fetch.message.max.bytes").unwrap(), "77777");
-    }
-
-    #[test]
-    fn an_option_of_the_bridges_own_is_refused_with_the_reason() {
-        for key in [
-            "group.id",
-            "bootstrap.servers",
-            "metadata.broker.list",
-            "auto.offset.reset",
-            "enable.auto.commit",
-            "enable.auto.offset.store",
-            "auto.commit.interval.ms",
-            "enable.partition.eof",
-            "offset.store.method",
-        ] {
-            let problems = problems(&with_options(&[(key, "true")]));
-            assert_eq!(problems.len(), 1, "{key}: {problems:?}");
-            assert_eq!(problems[0].path, ["options", key]);
-            assert!(problems[0].message.contains("cannot be set here"), "{}", problems[0]);
-        }
-    }
-
-    #[test]
-    fn every_wrong_option_is_found_and_a_slip_is_recognised() {
-        let problems = problems(&with_options(&[
-            ("sasl.pasword", "x"),
-            ("session.timeout.ms", "soon"),
-            ("isolation.level", "read_uncommitted"),
-            ("security.protocol", "TLS"),
-        ]));
-        let paths: Vec<&str> = problems.iter().map(|problem| problem.path[1].as_str()).collect();
-        assert_eq!(paths, ["sasl.pasword", "security.protocol", "session.timeout.ms"]);
-        assert_eq!(problems[0].help.as_deref(), Some("did you mean `sasl.password`?"));
-    }
-
-    #[test]
-    fn every_option_a_slip_is_compared_with_exists() {
-        for key in COMMON_OPTIONS {
-            let native = ClientConfig::new().create_native_config().unwrap();
-            assert!(native.get(key).is_ok() || refusal(key).is_some() || option_problem(key, "").is_none(), "{key}");
-        }
-    }
-
-    #[test]
-    fn options_that_fight_each_other_are_found_without_a_broker() {
-        let problems = problems(&with_options(&[("session.timeout.ms", "400000")]));
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].message.contains("session.timeout.ms"), "{}", problems[0]);
-    }
-
-    #[test]
-    fn a_certificate_that_cannot_be_read_is_found_without_a_broker() {
-        let missing = [("security.protocol", "ssl"), ("ssl.ca.location", "/nowhere/ca.pem")];
-        let problems = problems(&with_options(&missing));
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!(problems[0].path, ["options", "ssl.ca.location"]);
-        assert!(problems[0].help.as_ref().unwrap().starts_with("/nowhere/ca.pem: No such file"), "{problems:?}");
-    }
-
-    #[test]
-    fn tls_looks_for_the_systems_certificates() {
-        let client = with_options(&[
-            ("security.protocol", "SASL_SSL"),
-            ("sasl.mechanisms", "PLAIN"),
-            ("sasl.username", "u"),
-            ("sasl.password", "p"),
-        ]);
-        assert_eq!(client.client_config(&context()).unwrap().get("ssl.ca.location"), Some("probe"));
-    }
-
-    #[test]
-    fn oidc_is_built_in_and_other_tokens_are_refused() {
-        let oidc = with_options(&[
-            ("security.protocol", "SASL_SSL"),
-            ("sasl.mechanisms", "OAUTHBEARER"),
-            ("sasl.oauthbearer.method", "oidc"),
-            ("sasl.oauthbearer.client.id", "bridge"),
-            ("sasl.oauthbearer.client.secret", "s3cr3t-of-oidc"),
-            ("sasl.oauthbearer.token.endpoint.url", "https://127.0.0.1:9/token"),
-        ]);
-        let client = oidc.client_config(&context()).unwrap();
-        assert_eq!(client.get("https.ca.location"), Some("probe"));
-        assert_eq!(crate::secret::mask("s3cr3t-of-oidc"), crate::secret::MASK);
-        assert!(!format!("{oidc:?}").contains("s3cr3t-of-oidc"));
-        let problems = problems(&with_options(&[("sasl.mechanism", "OAUTHBEARER")]));
-        assert!(problems[0].message.contains("OIDC only"), "{problems:?}");
-    }
-
-    #[test]
-    fn a_bad_pattern_and_a_topic_named_twice_are_found_quickly() {
-        let started = Instant::now();
-        let bad_pattern = config(serde_json::json!({"topics": ["orders", "^shop-(", "^good-.*"]}));
-        let found = problems(&bad_pattern);
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].path, ["topics", "1"]);
-        let twice = problems(&config(serde_json::json!({"topics": ["orders", "orders"]})));
-        assert_eq!(twice[0].path, ["topics", "1"]);
-        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
-    }
-
-    #[test]
-    fn a_revoke_timeout_beyond_the_brokers_patience_is_found() {
-        let too_long = config(serde_json::json!({"revoke_timeout": "10s", "options": {"max.poll.interval.ms": "9000",
-            "session.timeout.ms": "6000"}}));
-        assert_eq!(problems(&too_long)[0].path, ["revoke_timeout"]);
-    }
-
-    #[test]
-    fn the_new_group_protocol_is_accepted() {
-        let client = with_options(&[("group.protocol", "consumer")]).client_config(&context()).unwrap();
-        assert_eq!(client.get("partition.assignment.strategy"), None);
-    }
-}
+mod tests;

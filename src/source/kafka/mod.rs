@@ -1,6 +1,6 @@
 //! The Kafka connector: a consumer group member on librdkafka.
 //!
-//! - [`config`]: the keys, librdkafka's options, and all checks that need no broker
+//! - [`config`]: the keys, what librdkafka gets, and all checks that need no broker; `options`: librdkafka's options
 //! - `session`: one membership: what is read, paused, committed and given back
 //! - `member`: librdkafka's consumer and its calls that block
 //! - `group`: librdkafka's callbacks
@@ -15,6 +15,7 @@ pub mod config;
 mod group;
 mod health;
 mod member;
+mod options;
 mod probe;
 pub mod producer;
 mod record;
@@ -26,7 +27,8 @@ use self::session::Session;
 use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
 
-pub use self::config::{KafkaConfig, KafkaStart, holds_a_secret};
+pub use self::config::{KafkaConfig, KafkaStart};
+pub use self::options::holds_a_secret;
 
 /// Reads topics as a member of a consumer group. See [`KafkaConfig`].
 pub struct KafkaSource {
