@@ -143,7 +143,7 @@ END
     bridge_pid=$!
     install -d -o "$id" -g "$id" "$work/volumes/state/in"
     echo '{"n":1}' >"$work/volumes/state/in/a.jsonl"
-    wait_for "the event arrives" grep -q '"n":1' "$work/received"
+    wait_for "the event arrives" grep -q '"n": 1' "$work/received"
     pid=$(pgrep --parent "$bridge_pid")
     has_no_privilege "$pid"
     wait_for "it is healthy" within "$pid" /bridge health --admin "127.0.0.1:$admin"
