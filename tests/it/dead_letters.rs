@@ -127,6 +127,11 @@ async fn a_replay_renders_with_todays_pipeline_and_keeps_the_webhook_id() {
     assert_eq!(ids(&sent), ids(&again));
     assert_eq!(mailbox.dead_well("list", &[]), "no dead letters\n");
     assert_eq!(mailbox.dead_well("replay", &["--all"]), "0 deliveries: 0 delivered\n");
+    for verb in ["list", "replay", "export"] {
+        let (code, _, said) = mailbox.dead(verb, &["--sink", "outt"]);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("there is no `sinks.outt`") && said.contains("did you mean `sinks.out`?"), "{said}");
+    }
 }
 
 fn sorted(mut numbers: Vec<u64>) -> Vec<u64> {

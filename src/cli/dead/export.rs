@@ -37,7 +37,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let filter = args.filter.filter(&args.ids, Timestamp::now());
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     runtime.block_on(async {
-        let mut letters = args.pipeline.letters().await?;
+        let mut letters = args.pipeline.letters(&filter).await?;
         let mut out = BufWriter::new(io::stdout().lock());
         let mut cursor = Cursor::default();
         let mut unreadable = 0;

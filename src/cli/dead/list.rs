@@ -39,7 +39,7 @@ pub(super) fn run(args: &ListArgs) -> Result<(), CliError> {
     let filter = args.filter.filter(&[], Timestamp::now());
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let (count, newest) = runtime.block_on(async {
-        let mut letters = args.pipeline.letters().await?;
+        let mut letters = args.pipeline.letters(&filter).await?;
         Ok::<_, CliError>((letters.count(&filter).await?, letters.newest(&filter, args.limit).await?))
     })?;
     let text = match args.format {

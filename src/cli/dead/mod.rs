@@ -15,8 +15,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::CliError;
 use super::load::{Compiled, StateArgs, load};
+use crate::pipeline::Graph;
+use crate::problem::did_you_mean;
 use crate::store::config::{Location, StoreSettings};
-use crate::store::letters::Letters;
+use crate::store::letters::{LetterFilter, Letters};
 
 /// Looks at dead letters, sends them again, throws them away.
 #[derive(Debug, Args)]
@@ -102,9 +104,25 @@ impl PipelineArgs {
         Ok((compiled, settings))
     }
 
-    /// The letters of the pipeline.
-    async fn letters(&self) -> Result<Letters, CliError> {
-        let (_, settings) = self.load()?;
-        Ok(Letters::open(&settings).await?)
+    /// The letters of the pipeline, to be chosen from by this filter.
+    async fn letters(&self, filter: &LetterFilter) -> Result<Letters, CliError> {
+        let (Compiled { graph, .. }, settings) = self.load()?;
+        let mut letters = Letters::open(&settings).await?;
+        expect_known_node(&mut letters, &graph, filter).await?;
+        Ok(letters)
     }
+}
+
+/// Refuses a filter by a node that neither the pipeline nor any letter knows: that is a slip, and "no dead letters" would
+/// be a false comfort.
+async fn expect_known_node(letters: &mut Letters, graph: &Graph, filter: &LetterFilter) -> Result<(), CliError> {
+    let Some(node) = &filter.node else { return Ok(()) };
+    let nodes: Vec<String> = graph.nodes().collect();
+    let of_node = LetterFilter { node: Some(node.clone()), ..LetterFilter::default() };
+    if nodes.contains(node) || letters.count(&of_node).await? > 0 {
+        return Ok(());
+    }
+    let meant = did_you_mean(node, nodes.iter().map(String::as_str));
+    let hint = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+    Err(CliError::Usage(format!("there is no `{node}` in the pipeline, and no dead letter of it{hint}")))
 }

@@ -45,7 +45,7 @@ pub(super) fn run(args: &PurgeArgs) -> Result<(), CliError> {
     let filter = args.filter.filter(&args.ids, now).before(now);
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     runtime.block_on(async {
-        let mut letters = args.pipeline.letters().await?;
+        let mut letters = args.pipeline.letters(&filter).await?;
         let count = letters.count(&filter).await?;
         if count == 0 {
             return say("no dead letters to purge");

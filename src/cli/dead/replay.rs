@@ -14,9 +14,9 @@ use clap::Args;
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
-use super::PipelineArgs;
 use super::filter::FilterArgs;
 use super::progress::ProgressLine;
+use super::{PipelineArgs, expect_known_node};
 use crate::cli::load::Compiled;
 use crate::cli::{CliError, signals};
 use crate::pipeline::replay::Replayer;
@@ -83,7 +83,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), CliError> {
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let now = Timestamp::now();
     let mut replay = runtime.block_on(Replay::open(&graph, &settings, args.as_sent, now))?;
-    let queued = runtime.block_on(replay.queue(&args.filter.filter(&args.ids, now).before(now), &shutdown));
+    let filter = args.filter.filter(&args.ids, now).before(now);
+    runtime.block_on(expect_known_node(&mut replay.letters, &graph, &filter))?;
+    let queued = runtime.block_on(replay.queue(&filter, &shutdown));
     replay.report_refused();
     queued?;
     if args.no_wait {

@@ -11,6 +11,7 @@ use super::{OutputFormat, PipelineArgs};
 use crate::cli::CliError;
 use crate::cli::show::{body, printable};
 use crate::pipeline::run::new_runtime;
+use crate::store::letters::LetterFilter;
 use crate::store::record::{AttemptRecord, Letter, RequestRecord, RowId};
 
 /// Shows all about one dead letter: the event, the request as it was sent, every attempt.
@@ -35,7 +36,7 @@ pub struct ShowArgs {
 pub(super) fn run(args: &ShowArgs) -> Result<(), CliError> {
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let (letter, pipeline) = runtime.block_on(async {
-        let mut letters = args.pipeline.letters().await?;
+        let mut letters = args.pipeline.letters(&LetterFilter::default()).await?;
         Ok::<_, CliError>((letters.get(args.id).await?, letters.pipeline().to_owned()))
     })?;
     let Some(letter) = letter else {
