@@ -120,8 +120,14 @@ fn unique(what: &str) -> String {
     format!("{what}-{}", uuid::Uuid::new_v4())
 }
 
+/// The next input that is not about the broker.
 async fn read(source: &mut KafkaSource) -> Input {
-    timeout(PATIENCE, source.read()).await.expect("nothing was read in time").unwrap()
+    loop {
+        match timeout(PATIENCE, source.read()).await.expect("nothing was read in time").unwrap() {
+            Input::Away { .. } | Input::Back => {}
+            input => return input,
+        }
+    }
 }
 
 async fn record(source: &mut KafkaSource) -> Record {
@@ -268,7 +274,7 @@ async fn a_topic_that_does_not_exist_is_waited_for() {
     let later = unique("later");
     let keys = json!({"topics": [later], "options": {"topic.metadata.refresh.interval.ms": "500"}});
     let mut source = scene.connected(keys).await;
-    assert!(timeout(Duration::from_secs(2), source.read()).await.is_err(), "there is nothing to read yet");
+    assert!(timeout(Duration::from_secs(2), read(&mut source)).await.is_err(), "there is nothing to read yet");
     scene.create_topic(&later, 1).await;
     scene.produce_to(&later, 0, 1).await;
     assert_eq!(record(&mut source).await.event.id, format!("{later}/0/0"));
@@ -640,12 +646,16 @@ async fn a_broker_that_is_killed_and_comes_back_ends_nothing() {
     source.commit(progress(&[(before[0].partition, 4)])).await.unwrap();
 
     broker.run("kill");
-    assert!(timeout(Duration::from_secs(5), source.read()).await.is_err(), "an outage is no input and no error");
+    let away = timeout(PATIENCE, source.read()).await.expect("nobody noticed").unwrap();
+    assert!(matches!(away, Input::Away { .. }), "{away:?}");
+    assert!(timeout(Duration::from_secs(5), read(&mut source)).await.is_err(), "an outage is no end and no error");
     source.commit(progress(&[(before[0].partition, 9)])).await.unwrap();
     let refused = scene.source(json!({})).connect().await.unwrap_err().to_string();
     assert!(refused.contains("no Kafka broker can be reached"), "{refused}");
 
     broker.run("start");
+    let back = timeout(PATIENCE, source.read()).await.expect("nobody noticed").unwrap();
+    assert!(matches!(back, Input::Back), "{back:?}");
     scene.produce(0, 1).await;
     let last = loop {
         match read(&mut source).await {
