@@ -73,14 +73,18 @@ impl SharedConnection {
         &self.channel
     }
 
-    /// Closes the channel, so that the broker requeues what was not acknowledged; the last user closes the connection.
+    /// Closes the channel, so that the broker requeues what was not acknowledged; the last user closes the connection,
+    /// or cuts it when the broker does not answer.
     pub(super) async fn close(self) {
         if self.channel.status().connected() {
             let closing = self.channel.close(lapin::protocol::constants::REPLY_SUCCESS, "closing".into());
             match timeout(CLOSE_TIMEOUT, closing).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(%error, "the channel did not close in order"),
-                Err(_) => debug!(limit = ?CLOSE_TIMEOUT, "the broker did not answer to the close of a channel"),
+                Err(_) => {
+                    debug!(limit = ?CLOSE_TIMEOUT, "the broker did not answer to the close of a channel");
+                    return;
+                }
             }
         }
         if let Some(connection) = Arc::into_inner(self.connection) {

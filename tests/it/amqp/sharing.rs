@@ -5,12 +5,13 @@ use uuid::Uuid;
 use webhook_bridge::source::Source;
 
 use super::broker::{Broker, TestQueue};
+use super::outages::proxy;
 use super::{connect_error, ids, read, read_error, read_many, up_to};
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn sources_of_one_runtime_share_one_connection_and_the_last_closes_it() {
-    let broker = own_vhost().await;
+    let broker = Broker::shared().own_vhost().await;
     let (first, second) = (broker.queue().await.filled(4).await, broker.queue().await.filled(4).await);
     let (mut one, mut two) = (first.source(json!({"prefetch": 1})), second.source(json!({"prefetch": 3})));
     let (connected, also) = tokio::join!(one.connect(), two.connect());
@@ -30,13 +31,13 @@ async fn sources_of_one_runtime_share_one_connection_and_the_last_closes_it() {
     one.close().await;
     first.left(3).await;
     assert_eq!(bridges(&broker).await, 0);
-    delete_vhost(&broker).await;
+    broker.delete_vhost().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn what_goes_wrong_with_one_queue_leaves_the_other_sources_alone() {
-    let broker = own_vhost().await;
+    let broker = Broker::shared().own_vhost().await;
     let (queue, doomed) = (broker.queue().await.filled(3).await, broker.queue().await.filled(1).await);
     let mut source = queue.source(json!({}));
     let mut other = doomed.source(json!({}));
@@ -60,13 +61,13 @@ async fn what_goes_wrong_with_one_queue_leaves_the_other_sources_alone() {
     source.close().await;
     other.close().await;
     assert_eq!(bridges(&broker).await, 0);
-    delete_vhost(&broker).await;
+    broker.delete_vhost().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn a_source_that_reconnects_keeps_the_connection_of_the_others() {
-    let broker = own_vhost().await;
+    let broker = Broker::shared().own_vhost().await;
     let (first, second) = (broker.queue().await.filled(2).await, broker.queue().await.filled(2).await);
     let (mut one, mut two) = (first.source(json!({})), second.source(json!({})));
     one.connect().await.unwrap();
@@ -82,13 +83,13 @@ async fn a_source_that_reconnects_keeps_the_connection_of_the_others() {
     assert_eq!(bridges(&broker).await, 1);
     one.close().await;
     two.close().await;
-    delete_vhost(&broker).await;
+    broker.delete_vhost().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn all_sources_of_a_killed_connection_come_back_on_one_without_loss() {
-    let broker = own_vhost().await;
+    let broker = Broker::shared().own_vhost().await;
     let (first, second) = (broker.queue().await.filled(10).await, broker.queue().await.filled(10).await);
     let (mut one, mut two) = (first.source(json!({})), second.source(json!({})));
     one.connect().await.unwrap();
@@ -97,7 +98,7 @@ async fn all_sources_of_a_killed_connection_come_back_on_one_without_loss() {
         let records = read_many(source, 5).await;
         source.commit(up_to(&records[2])).await.unwrap();
     }
-    kill_connections(&broker).await;
+    broker.kill_connections().await;
     for source in [&mut one, &mut two] {
         let error = read_error(source).await;
         assert!(error.contains("the connection was lost") && error.contains("the test says so"), "{error}");
@@ -115,13 +116,32 @@ async fn all_sources_of_a_killed_connection_come_back_on_one_without_loss() {
     for name in [&first.name, &second.name] {
         TestQueue { name: name.clone(), ..broker.queue().await }.left(0).await;
     }
-    delete_vhost(&broker).await;
+    broker.delete_vhost().await;
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: make brokers-up"]
+async fn a_connection_that_hangs_is_not_handed_out() {
+    let mut broker = Broker::shared().own_vhost().await;
+    let (first, second) = (broker.queue().await.filled(0).await, broker.queue().await.filled(0).await);
+    let (url, freeze) = proxy(&broker.url).await;
+    broker.url = url;
+    let source = |queue: &TestQueue| super::source(&broker.url, &queue.name, json!({}), false);
+    let (mut one, mut two) = (source(&first), source(&second));
+    one.connect().await.unwrap();
+    freeze.notify_one();
+    two.connect().await.unwrap();
+    assert_eq!(bridges(&broker).await, 2);
+    two.close().await;
+    assert_eq!(bridges(&broker).await, 1);
+    one.close().await;
+    broker.delete_vhost().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn what_cannot_be_shared_is_not() {
-    let broker = own_vhost().await;
+    let broker = Broker::shared().own_vhost().await;
     let queue = broker.queue().await.filled(0).await;
     let mut sources = vec![
         queue.source(json!({})),
@@ -145,13 +165,13 @@ async fn what_cannot_be_shared_is_not() {
     for source in &mut sources {
         source.close().await;
     }
-    delete_vhost(&broker).await;
+    broker.delete_vhost().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn a_connection_without_a_channel_left_is_followed_by_another() {
-    let mut broker = own_vhost().await;
+    let mut broker = Broker::shared().own_vhost().await;
     let queue = broker.queue().await.filled(0).await;
     broker.url.push_str("?channel_max=2");
     let mut sources: Vec<_> = (0..3).map(|_| super::source(&broker.url, &queue.name, json!({}), false)).collect();
@@ -162,18 +182,18 @@ async fn a_connection_without_a_channel_left_is_followed_by_another() {
     for source in &mut sources {
         source.close().await;
     }
-    delete_vhost(&broker).await;
+    broker.delete_vhost().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn who_makes_the_broker_end_the_connection_gets_one_of_its_own() {
-    let broker = own_vhost().await;
+    let broker = Broker::shared().own_vhost().await;
     let queue = broker.queue().await.filled(1).await;
     // RabbitMQ ends the connection on which a user opens one channel too many.
     let user = format!("user-{}", Uuid::new_v4());
     broker.ctl(&["add_user", &user, "its-password"]).await;
-    broker.ctl(&["set_permissions", "-p", &vhost(&broker), &user, ".*", ".*", ".*"]).await;
+    broker.ctl(&["set_permissions", "-p", &broker.vhost(), &user, ".*", ".*", ".*"]).await;
     broker.ctl(&["set_user_limits", &user, r#"{"max-channels": 1}"#]).await;
     let url = broker.url.replace("guest:guest@", &format!("{user}:its-password@"));
     let source = || super::source(&url, &queue.name, json!({}), false);
@@ -193,33 +213,12 @@ async fn who_makes_the_broker_end_the_connection_gets_one_of_its_own() {
     two.connect().await.unwrap();
     two.close().await;
     broker.ctl(&["delete_user", &user]).await;
-    delete_vhost(&broker).await;
-}
-
-/// The shared broker with a virtual host that no other test uses.
-async fn own_vhost() -> Broker {
-    let shared = Broker::shared();
-    let vhost = format!("vhost-{}", Uuid::new_v4());
-    shared.ctl(&["add_vhost", &vhost]).await;
-    shared.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await;
-    Broker { url: shared.url.replace("%2f", &vhost), ..shared }
-}
-
-fn vhost(broker: &Broker) -> String {
-    url::Url::parse(&broker.url).unwrap().path().trim_start_matches('/').to_owned()
-}
-
-async fn delete_vhost(broker: &Broker) {
-    broker.ctl(&["delete_vhost", &vhost(broker)]).await;
-}
-
-async fn kill_connections(broker: &Broker) {
-    broker.ctl(&["close_all_connections", "--vhost", &vhost(broker), "the test says so"]).await;
+    broker.delete_vhost().await;
 }
 
 /// How many connections to the virtual host are the bridge's. A broker asked after a close knows of it.
 async fn bridges(broker: &Broker) -> usize {
     let listed = broker.ctl(&["list_connections", "--no-table-headers", "vhost", "client_properties"]).await;
-    let vhost = vhost(broker);
+    let vhost = broker.vhost();
     listed.lines().filter(|line| line.starts_with(&vhost) && line.contains(r#"{"product","bridge"}"#)).count()
 }
