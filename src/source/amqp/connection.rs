@@ -27,34 +27,27 @@ use super::error::Fault;
 use super::settings::Settings;
 
 /// The longest time for closing in order. What is not closed by then is cut off, which the broker takes for a close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection with one channel.
+/// A connection, on which channels can be opened.
 #[derive(Debug)]
 pub(super) struct Connection {
     connection: lapin::Connection,
-    channel: Channel,
     _socket: SocketGuard,
 }
 
 impl Connection {
-    /// Connects and opens a channel.
+    /// Connects.
     pub(super) async fn open(settings: &Settings, limit: Duration) -> Result<Self, Fault> {
         let socket = Socket::default();
         let guard = SocketGuard(socket.clone());
         timeout(limit, async {
             let tls = tls_connector(settings)?;
             let connection = connect(settings, tls, socket, limit).await.map_err(|error| Fault::connect(&error))?;
-            let channel = connection.create_channel().await.map_err(|error| Fault::connect(&error))?;
-            Ok(Self { connection, channel, _socket: guard })
+            Ok(Self { connection, _socket: guard })
         })
         .await
         .unwrap_or(Err(Fault::Timeout(limit)))
-    }
-
-    /// The channel. Without lapin's recovery, which is off by default, it stays closed once it is closed.
-    pub(super) fn channel(&self) -> &Channel {
-        &self.channel
     }
 
     /// True while channels can be opened on it.
@@ -62,23 +55,18 @@ impl Connection {
         self.connection.status().connected()
     }
 
-    /// Opens a further channel.
+    /// Opens a channel.
     pub(super) async fn open_channel(&self) -> Result<Channel, Fault> {
-        self.connection.create_channel().await.map_err(|error| Fault::connect(&error))
+        self.connection.create_channel().await.map_err(|error| Fault::operation("open a channel", &error))
     }
 
-    /// Closes the channel and the connection; the broker then requeues what was not acknowledged.
+    /// Closes the connection and what is left of its channels; the broker then requeues what was not acknowledged.
     pub(super) async fn close(self) {
-        let closed = timeout(CLOSE_TIMEOUT, async {
-            if self.channel.status().connected() {
-                self.channel.close(lapin::protocol::constants::REPLY_SUCCESS, "closing".into()).await?;
-            }
-            if self.connection.status().connected() {
-                self.connection.close(lapin::protocol::constants::REPLY_SUCCESS, "closing".into()).await?;
-            }
-            Ok::<_, lapin::Error>(())
-        });
-        match closed.await {
+        if !self.is_open() {
+            return;
+        }
+        let closing = self.connection.close(lapin::protocol::constants::REPLY_SUCCESS, "closing".into());
+        match timeout(CLOSE_TIMEOUT, closing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(%error, "the connection did not close in order"),
             Err(_) => debug!(limit = ?CLOSE_TIMEOUT, "the broker did not answer to a close; cutting the connection"),

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use lapin::ErrorKind;
+use lapin::protocol::AMQPErrorKind;
 
 use crate::secret;
 
 /// The reply codes of AMQP 0-9-1 (section 1.2, "constants") that are told apart here.
 mod reply {
+    pub(super) const CONNECTION_FORCED: u16 = 320;
     pub(super) const ACCESS_REFUSED: u16 = 403;
     pub(super) const NOT_FOUND: u16 = 404;
     pub(super) const PRECONDITION_FAILED: u16 = 406;
@@ -73,6 +75,14 @@ pub enum Fault {
         /// Why it failed.
         reason: String,
     },
+    /// The broker did not only refuse an operation but ended the connection over it.
+    #[error("cannot {operation}: {reason}; the broker ended the connection over it")]
+    ConnectionEnded {
+        /// What was tried.
+        operation: &'static str,
+        /// Why it failed.
+        reason: String,
+    },
     /// The channel or the connection ended while messages were consumed.
     #[error("the connection was lost: {0}; the broker delivers again what was not acknowledged")]
     Lost(String),
@@ -107,6 +117,7 @@ impl Fault {
     pub(super) fn bind(exchange: &str, error: &lapin::Error) -> Self {
         match reply_code(error) {
             Some(reply::ACCESS_REFUSED) => Self::AccessRefused(reason(error)),
+            _ if ends_connection(error) => Self::operation("bind the queue", error),
             _ => Self::Bind { exchange: exchange.to_owned(), reason: reason(error) },
         }
     }
@@ -115,6 +126,7 @@ impl Fault {
     pub(super) fn operation(operation: &'static str, error: &lapin::Error) -> Self {
         match reply_code(error) {
             Some(reply::ACCESS_REFUSED) => Self::AccessRefused(reason(error)),
+            _ if ends_connection(error) => Self::ConnectionEnded { operation, reason: reason(error) },
             _ => Self::Operation { operation, reason: reason(error) },
         }
     }
@@ -130,6 +142,17 @@ fn reply_code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),
         _ => None,
+    }
+}
+
+/// True for what AMQP calls a hard error: the broker closes the connection, and with it the channels of all its users.
+/// Not for a connection that an operator closed or a broker that shuts down, as nothing that we did brought that about.
+fn ends_connection(error: &lapin::Error) -> bool {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => {
+            matches!(error.kind(), AMQPErrorKind::Hard(_)) && error.get_id() != reply::CONNECTION_FORCED
+        }
+        _ => false,
     }
 }
 

@@ -16,6 +16,7 @@ mod message;
 pub mod publisher;
 mod session;
 mod settings;
+mod shared;
 
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct AmqpSource {
     origin: Origin,
     once: bool,
     session: Option<Session>,
+    /// True after an attempt over which the broker ended the connection: the next one must not take others with it.
+    alone: bool,
     /// The number of the session's channel. Delivery tags count per channel, so each has a partition of its own, and
     /// what settles late from an earlier channel is never acknowledged on a later one.
     partition: u32,
@@ -57,7 +60,7 @@ impl AmqpSource {
     pub fn new(context: SourceContext, config: AmqpConfig) -> Result<Self, Vec<Problem>> {
         let settings = Settings::new(&context, &config)?;
         let origin = Origin::new(&context, settings.queue.as_str());
-        Ok(Self { settings, origin, once: context.once, session: None, partition: 0, end: None })
+        Ok(Self { settings, origin, once: context.once, session: None, alone: false, partition: 0, end: None })
     }
 
     fn error(&self, fault: Fault) -> SourceError {
@@ -85,7 +88,9 @@ impl Source for AmqpSource {
 
     async fn connect(&mut self) -> Result<(), SourceError> {
         let outstanding = self.disconnect().await;
-        let (session, ready) = Session::open(&self.settings).await.map_err(|fault| self.error(fault))?;
+        let opened = Session::open(&self.settings, self.alone).await;
+        self.alone = matches!(opened, Err(Fault::ConnectionEnded { .. }));
+        let (session, ready) = opened.map_err(|fault| self.error(fault))?;
         info!(queue = %self.settings.queue, broker = %self.settings.broker, ready, "consuming");
         self.session = Some(session);
         self.partition += 1;

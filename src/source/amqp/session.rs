@@ -16,6 +16,7 @@ use super::acknowledgements::Acknowledgements;
 use super::connection::Connection;
 use super::error::Fault;
 use super::settings::{Declaration, Settings};
+use super::shared::SharedConnection;
 
 /// The longest time for connecting, from the name lookup to the consumer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// A running consumer. All its messages came over one channel, so one account of acknowledgements is enough.
 #[derive(Debug)]
 pub(super) struct Session {
-    connection: Connection,
+    connection: SharedConnection,
     consumer: Consumer,
     queue: ShortString,
     acknowledgements: Acknowledgements,
@@ -35,10 +36,10 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects, declares and binds the queue as asked, and starts to consume. Returns the number of messages that
-    /// were ready in the queue, too.
-    pub(super) async fn open(settings: &Settings) -> Result<(Self, u64), Fault> {
+    /// were ready in the queue, too. With `alone` the connection is shared with no other source.
+    pub(super) async fn open(settings: &Settings, alone: bool) -> Result<(Self, u64), Fault> {
         let starting = async {
-            let connection = Connection::open(settings, CONNECT_TIMEOUT).await?;
+            let connection = SharedConnection::open(settings, alone, CONNECT_TIMEOUT).await?;
             let channel = connection.channel();
             let queue = match &settings.declare {
                 Some(declaration) => declare(channel, &settings.queue, declaration).await,
@@ -108,7 +109,8 @@ impl Session {
         async move { existing_queue(&channel, &queue).await.map(|queue| u64::from(queue.message_count())) }.boxed()
     }
 
-    /// Cancels the consumer, so that no more messages arrive, and closes the connection. Takes a few seconds at most.
+    /// Cancels the consumer, so that no more messages arrive, and closes its channel; the last source on a connection closes
+    /// that, too. Takes a few seconds at most.
     pub(super) async fn close(self) {
         let channel = self.connection.channel();
         if channel.status().connected() {
@@ -134,7 +136,7 @@ fn warn_of_a_stream(delivery: &Delivery, queue: &ShortString) {
 pub(super) async fn probe(settings: &Settings, limit: Duration) -> Result<String, Fault> {
     let probing = async {
         let connection = Connection::open(settings, limit).await?;
-        let found = existing_queue(connection.channel(), &settings.queue).await;
+        let found = existing_queue(&connection.open_channel().await?, &settings.queue).await;
         connection.close().await;
         match found {
             Ok(queue) => Ok(format!(

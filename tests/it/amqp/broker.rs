@@ -26,6 +26,29 @@ impl Broker {
         Self { url: std::env::var("RABBITMQ_URL").unwrap_or_else(|_| default()), instance: None }
     }
 
+    /// The same broker with a virtual host that no other test uses.
+    pub(crate) async fn own_vhost(self) -> Self {
+        let vhost = format!("vhost-{}", Uuid::new_v4());
+        self.ctl(&["add_vhost", &vhost]).await;
+        self.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await;
+        Self { url: self.url.replace("%2f", &vhost), ..self }
+    }
+
+    /// The virtual host of the URL.
+    pub(crate) fn vhost(&self) -> String {
+        url::Url::parse(&self.url).unwrap().path()[1..].replace("%2f", "/")
+    }
+
+    /// Deletes the virtual host, with its queues.
+    pub(crate) async fn delete_vhost(&self) {
+        self.ctl(&["delete_vhost", &self.vhost()]).await;
+    }
+
+    /// Closes all connections to the virtual host, as an operator does.
+    pub(crate) async fn kill_connections(&self) {
+        self.ctl(&["close_all_connections", "--vhost", &self.vhost(), "the test says so"]).await;
+    }
+
     /// A broker of the test's own, stopped when the guard is dropped.
     pub(crate) async fn private(name: &'static str, port: u16) -> (Self, StopOnDrop) {
         let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
@@ -135,8 +158,9 @@ impl TestQueue {
 
     /// Messages ready and unacknowledged, as the queue itself counts them.
     pub(crate) async fn ready_and_unacknowledged(&self) -> (u32, u32) {
-        let columns = ["list_queues", "--no-table-headers", "name", "messages_ready", "messages_unacknowledged"];
-        let listed = self.broker.ctl(&columns).await;
+        let vhost = self.broker.vhost();
+        let columns = ["--no-table-headers", "name", "messages_ready", "messages_unacknowledged"];
+        let listed = self.broker.ctl(&[&["list_queues", "-p", &vhost], columns.as_slice()].concat()).await;
         let line = listed.lines().find(|line| line.starts_with(&self.name)).unwrap_or_else(|| panic!("{listed}"));
         let numbers: Vec<u32> = line.split('\t').skip(1).map(|number| number.parse().unwrap()).collect();
         (numbers[0], numbers[1])

@@ -206,7 +206,7 @@ async fn the_connection_shows_its_name() {
     let consumers = queue.broker.ctl(&["list_consumers", "--no-table-headers", "queue_name", "consumer_tag"]).await;
     assert!(consumers.contains(&format!("{0}\ttag-{0}", queue.name)), "{consumers}");
     let connections = queue.broker.ctl(&["list_connections", "--no-table-headers", "client_properties"]).await;
-    assert!(connections.contains(r#"{"connection_name","bridge shop/legacy"}"#), "{connections}");
+    assert!(connections.contains(r#"{"connection_name","bridge shop/legacy (shared)"}"#), "{connections}");
     assert!(connections.contains(r#"{"product","bridge"}"#), "{connections}");
     source.close().await;
     queue.delete().await;

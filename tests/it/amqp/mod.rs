@@ -6,6 +6,7 @@ pub(crate) mod broker;
 mod consuming;
 mod once;
 mod outages;
+mod sharing;
 mod tls;
 
 use std::path::PathBuf;

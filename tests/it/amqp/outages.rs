@@ -17,18 +17,14 @@ use super::{LIMIT, connect_error, ids, read, read_error, read_many, source, up_t
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn nothing_is_lost_when_the_broker_closes_all_connections() {
     // A virtual host of its own, so that other tests keep their connections.
-    let shared = Broker::shared();
-    let vhost = format!("vhost-{}", Uuid::new_v4());
-    shared.ctl(&["add_vhost", &vhost]).await;
-    shared.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await;
-    let broker = Broker { url: shared.url.replace("%2f", &vhost), ..shared };
+    let broker = Broker::shared().own_vhost().await;
     let queue = broker.queue().await.filled(20).await;
     let mut source = queue.source(json!({}));
     source.connect().await.unwrap();
     let first = read_many(&mut source, 10).await;
     source.commit(up_to(&first[4])).await.unwrap();
 
-    broker.ctl(&["close_all_connections", "--vhost", &vhost, "the test says so"]).await;
+    broker.kill_connections().await;
     // lapin's buffer held ten more, which the broker delivers again and which therefore must not be read now.
     match timeout(LIMIT, source.read()).await.unwrap() {
         Err(SourceError::Transient(error)) => {
@@ -48,7 +44,7 @@ async fn nothing_is_lost_when_the_broker_closes_all_connections() {
     let queue = TestQueue { name: queue.name.clone(), ..broker.queue().await };
     queue.left(0).await;
     queue.delete().await;
-    broker.ctl(&["delete_vhost", &vhost]).await;
+    broker.delete_vhost().await;
 }
 
 #[tokio::test]
@@ -133,8 +129,8 @@ async fn a_network_that_drops_everything_is_noticed_by_its_silence() {
     timeout(Duration::from_secs(10), frozen.close()).await.expect("closing hangs");
 }
 
-/// Passes one connection on to the broker until it is told to freeze; then it takes and gives nothing more.
-async fn proxy(broker: &str) -> (String, Arc<Notify>) {
+/// Passes connections on to the broker until the first is told to freeze; that one takes and gives nothing more.
+pub(super) async fn proxy(broker: &str) -> (String, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let broker = url::Url::parse(broker).unwrap();
     let target = format!("{}:{}", broker.host_str().unwrap(), broker.port().unwrap());
@@ -143,11 +139,16 @@ async fn proxy(broker: &str) -> (String, Arc<Notify>) {
     let freeze = Arc::new(Notify::new());
     let frozen = freeze.clone();
     tokio::spawn(async move {
-        let (mut client, _) = listener.accept().await.unwrap();
-        let mut server = TcpStream::connect(target).await.unwrap();
-        tokio::select! {
-            copied = tokio::io::copy_bidirectional(&mut client, &mut server) => drop(copied),
-            () = frozen.notified() => std::future::pending().await,
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = TcpStream::connect(&target).await.unwrap();
+            let frozen = frozen.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    copied = tokio::io::copy_bidirectional(&mut client, &mut server) => drop(copied),
+                    () = frozen.notified() => std::future::pending().await,
+                }
+            });
         }
     });
     (url.to_string(), freeze)
