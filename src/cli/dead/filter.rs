@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
+use crate::cli::CliError;
 use crate::store::letters::LetterFilter;
 use crate::store::record::{Reason, RowId};
 
@@ -50,10 +51,32 @@ impl FilterArgs {
     }
 
     /// True when no condition is given.
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         let Self { sink, node, reasons, since, until, key } = self;
         let texts = [sink, node, key];
         texts.iter().all(|text| text.is_none()) && reasons.is_empty() && since.is_none() && until.is_none()
+    }
+}
+
+/// Which letters, beside a filter, for what changes them: never all of them by an oversight.
+#[derive(Debug, Args)]
+pub(super) struct ChoiceArgs {
+    /// Only the letters of these numbers
+    #[arg(value_name = "ID")]
+    ids: Vec<RowId>,
+    /// All of them
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+}
+
+impl ChoiceArgs {
+    /// The letters that were chosen, of those that are there at `now`. `example` is a filter to name when none was.
+    pub(super) fn filter(&self, args: &FilterArgs, now: Timestamp, example: &str) -> Result<LetterFilter, CliError> {
+        if !self.all && self.ids.is_empty() && args.is_empty() {
+            let message = format!("which letters? Give their numbers, a filter such as {example}, or --all");
+            return Err(CliError::Usage(message));
+        }
+        Ok(args.filter(&self.ids, now).before(now))
     }
 }
 

@@ -6,10 +6,9 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::PipelineArgs;
-use super::filter::FilterArgs;
+use super::filter::{ChoiceArgs, FilterArgs};
 use crate::cli::CliError;
 use crate::pipeline::run::new_runtime;
-use crate::store::record::RowId;
 
 /// Throws dead letters away, for good.
 #[derive(Debug, Args)]
@@ -22,12 +21,8 @@ Examples:
 pub struct PurgeArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Only the letters of these numbers
-    #[arg(value_name = "ID")]
-    ids: Vec<RowId>,
-    /// All of them
-    #[arg(long, conflicts_with = "ids")]
-    all: bool,
+    #[command(flatten)]
+    choice: ChoiceArgs,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -36,13 +31,7 @@ pub struct PurgeArgs {
 }
 
 pub(super) fn run(args: &PurgeArgs) -> Result<(), CliError> {
-    if !args.all && args.ids.is_empty() && args.filter.is_empty() {
-        return Err(CliError::Usage(
-            "which letters? Give their numbers, a filter such as --until 30d, or --all".into(),
-        ));
-    }
-    let now = Timestamp::now();
-    let filter = args.filter.filter(&args.ids, now).before(now);
+    let filter = args.choice.filter(&args.filter, Timestamp::now(), "--until 30d")?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     runtime.block_on(async {
         let mut letters = args.pipeline.letters(&filter).await?;

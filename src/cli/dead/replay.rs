@@ -14,7 +14,7 @@ use clap::Args;
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
-use super::filter::FilterArgs;
+use super::filter::{ChoiceArgs, FilterArgs};
 use super::progress::ProgressLine;
 use super::{PipelineArgs, expect_known_node};
 use crate::cli::load::Compiled;
@@ -56,12 +56,8 @@ Exit codes: 0 when all were delivered, were turned away by a filter, or wait for
 pub struct ReplayArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Only the letters of these numbers
-    #[arg(value_name = "ID")]
-    ids: Vec<RowId>,
-    /// All of them
-    #[arg(long, conflicts_with = "ids")]
-    all: bool,
+    #[command(flatten)]
+    choice: ChoiceArgs,
     /// Send the bytes of the first attempts, instead of rendering them anew
     #[arg(long)]
     as_sent: bool,
@@ -73,17 +69,13 @@ pub struct ReplayArgs {
 }
 
 pub(super) fn run(args: &ReplayArgs) -> Result<(), CliError> {
-    if !args.all && args.ids.is_empty() && args.filter.is_empty() {
-        let message = "which letters? Give their numbers, a filter such as --sink crm, or --all";
-        return Err(CliError::Usage(message.to_owned()));
-    }
+    let now = Timestamp::now();
+    let filter = args.choice.filter(&args.filter, now, "--sink crm")?;
     let (Compiled { graph, .. }, settings) = args.pipeline.load()?;
     let shutdown = Shutdown::new(graph.shutdown_timeout);
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
-    let now = Timestamp::now();
     let mut replay = runtime.block_on(Replay::open(&graph, &settings, args.as_sent, now))?;
-    let filter = args.filter.filter(&args.ids, now).before(now);
     runtime.block_on(expect_known_node(&mut replay.letters, &graph, &filter))?;
     let queued = runtime.block_on(replay.queue(&filter, &shutdown));
     replay.report_refused();
