@@ -25,11 +25,8 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// Begins a transaction that writes.
     fn begin(&self) -> &'static str;
 
-    /// The same, for those who would rather ask again than wait in line: see [`is_busy`](Self::is_busy).
+    /// The same, for those who would rather ask again than wait in line: see [`StoreError::Busy`].
     fn try_begin(&self) -> &'static str;
-
-    /// True when a transaction could not begin because another process writes.
-    fn is_busy(&self, error: &sqlx::Error) -> bool;
 
     /// What follows a `SELECT` of rows that nobody else may change before this transaction has ended.
     fn lock(&self) -> &'static str;

@@ -12,7 +12,7 @@ use super::backend::{self, Backend};
 use super::config::{Location, StoreSettings};
 use super::sqlite;
 
-/// How long the command line waits for its turn to write.
+/// How long another process that writes is waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The time between two tries to have that turn.
@@ -44,8 +44,13 @@ impl Database {
 
     /// Opens the database as it is.
     pub(super) async fn open(backend: Box<dyn Backend>) -> Result<Self, StoreError> {
-        let connection = backend.connect().await?;
-        Ok(Self { backend, connection })
+        let turn = Turn::begin();
+        loop {
+            match backend.connect().await {
+                Ok(connection) => return Ok(Self { backend, connection }),
+                Err(error) => turn.wait(error).await?,
+            }
+        }
     }
 
     /// The connection, for statements of one's own.
@@ -72,14 +77,11 @@ impl Database {
     /// Begins a transaction. SQLite has no queue of those who want to write: it asks again after pauses that grow to
     /// 100 ms, and would hardly ever find the moment between two transactions of a busy bridge.
     async fn begin(&mut self) -> Result<(), StoreError> {
-        let give_up_at = Instant::now() + LONGEST_WAIT;
-        loop {
-            let Err(error) = self.connection.execute(self.backend.try_begin()).await else { return Ok(()) };
-            if !self.backend.is_busy(&error) || Instant::now() > give_up_at {
-                return Err(self.error(&error));
-            }
-            sleep(ASK_EVERY).await;
+        let turn = Turn::begin();
+        while let Err(error) = self.connection.execute(self.backend.try_begin()).await {
+            turn.wait(self.error(&error)).await?;
         }
+        Ok(())
     }
 
     /// The file, or the server and its database, without a password.
@@ -114,11 +116,19 @@ impl Database {
     /// Brings the tables up to date. On SQLite nothing keeps two processes from doing so at the same time: to the slower
     /// one it looks like a failure at first, and is done when it looks again.
     pub(super) async fn migrate(&mut self) -> Result<(), StoreError> {
-        match self.try_to_migrate().await {
+        match self.migrate_in_turn().await {
             Ok(()) => Ok(()),
             Err(newer @ StoreError::Newer { .. }) => Err(newer),
-            Err(_) => self.try_to_migrate().await,
+            Err(_) => self.migrate_in_turn().await,
         }
+    }
+
+    async fn migrate_in_turn(&mut self) -> Result<(), StoreError> {
+        let turn = Turn::begin();
+        while let Err(error) = self.try_to_migrate().await {
+            turn.wait(error).await?;
+        }
+        Ok(())
     }
 
     async fn try_to_migrate(&mut self) -> Result<(), StoreError> {
@@ -136,6 +146,27 @@ impl Database {
         let applied = applied.map_err(|error| StoreError::open(self.backend.place(), error))?;
         let found = applied.iter().map(|migration| migration.version).max().unwrap_or_default();
         Ok(StoreError::Newer { place: self.place().to_owned(), found, known: self.known_version() })
+    }
+}
+
+/// The wait for one's turn while another process writes. SQLite itself does not wait where waiting could never end, as
+/// when two processes have read what both would change: both have to let go then, and begin again.
+struct Turn {
+    give_up_at: Instant,
+}
+
+impl Turn {
+    fn begin() -> Self {
+        Self { give_up_at: Instant::now() + LONGEST_WAIT }
+    }
+
+    /// Returns when it is time to try again, or the error when trying again does not help.
+    async fn wait(&self, error: StoreError) -> Result<(), StoreError> {
+        if !matches!(error, StoreError::Busy { .. }) || Instant::now() > self.give_up_at {
+            return Err(error);
+        }
+        sleep(ASK_EVERY).await;
+        Ok(())
     }
 }
 

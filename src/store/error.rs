@@ -45,6 +45,14 @@ pub enum StoreError {
         /// What the system or the database said.
         problem: String,
     },
+    /// Another process writes to the database, and has done so for too long.
+    #[error("the store {place} is in use by another process: {problem}")]
+    Busy {
+        /// The file.
+        place: String,
+        /// What the database said.
+        problem: String,
+    },
     /// A later version of the bridge has changed the tables.
     #[error(
         "the store {place} has schema version {found}, this bridge knows versions up to {known}: run the bridge that \
@@ -89,7 +97,9 @@ impl StoreError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Closed | Self::Locked { .. } | Self::Open { .. } | Self::Newer { .. } | Self::Damaged { .. } => true,
-            Self::ReadOnly { .. } | Self::Full { .. } | Self::Lost { .. } | Self::Failed { .. } => false,
+            Self::ReadOnly { .. } | Self::Full { .. } | Self::Busy { .. } | Self::Lost { .. } | Self::Failed { .. } => {
+                false
+            }
         }
     }
 
@@ -104,6 +114,7 @@ pub(super) enum Kind {
     Open,
     ReadOnly,
     Full,
+    Busy,
     Lost,
     Failed,
 }
@@ -119,6 +130,7 @@ pub(super) fn of_kind(kind: &Kind, place: &str, error: &sqlx::Error) -> StoreErr
         Kind::Open => StoreError::Open { place, problem },
         Kind::ReadOnly => StoreError::ReadOnly { place, problem },
         Kind::Full => StoreError::Full { place, problem },
+        Kind::Busy => StoreError::Busy { place, problem },
         Kind::Lost => StoreError::Lost { place, problem },
         Kind::Failed => StoreError::Failed { place, problem },
     }

@@ -89,10 +89,6 @@ impl Backend for Postgres {
         self.begin()
     }
 
-    fn is_busy(&self, _: &sqlx::Error) -> bool {
-        false
-    }
-
     fn lock(&self) -> &'static str {
         "FOR UPDATE"
     }

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -59,9 +60,18 @@ impl Sqlite {
     }
 
     /// Makes the file when it is not there: payloads are nobody else's to read. SQLite gives its log the same mode.
+    ///
+    /// A file that is there is not opened: a process that closes a file gives up all its locks on it, those of its
+    /// other connections too (<https://sqlite.org/howtocorrupt.html>, 2.2). So no thread may go on to connect to a new
+    /// file until the one that has made it has closed it.
     fn create(&self) -> Result<(), StoreError> {
-        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
-        made.map(drop).map_err(|error| io_error(&self.place, &error))
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(io_error(&self.place, &error)),
+        }
     }
 
     async fn open(&self) -> Result<AnyConnection, StoreError> {
@@ -98,10 +108,6 @@ impl Backend for Sqlite {
         "PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; PRAGMA busy_timeout = 5000"
     }
 
-    fn is_busy(&self, error: &sqlx::Error) -> bool {
-        primary_code(error) == BUSY
-    }
-
     fn lock(&self) -> &'static str {
         ""
     }
@@ -120,6 +126,7 @@ impl Backend for Sqlite {
 
     fn error(&self, error: &sqlx::Error) -> StoreError {
         let kind = match primary_code(error) {
+            BUSY => Kind::Busy,
             READONLY => Kind::ReadOnly,
             FULL => Kind::Full,
             CORRUPT | CANTOPEN | NOTADB => Kind::Open,
