@@ -115,7 +115,7 @@ fn measure_store(bench: &Bench, part: Part, quick: bool, report: &mut Report) ->
             Part::Replay => store::replay(bench, &engine, or_quick(100_000), report)?,
             Part::Backlog => store::backlog(bench, &engine, or_quick(1_000_000), report)?,
             Part::Beside => {
-                let repetitions = if quick { 1 } else { 3 };
+                let repetitions = if quick { 1 } else { 4 };
                 let amounts = (or_quick(50_000), or_quick(100_000), repetitions);
                 store::dead_beside_healthy(bench, &engine, amounts, report)?;
             }

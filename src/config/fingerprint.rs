@@ -46,6 +46,13 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+impl Fingerprint {
+    /// That of the content of a file.
+    pub(super) fn of_text(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+}
+
 impl Fingerprints {
     /// The fingerprints of a file whose references are resolved and whose sinks have their defaults.
     pub(super) fn of(root: &DeTable<'_>) -> Self {

@@ -10,6 +10,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::NamedFiles;
 use super::diagnostics::Fault;
 use super::document::verbatim_start;
 use crate::secret;
@@ -26,6 +27,8 @@ pub(super) struct Interpolated {
     pub broken: HashSet<Range<usize>>,
     /// The places of the values that were replaced.
     pub replaced: HashSet<Range<usize>>,
+    /// The files that references name, those that cannot be read included.
+    pub files: NamedFiles,
 }
 
 /// Replaces the references in all string values of `table`, which was parsed from `text`.
@@ -46,6 +49,7 @@ fn interpolate_value(text: &str, value: &mut Spanned<DeValue<'_>>, env: Env<'_>,
     match value.get_mut() {
         DeValue::String(string) if string.contains("${") => {
             let expanded = expand(string, env);
+            found.files.extend(expanded.files);
             if !expanded.faults.is_empty() {
                 let start = verbatim_start(text, span.clone(), string);
                 found.faults.extend(expanded.faults.into_iter().map(|fault| fault.at(start, &span)));
@@ -62,10 +66,11 @@ fn interpolate_value(text: &str, value: &mut Spanned<DeValue<'_>>, env: Env<'_>,
 }
 
 /// A string with its references replaced, except those at fault.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Expanded {
     text: String,
     faults: Vec<PartFault>,
+    files: NamedFiles,
 }
 
 /// A fault within a string.
@@ -97,7 +102,7 @@ fn expand(value: &str, env: Env<'_>) -> Expanded {
         }
         expanded.text.push_str(&value[rest..start]);
         let end = value[start..].find('}').map_or(value.len(), |length| start + length + 1);
-        match resolve(&value[start..end], env) {
+        match resolve(&value[start..end], env, &mut expanded.files) {
             Ok(text) => expanded.text.push_str(&text),
             Err((message, help)) => expanded.faults.push(PartFault { part: start..end, message, help }),
         }
@@ -108,7 +113,7 @@ fn expand(value: &str, env: Env<'_>) -> Expanded {
 }
 
 /// What a reference such as `${env:NAME}` stands for, or a message and what to write instead.
-fn resolve(reference: &str, env: Env<'_>) -> Result<String, (String, String)> {
+fn resolve(reference: &str, env: Env<'_>, files: &mut NamedFiles) -> Result<String, (String, String)> {
     let malformed = || {
         (
             format!("`{reference}` is neither `${{env:NAME}}`, `${{env:NAME:-default}}` nor `${{file:/path}}`"),
@@ -117,7 +122,7 @@ fn resolve(reference: &str, env: Env<'_>) -> Result<String, (String, String)> {
     };
     let content = reference.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).ok_or_else(malformed)?;
     if let Some(path) = content.strip_prefix("file:").filter(|path| !path.is_empty()) {
-        return read_file(path);
+        return read_file(path, files);
     }
     let variable = content.strip_prefix("env:").ok_or_else(malformed)?;
     let (name, default) = match variable.split_once(":-") {
@@ -139,8 +144,9 @@ fn resolve(reference: &str, env: Env<'_>) -> Result<String, (String, String)> {
     }
 }
 
-fn read_file(path: &str) -> Result<String, (String, String)> {
-    let mut text = std::fs::read_to_string(path)
+fn read_file(path: &str, files: &mut NamedFiles) -> Result<String, (String, String)> {
+    let mut text = files
+        .read(path)
         .map_err(|error| (format!("cannot read `{path}`: {error}"), "the file must exist and be UTF-8 text".into()))?;
     // Editors and `echo` end a file with a line break that is no part of the secret.
     if text.ends_with('\n') {

@@ -5,7 +5,8 @@
 //! reads section by section (`read`): compares each table with the schema (`shape`), deserializes it into its struct
 //! (`typed`) and applies the rules that span several keys (`check`). What tests say is in [`test_case`]. Keys that are planned and not there yet are
 //! refused with an explanation (`planned`). All faults are collected before anything is reported (`diagnostics`).
-//! [`files`] says which files a command line means; `fingerprint` hashes what they say, for a reload to compare.
+//! [`files`] says which files a command line means; `fingerprint` hashes what they say, for a reload to compare, and
+//! `named_files` what `${file:…}` names.
 //!
 //! This module must not compile anything (templates, expressions, URLs) nor wire the graph: `pipeline::compile` does,
 //! and hands its [`Problem`]s back to [`Loaded::report`] to have them shown with line and column.
@@ -18,6 +19,7 @@ pub mod files;
 pub mod finding;
 mod fingerprint;
 mod interpolate;
+mod named_files;
 mod planned;
 mod read;
 mod reference;
@@ -47,6 +49,7 @@ use crate::units::Period;
 pub use diagnostics::{ConfigErrors, ConfigWarnings, Fault, Look};
 use document::Document;
 pub use fingerprint::{Fingerprint, Fingerprints, NodeFingerprint, Settings};
+pub use named_files::NamedFiles;
 pub use reference::reference;
 pub use schema::{schema, schema_text};
 use test_case::TestCase;
@@ -146,6 +149,8 @@ pub struct Parsed {
     pub declared_templates: BTreeSet<String>,
     /// What a reload compares.
     pub fingerprints: Fingerprints,
+    /// The files that `${file:…}` names.
+    pub named_files: NamedFiles,
     /// What is wrong, in the order of discovery.
     pub faults: Vec<Fault>,
     document: Document,

@@ -18,7 +18,7 @@ use super::interpolate::{self, Env};
 use super::schema::{self, STRICT, WEBHOOK_DEFAULTS};
 use super::shape::{Findings, Subject, missing_key, table_name, unknown_key};
 use super::test_case::{self, Nodes, TestCase};
-use super::{Fingerprints, Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
+use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
 use crate::delivery::DeliveryConfig;
 use crate::problem::Problem;
 use crate::sink;
@@ -39,12 +39,13 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
             faults: syntax_faults(text, &errors),
             broken: HashSet::new(),
             document: Document::new(name, text, &DeTable::new()),
+            named_files: NamedFiles::default(),
         };
     }
     let interpolated = env.map(|env| interpolate::interpolate(text, &mut root, env)).unwrap_or_default();
     defaults::apply(&mut root);
     let document = Document::new(name, text, &root);
-    let interpolate::Interpolated { faults, broken, replaced } = interpolated;
+    let interpolate::Interpolated { faults, broken, replaced, files: named_files } = interpolated;
     let findings = Findings { text, faults, broken, replaced, incomplete: HashSet::new() };
     let mut reader = Reader { document: &document, findings };
     let pipeline = reader.pipeline(&root);
@@ -57,6 +58,7 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
         faults: reader.findings.faults,
         broken: reader.findings.broken,
         document,
+        named_files,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The pipeline files: which there are, which differ from the last look, and what each says.
 //!
-//! Files are compared by their bytes. What the operating system says of a change (a write, a rename, a swapped link) is
+//! Files are compared by their bytes, and so are those that they name by `${file:…}`. What the operating system says of a change (a write, a rename, a swapped link) is
 //! no more than a reason to look.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::files::{FilesError, PipelineNames, pipeline_files};
-use crate::config::{ConfigErrors, Parsed, load_lenient, parse_lenient};
+use crate::config::{ConfigErrors, NamedFiles, Parsed, load_lenient, parse_lenient};
 use crate::pipeline::warnings::written_out_secrets;
 use crate::problem::Problem;
 
@@ -34,6 +34,8 @@ pub(super) struct Found {
 struct Known {
     /// Of its content; `None` when it could not be read.
     digest: Option<[u8; 32]>,
+    /// What else it is made of.
+    named_files: NamedFiles,
     /// The name of its last sound version.
     name: Option<String>,
     /// That version reads standard input.
@@ -65,7 +67,7 @@ impl Files {
             let content = std::fs::read(&file).ok();
             let digest = content.as_ref().map(|content| Sha256::digest(content).into());
             let known = before.get(&file).cloned();
-            match known.filter(|known| only_changed && known.digest == digest) {
+            match known.filter(|known| only_changed && known.digest == digest && !known.named_files.have_changed()) {
                 Some(known) => {
                     // What was sound then is so now.
                     claims.claim(&file, known.name.as_deref(), known.reads_input).ok();
@@ -81,7 +83,7 @@ impl Files {
                 Ok(parsed) => parsed,
                 Err(errors) => {
                     let name = before.get(&file).and_then(|known| known.name.clone());
-                    self.known.insert(file.clone(), Known { name, ..Known::default() });
+                    self.known.insert(file.clone(), Known { digest, name, ..Known::default() });
                     found.faulty.push((file, errors));
                     continue;
                 }
@@ -92,7 +94,8 @@ impl Files {
             if parsed.faults.is_empty() {
                 parsed.refuse(claims.claim(&file, Some(&parsed.pipeline.name), reads_input).err());
             }
-            let mut known = Known { digest, ..before.get(&file).cloned().unwrap_or_default() };
+            let named_files = std::mem::take(&mut parsed.named_files);
+            let mut known = Known { digest, named_files, ..before.get(&file).cloned().unwrap_or_default() };
             if parsed.faults.is_empty() {
                 known.name = Some(parsed.pipeline.name.clone());
                 known.reads_input = reads_input;
@@ -176,6 +179,25 @@ mod tests {
         assert_eq!(files.look(true).unwrap().faulty.len(), 0, "what is wrong is said once");
         write("c.toml", file_pipeline("c"));
         assert_eq!(names(&files.look(true).unwrap()), ["c"]);
+    }
+
+    #[test]
+    fn files_are_read_when_what_they_name_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        let source = format!("type = 'amqp'\nuri = 'amqp://a:${{file:{}}}@b'\nqueue = 'c'", secret.display());
+        fs::write(folder.path().join("a.toml"), pipeline("a", &source)).unwrap();
+        let mut files = Files::new(vec![folder.path().to_owned()]);
+        assert_eq!(files.look(true).unwrap().faulty.len(), 1, "there is no secret yet");
+        assert_eq!(files.look(true).unwrap().faulty.len(), 0, "what is wrong is said once");
+        for rotated in ["one", "two"] {
+            fs::write(&secret, rotated).unwrap();
+            assert_eq!(names(&files.look(true).unwrap()), ["a"]);
+            assert_eq!(names(&files.look(true).unwrap()), [""; 0]);
+        }
+        fs::write(folder.path().join("b.toml"), b"name = '\xff'").unwrap();
+        assert_eq!(files.look(true).unwrap().faulty.len(), 1);
+        assert_eq!(files.look(true).unwrap().faulty.len(), 0, "what is wrong is said once");
     }
 
     #[test]

@@ -63,6 +63,27 @@ async fn a_config_map_is_followed_when_its_link_is_swapped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_secret_is_taken_up() {
+    let mut site = Site::start(Behaviour::default()).await;
+    let secret = site.folder.path().join("secret");
+    fs::write(&secret, "first-secret\n").unwrap();
+    let file = site.folder.path().join("it.toml");
+    let text = version(&site, 0).replace("\"0\"", &format!("\"${{file:{}}}\"", secret.display()));
+    fs::write(&file, text).unwrap();
+    let bridge = Bridge::run_paths(site.folder.path(), &["--watch"], &[&file]);
+    for (number, value) in [(1, "first-secret"), (2, "second-secret")] {
+        fs::write(&secret, format!("{value}\n")).unwrap();
+        wait_until("the secret is in use", || site.log_count(&bridge, APPLIED) == number - 1).await;
+        site.append(&[format!("{{\"n\":{number}}}")]);
+        wait_until("the event arrives", || site.receiver.requests() == number as u64).await;
+        let requests = site.received();
+        assert_eq!(header(requests.last().unwrap(), "x-version"), value);
+    }
+    assert!(!bridge.log().contains("-secret"), "{}", bridge.log());
+    assert!(bridge.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn editors_may_rename_and_write_in_pieces() {
     let mut site = Site::start(Behaviour::default()).await;
     let file = site.folder.path().join("it.toml");
