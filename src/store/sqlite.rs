@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use nix::unistd::{AccessFlags, access};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _, Executor as _};
@@ -69,9 +70,18 @@ impl Sqlite {
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path) {
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.may_be_written(),
             Err(error) => Err(io_error(&self.place, &error)),
         }
+    }
+
+    /// SQLite itself would say no more than that the file cannot be opened.
+    fn may_be_written(&self) -> Result<(), StoreError> {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        for path in [folder, &self.path] {
+            access(path, AccessFlags::W_OK).map_err(|error| io_error(&self.place, &error.into()))?;
+        }
+        Ok(())
     }
 
     async fn open(&self) -> Result<AnyConnection, StoreError> {
