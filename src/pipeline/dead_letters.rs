@@ -71,7 +71,7 @@ impl LetterMaker<'_> {
     fn of_node(&mut self, node: String, target: Option<&LetterTarget>, nodes: &[SinkNode]) -> DeadLetters {
         let destination: Option<Arc<dyn Destination>> = match target {
             None => None,
-            Some(LetterTarget::Broker(broker)) => Some(Arc::clone(broker)),
+            Some(LetterTarget::Broker(broker)) => Some(broker.clone()),
             Some(LetterTarget::Sink(index)) => Some(Arc::new(OtherSink {
                 index: *index,
                 routes: Arc::clone(&self.routes),

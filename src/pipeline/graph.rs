@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::routes::{Entrance, Routes};
 use crate::delivery::breaker::BreakerPolicy;
-use crate::delivery::dead_letter::Destination;
+use crate::delivery::dead_letter::brokers::BrokerDestination;
 use crate::delivery::rate_limit::Rate;
 use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
@@ -165,5 +165,5 @@ pub enum LetterTarget {
     /// An index into [`Graph::sinks`]. There are no circles.
     Sink(usize),
     /// A broker.
-    Broker(Arc<dyn Destination>),
+    Broker(Arc<dyn BrokerDestination>),
 }

@@ -80,6 +80,22 @@ async fn check_connect_reaches_for_receivers() {
 }
 
 #[test]
+fn check_connect_reaches_for_the_brokers_of_dead_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.toml");
+    let config = "name = 'x'\n[sources.a]\ntype = 'amqp'\nuri = 'amqp://guest:hunter2@127.0.0.1:1/%2f'\nqueue = 'q'\n\
+                  dead_letter = 'last'\n[sinks.first]\ntype = 'webhook'\nfrom = ['a']\nurl = 'https://{{data.host}}/'\n\
+                  dead_letter = 'amqp:dead/key'\n[sinks.last]\ntype = 'webhook'\nurl = 'https://{{data.host}}/'\n";
+    std::fs::write(&path, config).unwrap();
+    let (code, stdout, stderr) = bridge(&["check", "--connect", path.to_str().unwrap()]);
+    assert_eq!(code, 4, "{stdout}");
+    let expected = "sinks.first.dead_letter: UNREACHABLE: amqp://127.0.0.1:1/%2f: cannot connect";
+    assert!(stdout.contains(expected), "{stdout}");
+    assert_eq!(stdout.matches("dead_letter").count(), 1, "another sink is probed as a sink: {stdout}");
+    assert!(stderr.contains("2 of the pipeline's brokers"), "{stderr}");
+}
+
+#[test]
 fn schema_and_reference_are_those_checked_in() {
     for (args, file) in
         [(&["schema"][..], "schemas/pipeline.schema.json"), (&["schema", "--format", "markdown"], "docs/reference.md")]

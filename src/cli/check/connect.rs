@@ -1,10 +1,12 @@
-//! `check --connect`: whether brokers, receivers and the store are there. No event is read or sent.
+//! `check --connect`: whether brokers, receivers, the store and the destinations of dead letters are there. No event is
+//! read or sent.
 
 use std::time::Duration;
 
 use super::say;
 use crate::cli::CliError;
 use crate::pipeline::Graph;
+use crate::pipeline::graph::LetterTarget;
 use crate::pipeline::run::new_runtime;
 use crate::store::StoreError;
 use crate::store::config::StoreSettings;
@@ -13,7 +15,7 @@ use crate::store::probe::probe;
 /// How long one probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Probes the graph's store, brokers and receivers, and counts those that cannot be reached.
+/// Probes the graph's store, brokers, receivers and destinations of dead letters, and counts those that cannot be reached.
 pub(super) fn probe_all(graph: Graph) -> Result<usize, CliError> {
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let unreachable = runtime.block_on(async {
@@ -23,14 +25,18 @@ pub(super) fn probe_all(graph: Graph) -> Result<usize, CliError> {
         unreachable += usize::from(found.is_err());
         say_found("store", found)?;
         for mut source in graph.sources {
+            let node = format!("sources.{}", source.name);
             let found = within_limit(source.connector.probe()).await;
             unreachable += usize::from(found.is_err());
-            say_found(&format!("sources.{}", source.name), found)?;
+            say_found(&node, found)?;
+            unreachable += probe_letters(&node, source.dead_letter).await?;
         }
         for sink in graph.sinks {
+            let node = format!("sinks.{}", sink.entrance.name);
             let found = within_limit(probe_receiver(sink.entrance.request.fixed_authority())).await;
             unreachable += usize::from(found.is_err());
-            say_found(&format!("sinks.{}", sink.entrance.name), found)?;
+            say_found(&node, found)?;
+            unreachable += probe_letters(&node, sink.dead_letter).await?;
         }
         Ok(unreachable)
     });
@@ -51,6 +57,16 @@ async fn probe_store(settings: Option<&StoreSettings>) -> Result<String, StoreEr
         Some(settings) => probe(settings).await,
         None => Ok("none: nothing is parked, and a failing delivery holds its source".to_owned()),
     }
+}
+
+/// Probes where a node's dead letters go, if that is a broker, and counts it when it cannot be reached. Another sink is
+/// probed as a sink.
+async fn probe_letters(node: &str, target: Option<LetterTarget>) -> Result<usize, CliError> {
+    let Some(LetterTarget::Broker(broker)) = target else { return Ok(0) };
+    let found = within_limit(broker.probe()).await;
+    let unreachable = usize::from(found.is_err());
+    say_found(&format!("{node}.dead_letter"), found)?;
+    Ok(unreachable)
 }
 
 /// Opens a connection and closes it again: any request might be taken for an event.

@@ -1,5 +1,5 @@
 //! `bridge check`: finds the faults of pipeline files and what is worth a warning, for people and for machines; with
-//! `--connect` also whether brokers, receivers and the store are there.
+//! `--connect` also whether brokers, receivers, the store and the destinations of dead letters are there.
 //!
 //! `report` is what was found, and its form for people; `github` and `sarif` are forms for machines, `connect` does
 //! the probing.
@@ -32,8 +32,8 @@ Examples:
                                                in CI: annotations at the lines of a pull request
   bridge check --format sarif pipelines/ > bridge.sarif
                                                for code scanning
-  bridge check --connect pipeline.toml         also reach for brokers, receivers and the store;
-                                               no event is read or sent
+  bridge check --connect pipeline.toml         also reach for brokers, receivers, the store and
+                                               where dead letters go; no event is read or sent
 
 Warnings are given for files without a fault: literal-secret, plain-http, no-retry, unused-template,
 impossible-comparison, unknown-member.")]
@@ -41,7 +41,8 @@ pub struct CheckArgs {
     /// Pipeline files, and folders of which every *.toml is meant
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
-    /// Also connect to every broker, open a connection to every receiver whose address is fixed, and open the store
+    /// Also connect to every broker, look for the topics and exchanges of dead letters, open a connection to every
+    /// receiver whose address is fixed, and open the store
     #[arg(long)]
     pub connect: bool,
     /// The form of the report

@@ -4,13 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 
 use super::message::message_of;
 use super::{Destination, Sent};
 use crate::source::amqp::publisher::AmqpPublisher;
 use crate::source::kafka::producer::KafkaProducer;
+use crate::source::outgoing::SendError;
 use crate::store::record::Letter;
+
+/// A destination that can be asked whether it is there.
+pub trait BrokerDestination: Destination {
+    /// Connects once, sends nothing and changes nothing, for `check --connect`: says what was found.
+    ///
+    /// # Errors
+    /// When a broker does not answer, or does not have what letters are sent to.
+    fn probe(&self) -> BoxFuture<'_, Result<String, SendError>>;
+}
 
 /// Which connection a letter goes through.
 pub struct Connections<T> {
@@ -23,6 +33,17 @@ pub struct Connections<T> {
 impl<T> Connections<T> {
     fn of(&self, letter: &Letter) -> &T {
         self.by_source.get(&letter.event.source).unwrap_or(&self.otherwise)
+    }
+
+    /// Each connection once.
+    fn distinct(&self) -> Vec<&T> {
+        let mut distinct: Vec<&Arc<T>> = Vec::new();
+        for connection in self.by_source.values().chain([&self.otherwise]) {
+            if !distinct.iter().any(|known| Arc::ptr_eq(known, connection)) {
+                distinct.push(connection);
+            }
+        }
+        distinct.into_iter().map(Arc::as_ref).collect()
     }
 }
 
@@ -43,6 +64,13 @@ impl Destination for KafkaTopic {
     }
 }
 
+impl BrokerDestination for KafkaTopic {
+    fn probe(&self) -> BoxFuture<'_, Result<String, SendError>> {
+        let probes = self.connections.distinct().into_iter().map(|producer| producer.probe(&self.topic));
+        try_join_all(probes).map(|found| found.map(|found| found.join("; "))).boxed()
+    }
+}
+
 /// `dead_letter = "amqp:exchange/routing-key"`
 pub struct AmqpExchange {
     /// The pipeline's name.
@@ -60,5 +88,13 @@ impl Destination for AmqpExchange {
         let message = message_of(letter, &self.pipeline);
         let publisher = self.connections.of(letter);
         async move { publisher.send(&self.exchange, &self.routing_key, &message).await }.boxed()
+    }
+}
+
+impl BrokerDestination for AmqpExchange {
+    fn probe(&self) -> BoxFuture<'_, Result<String, SendError>> {
+        let publishers = self.connections.distinct().into_iter();
+        let probes = publishers.map(|publisher| publisher.probe(&self.exchange, &self.routing_key));
+        try_join_all(probes).map(|found| found.map(|found| found.join("; "))).boxed()
     }
 }

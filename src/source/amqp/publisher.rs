@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, ExchangeKind};
 use serde_json::Map;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -26,6 +26,8 @@ use crate::source::outgoing::{OutgoingMessage, SendError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time for one message, from a channel to the broker's confirmation.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest time for a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a broker that could not be reached is not tried again, however many messages wait for it.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Messages under way at once.
@@ -87,6 +89,23 @@ impl AmqpPublisher {
         }
     }
 
+    /// Asks over a connection of its own whether the exchange is there, or for the default one the queue. Publishes
+    /// nothing and declares nothing.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or does not have it.
+    pub async fn probe(&self, exchange: &str, routing_key: &str) -> Result<String, SendError> {
+        let broker = &self.settings.broker;
+        let probing = async {
+            let connection = Connection::open(&self.settings, PROBE_TIMEOUT).await?;
+            let found = look_for(&connection.open_channel().await?, exchange, routing_key).await;
+            connection.close().await;
+            found
+        };
+        let found = timeout(PROBE_TIMEOUT, probing).await.unwrap_or(Err(Fault::Timeout(PROBE_TIMEOUT)));
+        found.map(|found| format!("{broker}: {found}")).map_err(|fault| SendError::new(format!("{broker}: {fault}")))
+    }
+
     async fn channel(&self) -> Result<Channel, SendError> {
         let mut state = self.state.lock().await;
         state.idle.retain(|channel| channel.status().connected());
@@ -131,6 +150,21 @@ impl AmqpPublisher {
         };
         timeout(CONNECT_TIMEOUT, opening).await.unwrap_or(Err(Fault::Timeout(CONNECT_TIMEOUT)))
     }
+}
+
+/// Passive declarations: they only ask, and the user needs no permission for them.
+async fn look_for(channel: &Channel, exchange: &str, routing_key: &str) -> Result<String, Fault> {
+    let nothing = FieldTable::default;
+    if exchange.is_empty() {
+        let queue = channel.queue_declare(routing_key.into(), QueueDeclareOptions::default().passive(), nothing());
+        let queue = queue.await.map_err(|error| Fault::operation("find the queue", &error))?;
+        return Ok(format!("queue \"{routing_key}\" is there, with {} messages ready", queue.message_count()));
+    }
+    let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    // A passive declaration does not compare the kind.
+    let found = channel.exchange_declare(exchange.into(), ExchangeKind::Direct, options, nothing());
+    found.await.map_err(|error| Fault::operation("find the exchange", &error))?;
+    Ok(format!("exchange \"{exchange}\" is there; whether a queue takes what is sent to it cannot be asked"))
 }
 
 async fn publish(

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::config::KafkaConfig;
 use super::group::LOG_TARGET;
 use super::member::off_runtime;
+use super::probe;
 use crate::problem::Problem;
 use crate::secret::mask;
 use crate::source::outgoing::{OutgoingMessage, SendError};
@@ -67,6 +68,26 @@ impl KafkaProducer {
             Err((error, _)) => return Err(self.explain(&producer, &error)),
         };
         confirmed.map(drop).map_err(|(error, _)| self.explain(&producer, &error))
+    }
+
+    /// Asks which brokers there are and whether the topic is. Writes nothing, and does not create the topic.
+    ///
+    /// # Errors
+    /// When no broker answers in time, or the topic cannot be written to.
+    pub async fn probe(&self, topic: &str) -> Result<String, SendError> {
+        let mut config = self.config.clone();
+        // A producer that asks for a topic would have it created, where the brokers allow that.
+        config.set("allow.auto.create.topics", "false");
+        let failure = LastFailure::default();
+        let producer = create(&config, &self.source, failure.clone()).map_err(SendError::new)?;
+        let name = topic.to_owned();
+        let look = off_runtime(move || {
+            probe::look_for_topic(producer.client(), &name).map_err(|error| match (error, failure.get()) {
+                (probe::TopicError::Silent(_), Some(reason)) => format!("no Kafka broker has answered: {reason}"),
+                (error, _) => error.to_string(),
+            })
+        });
+        look.await.map_err(SendError::new)?.map_err(SendError::new)
     }
 
     fn explain(&self, producer: &Producer, error: &KafkaError) -> SendError {

@@ -7,6 +7,7 @@ mod kafka;
 mod kafka_group;
 mod kafka_limits;
 mod outages;
+mod probes;
 pub(crate) mod topic;
 
 use std::collections::{BTreeMap, BTreeSet};
