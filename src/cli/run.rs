@@ -42,7 +42,7 @@ pub struct RunArgs {
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
     /// Stop when every source has reached the end that it saw at the start, and everything is delivered,
-    /// given up, or parked for longer than `park_after`: that is left to the next run
+    /// given up, or parked for longer than `park_after`: that is left to the next run, and the log says how much it is
     #[arg(long, conflicts_with = "watch")]
     pub once: bool,
     /// Reload when files change. Links are followed, as of a mounted ConfigMap

@@ -47,6 +47,17 @@ impl SinkStates {
         states.map_err(|error| self.database.error(&error))
     }
 
+    /// How many events have become dead letters since then, at any node, and still are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn died_since(&mut self, since: Timestamp) -> Result<i64, StoreError> {
+        let died = "SELECT count(*) AS died FROM deliveries WHERE pipeline = $1 AND state = 'dead' AND died >= $2";
+        let died = sqlx::query(died).bind(self.pipeline.clone()).bind(since.as_millisecond());
+        let row = died.fetch_one(self.database.connection()).await;
+        row.and_then(|row| row.try_get("died")).map_err(|error| self.database.error(&error))
+    }
+
     /// The sinks for which deliveries wait, by name. Quickly found, however many wait.
     ///
     /// # Errors

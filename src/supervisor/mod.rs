@@ -4,10 +4,13 @@
 //! faulty changes nothing. One that is sound goes to the running pipeline, which takes it over node by node; a
 //! pipeline whose `[store]` or `[runtime]` differ is stopped in order and started anew. [`watch`] sees files change.
 //!
+//! [`leftovers`] says what a pipeline that has come to its end has left in its store.
+//!
 //! Small pipelines share worker threads. Nothing here touches an event, and nothing blocks a worker: files are read and
 //! compiled on the thread that calls [`run`].
 
 mod files;
+mod leftovers;
 mod pipelines;
 pub mod watch;
 

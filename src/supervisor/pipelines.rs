@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tracing::{Instrument as _, Span, error_span, info};
 
+use super::leftovers::Leftovers;
 use super::{Options, Plan, Trigger};
 use crate::config::{Fingerprints, Parsed};
 use crate::health::{Health, Reload as ReloadNote};
@@ -224,9 +225,18 @@ impl Pipelines {
         let health = self.health.pipeline(&name);
         let place = Place { workers: handles, reloads: receiver, span: span.clone(), health, only_replay: None };
         let end = shutdown.clone();
+        let leftovers = Leftovers::of_run(&graph);
         let run = async move {
             let _lock = lock_state(&state_dir)?;
-            run_on(place, graph, end).await
+            let result = run_on(place, graph, end.clone()).await;
+            if matches!(result, Ok(()) | Err(RunError::Source { .. })) {
+                tokio::select! {
+                    biased;
+                    () = end.begun() => {}
+                    () = leftovers.say() => {}
+                }
+            }
+            result
         };
         let id = self.tasks.spawn_on(run.instrument(span), &first).id();
         self.names.insert(id, Arc::clone(&name));

@@ -219,6 +219,28 @@ async fn what_waits_at_the_end_of_a_run_is_parked() {
     assert!(bridge.stop().success());
     assert!(told.elapsed() < Duration::from_secs(5), "the end took {:?}", told.elapsed());
     assert!(site.parked()[0].attempts == 1 && is_at_end(&site), "the attempt is not forgotten");
+    let log = std::fs::read_to_string(site.folder.path().join("bridge.log")).unwrap();
+    assert!(!log.contains("stays parked"), "who stops a run knows that it is to go on: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_to_the_end_says_what_it_leaves() {
+    let site = Site::choosing(|request| {
+        Reply::status(if number(request) == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST })
+    })
+    .await;
+    let config = site.file_pipeline("retry = { schedule = [\"1h\"], jitter = 0, park_after = \"0s\" }");
+    let run = || {
+        let status = Bridge::run_with(site.folder.path(), &config, &["--once"], Stdio::null()).wait();
+        assert!(status.success(), "what waits for its time is no failure");
+        let log = std::fs::read_to_string(site.folder.path().join("bridge.log")).unwrap();
+        let parked = "1 delivery stays parked in the store (out: 1), the first of them due at 2";
+        (log.matches(parked).count(), log.matches("1 dead letter was made in this run").count())
+    };
+    assert_eq!(run(), (0, 0), "there was nothing");
+    site.append(&numbered(2));
+    assert_eq!(run(), (1, 1));
+    assert_eq!(run(), (2, 1), "the letter is one of the run before");
 }
 
 #[tokio::test(flavor = "multi_thread")]
