@@ -116,6 +116,16 @@ impl Event {
         Value::Object(envelope)
     }
 
+    /// The format in which the payload can be read: its own, or else text, or else bytes. In that one there is an
+    /// envelope.
+    pub fn readable_format(&self) -> Format {
+        match (self.data(), &self.payload) {
+            (Ok(_), _) | (_, None) => self.format,
+            (Err(_), Some(payload)) if std::str::from_utf8(payload).is_ok() => Format::Text,
+            (Err(_), Some(_)) => Format::Bytes,
+        }
+    }
+
     fn data(&self) -> Result<Value, DecodeError> {
         let Some(payload) = &self.payload else {
             return Ok(Value::Null);
@@ -205,5 +215,23 @@ mod tests {
         assert_eq!(event(Format::Json, None).envelope().unwrap()["data"], Value::Null);
         assert!(event(Format::Json, Some(b"{")).envelope().is_err());
         assert!(event(Format::Text, Some(b"\xff")).envelope().is_err());
+    }
+
+    #[test]
+    fn every_payload_can_be_read_in_some_format() {
+        let cases = [
+            (Format::Json, Some(&b"{}"[..]), Format::Json, json!({})),
+            (Format::Json, None, Format::Json, Value::Null),
+            (Format::Json, Some(b"{\"n\": "), Format::Text, json!("{\"n\": ")),
+            (Format::Json, Some(b"{\xff"), Format::Bytes, json!("e/8=")),
+            (Format::Text, Some(b"hi"), Format::Text, json!("hi")),
+            (Format::Text, Some(b"\xff"), Format::Bytes, json!("/w==")),
+            (Format::Bytes, Some(b"hi"), Format::Bytes, json!("aGk=")),
+        ];
+        for (format, payload, readable, data) in cases {
+            let mut event = event(format, payload);
+            event.format = event.readable_format();
+            assert_eq!((event.format, &event.envelope().unwrap()["data"]), (readable, &data), "{payload:?}");
+        }
     }
 }

@@ -71,6 +71,10 @@ pub struct DeliveryConfig {
     /// (`"amqp:/queue"` for a queue), or another sink's name. A broker is reached through the connection of the event's
     /// own source if that is of its type, otherwise of the only source that is; `"kafka@SOURCE:topic"` names one.
     /// Without it they go into the store only.
+    ///
+    /// The templates of that sink see `meta.dead_letter`, with `node`, `reason`, `message`, `attempts` and `format`. A
+    /// payload that cannot be read as its source's `format` is `data` all the same, as a string: its text, or base64
+    /// where it is no text. `meta.dead_letter.format` says what `data` is: `json`, `text` or `bytes`.
     #[schemars(example = &"kafka:orders-dead")]
     pub dead_letter: Option<String>,
     /// What an answer's status means, where it differs from the defaults: `2xx` delivered; `408 425 429 5xx` retry;

@@ -167,18 +167,26 @@ impl OtherSink {
     }
 }
 
-/// The letter's event, with `meta.dead_letter` for the other sink's templates.
+/// The letter's event, with `meta.dead_letter` for the other sink's templates. What cannot be read as its source says is
+/// text or bytes there: that an event is dead must be said whatever is in it.
 pub(super) fn event_of(letter: &Letter) -> Event {
     let mut event = Event::clone(&letter.event);
+    event.format = event.readable_format();
     event.meta.retain(|(name, _)| name != META);
     let about = json!({
         "node": letter.node,
         "reason": letter.reason.as_str(),
         "message": letter.message,
         "attempts": letter.attempts.total,
+        "format": event.format,
     });
     event.meta.push((META.into(), MetaValue::Json(about)));
     event
+}
+
+/// True for an event that [`event_of`] made.
+pub(super) fn is_of_a_letter(event: &Event) -> bool {
+    event.meta.iter().any(|(name, _)| name == META)
 }
 
 /// The member of `meta` that says what happened.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Graph;
+use super::dead_letters::is_of_a_letter;
 use super::graph::Target;
 use super::routes::{Failure, Routes, Stop};
 use crate::delivery::Delivery;
@@ -99,9 +100,14 @@ impl Replayer {
         }
     }
 
-    /// The event as its source would read it today.
+    /// The event as its source would read it today, or as what tells another sink of its letter.
     fn as_read_today(&self, event: &Arc<Event>) -> Arc<Event> {
         match self.sources.get(&event.source) {
+            Some(today) if is_of_a_letter(event) => {
+                let mut event = Event { format: today.format, ..Event::clone(event) };
+                event.format = event.readable_format();
+                Arc::new(event)
+            }
             Some(today) if today.format != event.format => {
                 Arc::new(Event { format: today.format, ..Event::clone(event) })
             }
@@ -296,6 +302,18 @@ mod tests {
 
         let fate = replay(letter_of_filter("still no JSON")).unwrap();
         assert!(matches!(&fate, Fate::Letter(letter) if letter.reason == Reason::Undecodable), "{fate:?}");
+    }
+
+    #[test]
+    fn what_told_another_sink_of_a_letter_can_always_be_read() {
+        let replayer = replayer();
+        let original = letter("sinks.log", Reason::Rejected, "lines", "no JSON").event;
+        assert_eq!(replayer.as_read_today(&original).format, Format::Json);
+        let mut event = Event::clone(&original);
+        event.meta.push(("dead_letter".into(), crate::event::MetaValue::Json(serde_json::json!({}))));
+        assert_eq!(replayer.as_read_today(&Arc::new(event.clone())).format, Format::Text);
+        event.payload = Some("{}".into());
+        assert_eq!(replayer.as_read_today(&Arc::new(event)).format, Format::Json);
     }
 
     fn letter_of_filter(payload: &'static str) -> Letter {

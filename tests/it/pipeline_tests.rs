@@ -92,7 +92,7 @@ fn failures_are_shown_in_every_format() {
         assert!(!stdout.contains('\x1b'), "colour without a terminal");
         insta::assert_snapshot!(format!("test_{format}"), stdout);
         let (code, _, stderr) = run_to_end(&mut bridge(&["test", "--format", format, FAILING]));
-        assert_eq!((code, stderr.as_str()), (1, "error: 6 of the tests failed\n"));
+        assert_eq!((code, stderr.as_str()), (1, "error: 7 of the tests failed\n"));
     }
 }
 
@@ -100,7 +100,7 @@ fn failures_are_shown_in_every_format() {
 fn json_and_junit_can_be_read_by_machines() {
     let (_, stdout, _) = run_to_end(&mut bridge(&["test", "--format", "json", FAILING]));
     let report: Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!((&report["passed"], &report["failed"]), (&2.into(), &6.into()));
+    assert_eq!((&report["passed"], &report["failed"]), (&2.into(), &7.into()));
     let (_, stdout, _) = run_to_end(&mut bridge(&["test", "--format", "junit", FAILING]));
     let mut reader = quick_xml::Reader::from_str(&stdout);
     let mut failures = 0;
@@ -111,7 +111,7 @@ fn json_and_junit_can_be_read_by_machines() {
             _ => {}
         }
     }
-    assert_eq!(failures, 6);
+    assert_eq!(failures, 7);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn an_update_makes_tests_pass_and_leaves_the_rest_of_the_file_alone() {
     let (code, stdout, stderr) = update(&file);
     assert_eq!(code, 1, "a secret and a header that is not there cannot be written: {stdout}\n{stderr}");
     assert!(stderr.contains("it holds a secret") && stderr.contains("by hand"), "{stderr}");
-    assert!(stdout.ends_with("8 tests: 6 passed, 2 failed (-: expected, +: found)\n"), "{stdout}");
+    assert!(stdout.ends_with("9 tests: 7 passed, 2 failed (-: expected, +: found)\n"), "{stdout}");
     let updated = std::fs::read_to_string(&file).unwrap();
     assert!(!updated.contains("hunter2"), "{updated}");
     let until_the_tests = |text: &str| text.split_once("[[tests]]").unwrap().0.to_owned();

@@ -21,7 +21,7 @@ use crate::support::{Bridge, PATIENCE, wait_until};
 const NO_STORE: &str = "[store]\nurl = \"none\"\n";
 
 /// A receiver that answers 400 to bodies that hold `bad`, and 200 to the rest.
-async fn site_that_rejects() -> Site {
+pub(super) async fn site_that_rejects() -> Site {
     Site::choosing(|request| {
         let is_bad = request.body.windows(3).any(|window| window == b"bad");
         Reply::status(if is_bad { StatusCode::BAD_REQUEST } else { StatusCode::OK })
@@ -29,7 +29,7 @@ async fn site_that_rejects() -> Site {
     .await
 }
 
-fn with_dead_letters(site: &Site, source: &str, destination: &str) -> String {
+pub(super) fn with_dead_letters(site: &Site, source: &str, destination: &str) -> String {
     let sink = format!("dead_letter = \"{destination}\"");
     format!("{}{NO_STORE}", site.pipeline_of(source, &sink))
 }
@@ -246,6 +246,37 @@ async fn another_sink_tells_of_what_the_first_could_not_deliver() {
     let rejected = requests.iter().find(|request| request.answered_status == Some(StatusCode::BAD_REQUEST)).unwrap();
     assert_eq!(id(alert), id(rejected), "it stays the same event");
     assert_eq!(requests.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_sink_hears_of_what_cannot_be_read() {
+    let mut site = Site::start(Default::default()).await;
+    let alerts = format!(
+        "[sinks.alerts]\ntype = \"webhook\"\nurl = \"{}/alerts\"\n\
+         body = '{{\"format\": \"{{{{meta.dead_letter.format}}}}\", \"id\": \"{{{{default data.id \"?\"}}}}\", \
+         \"data\": {{{{json data}}}}}}'\n",
+        site.receiver.url()
+    );
+    let sink = "body = '{\"id\": \"{{data.id}}\", \"n\": {{data.n}}}'\ndead_letter = \"alerts\"";
+    let config = format!("{}{alerts}", site.pipeline(sink));
+    let lines: [&[u8]; 4] = [b"{\"id\": 7, \"n\": 1}", b"{\"id\": 8}", b"{\"id\": ", b"{\"id\": \xff"];
+    site.deliver_all(&config, &lines);
+    let requests = site.received();
+    let alerts = requests.iter().filter(|request| request.path_and_query == "/alerts");
+    let mut bodies: Vec<String> = alerts.map(|request| String::from_utf8(request.body.to_vec()).unwrap()).collect();
+    bodies.sort();
+    let expected = [
+        r#"{"format": "bytes", "id": "?", "data": "eyJpZCI6IP8="}"#,
+        r#"{"format": "json", "id": "8", "data": {"id":8}}"#,
+        r#"{"format": "text", "id": "?", "data": "{\"id\": "}"#,
+    ];
+    assert_eq!(bodies, expected);
+    assert_eq!(requests.len(), 4);
+    let letters = site.dead_letters();
+    assert!(
+        letters.iter().all(|letter| letter["node"] == "sinks.out"),
+        "none of the announcements failed: {letters:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
