@@ -18,7 +18,8 @@ mod outage;
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -44,6 +45,12 @@ pub trait Destination: Send + Sync {
     /// # Errors
     /// When that is not known. The letter is sent again later.
     fn send<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Sent>;
+
+    /// Is called instead of a drop by whoever needs it no more: the last one closes its connections in order, which takes
+    /// a few seconds at most.
+    fn release(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
 }
 
 /// What became of a letter that was sent.

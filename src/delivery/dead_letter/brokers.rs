@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, join_all, try_join_all};
 
 use super::message::message_of;
 use super::{Destination, Sent};
@@ -35,6 +35,11 @@ impl<T> Connections<T> {
         self.by_source.get(&letter.event.source).unwrap_or(&self.otherwise)
     }
 
+    /// The connections that nobody else has any more.
+    fn unshared(self) -> impl Iterator<Item = T> {
+        self.by_source.into_values().chain([self.otherwise]).filter_map(Arc::into_inner)
+    }
+
     /// Each connection once.
     fn distinct(&self) -> Vec<&T> {
         let mut distinct: Vec<&Arc<T>> = Vec::new();
@@ -62,6 +67,11 @@ impl Destination for KafkaTopic {
         let message = message_of(letter, &self.pipeline);
         async move { self.connections.of(letter).send(&self.topic, &message).await }.boxed()
     }
+
+    fn release(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        let producers = Arc::into_inner(self).into_iter().flat_map(|last| last.connections.unshared());
+        join_all(producers.map(KafkaProducer::close)).map(drop).boxed()
+    }
 }
 
 impl BrokerDestination for KafkaTopic {
@@ -88,6 +98,11 @@ impl Destination for AmqpExchange {
         let message = message_of(letter, &self.pipeline);
         let publisher = self.connections.of(letter);
         async move { publisher.send(&self.exchange, &self.routing_key, &message).await }.boxed()
+    }
+
+    fn release(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        let publishers = Arc::into_inner(self).into_iter().flat_map(|last| last.connections.unshared());
+        join_all(publishers.map(AmqpPublisher::close)).map(drop).boxed()
     }
 }
 

@@ -91,8 +91,21 @@ impl Keeper {
         &self.node
     }
 
-    /// Runs until no more letters can come and all are kept, or until the end of the run.
+    /// Runs until no more letters can come and all are kept, or until the end of the run; then gives the destination up.
     pub async fn run(mut self) {
+        self.keep_letters().await;
+        let Some(destination) = self.destination.take() else { return };
+        let time_is_up = async {
+            self.shutdown.begun().await;
+            sleep_until(self.shutdown.closing_deadline()).await;
+        };
+        tokio::select! {
+            () = destination.release() => {}
+            () = time_is_up => debug!(node = %self.node, "time is up: where dead letters go is left without a close"),
+        }
+    }
+
+    async fn keep_letters(&mut self) {
         let mut outage = Outage::default();
         let mut attempts = FuturesUnordered::new();
         let mut held = Vec::new();
@@ -113,7 +126,9 @@ impl Keeper {
                 }
                 Some(attempt) = attempts.next() => Vec::from_iter(self.conclude(attempt, &mut outage)),
                 Some(destination) = self.changes.recv() => {
-                    self.destination = destination;
+                    if let Some(former) = std::mem::replace(&mut self.destination, destination) {
+                        tokio::spawn(former.release());
+                    }
                     held.drain(..).map(|held| (held, Duration::ZERO)).collect()
                 }
                 letter = self.letters.recv(), if more_may_come => {
@@ -221,5 +236,7 @@ async fn send(destination: Arc<dyn Destination>, mut attempt: Attempt, wait: Dur
         }
     }
     attempt.sent = destination.send(&attempt.open.letter).await;
+    // After a reload a letter that was on its way may be the last to need it.
+    destination.release().await;
     attempt
 }

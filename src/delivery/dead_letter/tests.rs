@@ -1,9 +1,11 @@
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::*;
@@ -37,6 +39,35 @@ pub(super) fn letter() -> Letter {
         bucket: BucketName::default(),
         lane: None,
         attempts: AttemptLog::default(),
+    }
+}
+
+/// Takes a letter when it is told to, and counts how often its last user has released it.
+struct Releasing {
+    take: Semaphore,
+    released: Arc<AtomicUsize>,
+}
+
+impl Releasing {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { take: Semaphore::new(0), released: Arc::default() })
+    }
+}
+
+impl Destination for Releasing {
+    fn send<'a>(&'a self, _: &'a Letter) -> BoxFuture<'a, Sent> {
+        async {
+            self.take.acquire().await.unwrap().forget();
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn release(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        if let Some(last) = Arc::into_inner(self) {
+            last.released.fetch_add(1, Ordering::Relaxed);
+        }
+        ready(()).boxed()
     }
 }
 
@@ -127,4 +158,34 @@ async fn letters_that_are_held_or_fail_go_to_the_destination_that_a_reload_bring
         keeper.await.unwrap();
         assert!(handle.dead_letters().is_none(), "a handle keeps no keeper running");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_is_released_by_the_last_who_needs_it() {
+    let (one, other) = (Releasing::new(), Releasing::new());
+    let (of_one, of_other) = (Arc::clone(&one.released), Arc::clone(&other.released));
+    let count = |released: &Arc<AtomicUsize>| released.load(Ordering::Relaxed);
+    let (letters, handle, keeper) = DeadLetters::kept("sinks.crm".into(), None, Some(one.clone()), shutdown());
+    let keeper = tokio::spawn(keeper.run());
+    let (first, mut settlements) = ack();
+    letters.keep(letter(), first);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    handle.change(Some(other.clone()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    one.take.add_permits(1);
+    Destination::release(one).await;
+    assert_eq!(count(&of_one), 0, "a letter is on its way there");
+    assert!(settlements.recv().await.unwrap().settled);
+    assert_eq!(count(&of_one), 1);
+
+    let (second, mut settlements) = ack();
+    letters.keep(letter(), second);
+    other.take.add_permits(1);
+    Destination::release(other).await;
+    assert!(settlements.recv().await.unwrap().settled);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(count(&of_other), 0, "more letters may come");
+    drop(letters);
+    keeper.await.unwrap();
+    assert_eq!((count(&of_one), count(&of_other)), (1, 1));
 }

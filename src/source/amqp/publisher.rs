@@ -89,6 +89,13 @@ impl AmqpPublisher {
         }
     }
 
+    /// Closes the connection in order, if there is one. Takes a few seconds at most.
+    pub async fn close(self) {
+        if let Some(connection) = self.state.into_inner().connection {
+            connection.close().await;
+        }
+    }
+
     /// Asks over a connection of its own whether the exchange is there, or for the default one the queue. Publishes
     /// nothing and declares nothing.
     ///

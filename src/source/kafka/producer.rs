@@ -4,6 +4,7 @@
 //! retries from writing it twice. Must not decide what follows a failure.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -11,6 +12,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::config::KafkaConfig;
@@ -20,6 +23,9 @@ use super::probe;
 use crate::problem::Problem;
 use crate::secret::mask;
 use crate::source::outgoing::{OutgoingMessage, SendError};
+
+/// The longest time for ending a producer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Producer = FutureProducer<ProducerContext>;
 
@@ -70,6 +76,15 @@ impl KafkaProducer {
         confirmed.map(drop).map_err(|(error, _)| self.explain(&producer, &error))
     }
 
+    /// Ends the producer, if there is one. What is not confirmed by now is given up. Takes a few seconds at most.
+    pub async fn close(self) {
+        if let Some(ended) = self.discard()
+            && timeout(CLOSE_TIMEOUT, ended).await.is_err()
+        {
+            debug!(source = %self.source, "the Kafka producer has not ended within {CLOSE_TIMEOUT:?}");
+        }
+    }
+
     /// Asks which brokers there are and whether the topic is. Writes nothing, and does not create the topic.
     ///
     /// # Errors
@@ -112,12 +127,10 @@ impl KafkaProducer {
         Ok(producer.insert(create(&self.config, &self.source, self.failure.clone())?).clone())
     }
 
-    /// Dropping a producer waits for its thread.
-    fn discard(&self) {
-        let producer = self.lock().take();
-        if producer.is_some() {
-            off_runtime(move || drop(producer));
-        }
+    /// Dropping a producer waits for its thread. Gives where its end is heard of.
+    fn discard(&self) -> Option<oneshot::Receiver<()>> {
+        let producer = self.lock().take()?;
+        Some(off_runtime(move || drop(producer)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Producer>> {

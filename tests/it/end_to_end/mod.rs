@@ -2,6 +2,7 @@
 //! what is committed is asked of the broker.
 
 mod amqp;
+mod closing;
 mod dead_letters;
 mod kafka;
 mod kafka_group;
