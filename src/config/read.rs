@@ -16,7 +16,7 @@ use super::diagnostics::Fault;
 use super::document::Document;
 use super::interpolate::{self, Env};
 use super::schema::{self, STRICT, WEBHOOK_DEFAULTS};
-use super::shape::{Findings, Subject, missing_key, table_name, unknown_key};
+use super::shape::{Findings, Subject, keys, missing_key, table_name, tables_with, unknown_key};
 use super::test_case::{self, Nodes, TestCase};
 use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
 use crate::delivery::DeliveryConfig;
@@ -105,11 +105,11 @@ impl Reader<'_> {
     }
 
     fn top_level_keys(&mut self, root: &DeTable<'_>) {
-        let mut known: Vec<&str> =
-            STRICT["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        let mut known = keys(&STRICT);
         known.push("defaults");
         for key in root.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
-            self.findings.faults.push(unknown_key(&[key.get_ref()], key.span(), known.clone()));
+            let tables = tables_with(&STRICT, key.get_ref());
+            self.findings.faults.push(unknown_key(&[key.get_ref()], key.span(), &known, &tables));
         }
     }
 
@@ -132,7 +132,7 @@ impl Reader<'_> {
         for (key, value) in section {
             let name = key.get_ref().as_ref();
             if name != "webhook" {
-                self.findings.faults.push(unknown_key(&["defaults", name], key.span(), vec!["webhook"]));
+                self.findings.faults.push(unknown_key(&["defaults", name], key.span(), &["webhook"], &[]));
             } else if let Some(table) = self.table(value) {
                 let (own, table) = split(table, |key| defaults::IS_OWN.contains(&key));
                 for (key, value) in &own {

@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use regex::Regex;
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Fault;
-use super::{planned, wording};
+use super::{planned, schema, wording};
 use crate::problem::did_you_mean;
 
 /// What is known to be wrong with a file.
@@ -51,8 +52,7 @@ impl Findings<'_> {
             match property(schema, name) {
                 Some(schema) => self.check_value(path, key.span(), value, schema),
                 None => {
-                    let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
-                    self.faults.push(unknown_key(&path, key.span(), known.collect()));
+                    self.faults.push(unknown_key(&path, key.span(), &keys(schema), &tables_with(schema, name)));
                     self.broken.insert(value.span());
                 }
             }
@@ -140,19 +140,42 @@ impl Findings<'_> {
     }
 }
 
-/// The fault of a key that does not exist, or not yet.
-pub(super) fn unknown_key(path: &[&str], key: Range<usize>, known: Vec<&str>) -> Fault {
+/// The keys of a table.
+pub(super) fn keys(schema: &Value) -> Vec<&str> {
+    schema["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect()
+}
+
+/// The tables within a table that have this key: one that is written beside them is meant for them.
+pub(super) fn tables_with<'a>(schema: &'a Value, key: &str) -> Vec<&'a str> {
+    let has_key = |table: &Value| {
+        // A section takes any name for a node, and says nothing by that.
+        let names = Some(&table["propertyNames"]).filter(|names| **names != schema::node_name());
+        let pattern = names.and_then(|names| Regex::new(names["pattern"].as_str()?).ok());
+        table["properties"].get(key).is_some() || pattern.is_some_and(|pattern| pattern.is_match(key))
+    };
+    let values = schema["properties"].as_object().into_iter().flatten();
+    values.filter(|(_, value)| has_key(value)).map(|(name, _)| name.as_str()).collect()
+}
+
+/// The fault of a key that does not exist, or not yet. `tables` are those within its table that have it.
+pub(super) fn unknown_key(path: &[&str], key: Range<usize>, known: &[&str], tables: &[&str]) -> Fault {
     let name = last(path);
     if let Some(explanation) = planned::key(path) {
         let message = format!("`{name}` is not yet supported");
         return Fault { span: Some(key), message, help: Some(explanation.to_owned()) };
+    }
+    let message = format!("unknown key `{name}`");
+    if !tables.is_empty() {
+        let tables: Vec<_> = tables.iter().map(|table| format!("`{table}`")).collect();
+        let help = format!("`{name}` belongs in the table {}", tables.join(" or "));
+        return Fault { span: Some(key), message, help: Some(help) };
     }
     let help = match did_you_mean(name, known.iter().copied()) {
         Some(similar) => format!("did you mean `{similar}`?"),
         None if known.is_empty() => format!("{} takes no keys", table_name(&path[..path.len().saturating_sub(1)])),
         None => format!("known keys: {}", known.join(", ")),
     };
-    Fault { span: Some(key), message: format!("unknown key `{name}`"), help: Some(help) }
+    Fault { span: Some(key), message, help: Some(help) }
 }
 
 /// The fault of a table without a key that it must have.
