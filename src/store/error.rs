@@ -37,6 +37,19 @@ pub enum StoreError {
         /// What the system or the database said.
         problem: String,
     },
+    /// The database's user lacks a right.
+    #[error(
+        "the database user \"{user}\" lacks a right on the store {place}: {problem}; let it make its tables there, as \
+         with `GRANT USAGE, CREATE ON SCHEMA … TO \"{user}\"`; tables that are there already must be its own"
+    )]
+    Denied {
+        /// The server and its database.
+        place: String,
+        /// Who lacks it.
+        user: String,
+        /// What the database said.
+        problem: String,
+    },
     /// There is no room left.
     #[error("the disk of the store {place} is full: {problem}")]
     Full {
@@ -96,7 +109,8 @@ impl StoreError {
     /// True when trying again cannot help: someone has to act.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Closed | Self::Locked { .. } | Self::Open { .. } | Self::Newer { .. } | Self::Damaged { .. } => true,
+            Self::Closed | Self::Locked { .. } | Self::Open { .. } | Self::Denied { .. } => true,
+            Self::Newer { .. } | Self::Damaged { .. } => true,
             Self::ReadOnly { .. } | Self::Full { .. } | Self::Busy { .. } | Self::Lost { .. } | Self::Failed { .. } => {
                 false
             }
@@ -121,11 +135,7 @@ pub(super) enum Kind {
 
 /// The error of a statement or of a connection.
 pub(super) fn of_kind(kind: &Kind, place: &str, error: &sqlx::Error) -> StoreError {
-    let place = place.to_owned();
-    let problem = match error.as_database_error() {
-        Some(error) => masked(error.message()),
-        None => masked(error),
-    };
+    let (place, problem) = (place.to_owned(), problem(error));
     match kind {
         Kind::Open => StoreError::Open { place, problem },
         Kind::ReadOnly => StoreError::ReadOnly { place, problem },
@@ -139,6 +149,14 @@ pub(super) fn of_kind(kind: &Kind, place: &str, error: &sqlx::Error) -> StoreErr
 /// The error's code in the database's own terms.
 pub(super) fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error().and_then(|error| error.code())
+}
+
+/// What the database or the library said.
+pub(super) fn problem(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(error) => masked(error.message()),
+        None => masked(error),
+    }
 }
 
 fn masked(problem: impl std::fmt::Display) -> String {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use percent_encoding::percent_decode_str;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
 use tokio::time::timeout;
@@ -10,7 +11,7 @@ use url::Url;
 
 use super::StoreError;
 use super::backend::Backend;
-use super::error::{Kind, code, of_kind};
+use super::error::{Kind, code, of_kind, problem};
 use crate::secret::{self, Secret};
 
 /// How long a server may take for a new connection: the operating system alone would wait for minutes, and a shutdown
@@ -22,6 +23,7 @@ const SLOWEST_CONNECT: Duration = Duration::from_secs(10);
 pub(super) struct Postgres {
     options: Options,
     place: String,
+    user: String,
 }
 
 /// What to connect with; it holds a password.
@@ -45,7 +47,8 @@ impl Postgres {
         }
         let place = place(&url);
         let options = AnyConnectOptions::from_url(&url).map_err(|error| StoreError::open(&place, error))?;
-        Ok(Self { options: Options(options.disable_statement_logging()), place })
+        let user = percent_decode_str(url.username()).decode_utf8_lossy().into_owned();
+        Ok(Self { options: Options(options.disable_statement_logging()), place, user })
     }
 
     async fn open(&self) -> Result<AnyConnection, StoreError> {
@@ -54,8 +57,10 @@ impl Postgres {
             return Err(StoreError::Lost { place: self.place.clone(), problem });
         };
         connected.map_err(|error| match self.error(&error) {
-            // Such as a wrong password or a database that is not there.
-            StoreError::Failed { place, problem } => StoreError::Open { place, problem },
+            // Such as a wrong password, or a database that is not there or not for this user.
+            StoreError::Failed { place, problem } | StoreError::Denied { place, problem, .. } => {
+                StoreError::Open { place, problem }
+            }
             other => other,
         })
     }
@@ -111,7 +116,15 @@ impl Backend for Postgres {
         let kind = match error {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Kind::Lost,
             _ if code == "53100" => Kind::Full,
-            _ if code == "25006" || code == "42501" => Kind::ReadOnly,
+            _ if code == "25006" => Kind::ReadOnly,
+            // No right, or no schema that may be used.
+            _ if code == "42501" || code == "3F000" => {
+                return StoreError::Denied {
+                    place: self.place.clone(),
+                    user: self.user.clone(),
+                    problem: problem(error),
+                };
+            }
             // A server that starts, stops or has no room for another connection; a connection that failed.
             _ if code.starts_with("57P") || code.starts_with("08") || code == "53300" => Kind::Lost,
             _ => Kind::Failed,
@@ -135,6 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_never_answers_does_not_hold_us_up_for_ever() {
+        sqlx::any::install_default_drivers();
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("postgres://u@{}/d", silent.local_addr().unwrap());
         let backend = Postgres::new(&Secret::new(url)).unwrap();

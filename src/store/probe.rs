@@ -33,6 +33,9 @@ async fn look(database: &mut Database) -> Result<String, StoreError> {
     let version: i64 = match version.fetch_one(database.connection()).await {
         Ok(row) => row.try_get("version").unwrap_or_default(),
         Err(error) if is_missing_table(&error) => {
+            if database.parts().0.is_shared() {
+                check_rights(database).await?;
+            }
             return Ok(format!("{place} has no tables yet; the first run makes them"));
         }
         Err(error) => return Err(database.error(&error)),
@@ -45,6 +48,20 @@ async fn look(database: &mut Database) -> Result<String, StoreError> {
     let bytes = bytes.fetch_one(database.connection()).await.and_then(|row| row.try_get::<i64, _>("bytes"));
     let bytes = ByteSize(bytes.map_err(|error| database.error(&error))?.try_into().unwrap_or_default());
     Ok(format!("{place} can be used; it has {bytes} of parked deliveries and dead letters"))
+}
+
+/// Asks PostgreSQL whether the tables can be made.
+async fn check_rights(database: &mut Database) -> Result<(), StoreError> {
+    let asked = "SELECT CAST(current_user AS TEXT) AS who, \
+                 COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false) AS may";
+    let row = sqlx::query(asked).fetch_one(database.connection()).await;
+    let row = row.and_then(|row| Ok((row.try_get("who")?, row.try_get("may")?)));
+    let (user, may) = row.map_err(|error| database.error(&error))?;
+    if may {
+        return Ok(());
+    }
+    let problem = "it may not create tables in any schema of its search_path".to_owned();
+    Err(StoreError::Denied { place: database.place().to_owned(), user, problem })
 }
 
 fn is_missing_table(error: &sqlx::Error) -> bool {

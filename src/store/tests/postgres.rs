@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::secret::Secret;
 use crate::store::StoreError;
+use crate::store::probe::probe;
 
 /// A store in a schema of its own.
 async fn site() -> Site {
@@ -85,6 +86,45 @@ async fn what_another_replica_takes_over_at_the_same_time_is_not_booked_here() {
         site.number("SELECT CAST(SUM(bytes) AS BIGINT) FROM replicas").await,
         site.number("SELECT CAST(SUM(size) AS BIGINT) FROM deliveries").await
     );
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_user_who_may_not_make_tables_is_told_what_is_missing() {
+    let url = std::env::var("POSTGRES_URL").expect("POSTGRES_URL names a database: tests/brokers/postgres.sh env");
+    sqlx::any::install_default_drivers();
+    let name = format!("test_{}", Uuid::new_v4().simple());
+    let mut owner = sqlx::AnyConnection::connect(&url).await.unwrap();
+    let mut execute = async |statement: String| {
+        owner.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+    };
+    execute(format!("CREATE ROLE {name} LOGIN PASSWORD 'pw'")).await;
+    execute(format!("CREATE SCHEMA {name}")).await;
+    let mut limited: url::Url = url.parse().unwrap();
+    limited.set_username(&name).unwrap();
+    limited.set_password(Some("pw")).unwrap();
+    limited.set_query(Some(&format!("options=-csearch_path%3D{name}")));
+    let settings = Site::settings(Location::Postgres(Secret::new(limited.to_string())));
+    let open = async || Database::connect(&settings).await.map(drop);
+
+    let grant = format!("`GRANT USAGE, CREATE ON SCHEMA … TO \"{name}\"`");
+    for (right, expected) in [("", "no schema has been selected"), ("USAGE", &format!("denied for schema {name};"))] {
+        if !right.is_empty() {
+            execute(format!("GRANT {right} ON SCHEMA {name} TO {name}")).await;
+        }
+        let error = open().await.unwrap_err();
+        assert!(matches!(error, StoreError::Denied { .. }) && error.is_permanent(), "{error:?}");
+        let shown = error.to_string();
+        assert!(shown.contains(expected) && shown.contains(&grant), "{shown}");
+        let shown = probe(&settings).await.unwrap_err().to_string();
+        assert!(shown.contains("may not create tables") && shown.contains(&grant), "{shown}");
+    }
+    execute(grant.trim_matches('`').replace('…', &name)).await;
+    assert!(probe(&settings).await.unwrap().contains("no tables yet"));
+    open().await.unwrap();
+    assert!(probe(&settings).await.unwrap().contains("can be used"));
+
+    execute(format!("DROP OWNED BY {name}; DROP SCHEMA {name} CASCADE; DROP ROLE {name}")).await;
 }
 
 #[tokio::test]
