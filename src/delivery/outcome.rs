@@ -11,7 +11,7 @@ use super::breaker::{Change, Permit};
 use super::lane::LaneName;
 use super::responses::{Action, retry_after};
 use super::retry::{Decision, Failure};
-use super::schedule::BucketName;
+use super::schedule::{BucketName, shown};
 use super::worker::{Attempted, Running};
 use super::{Delivery, LONGEST_PAUSE, dead_letter};
 use crate::health::State;
@@ -63,7 +63,7 @@ impl Running {
     /// Notes that an attempt starts; only a breaker's probe is worth a word.
     pub(super) fn note_start(&self, delivery: &Delivery, permit: Permit) {
         if permit.is_probe {
-            info!(sink = %self.worker.name, bucket = %delivery.bucket, event = %delivery.event.id,
+            info!(sink = %self.worker.name, bucket = shown(&delivery.bucket), event = %delivery.event.id,
                 "the circuit breaker is half-open: one attempt tries the receiver");
             self.show_state();
         }
@@ -203,13 +203,13 @@ impl Running {
     /// Tells the breaker a result, and people what it changed. Returns true when the breaker is open now.
     fn report(&mut self, bucket: &BucketName, permit: Permit, failed: bool, now: Instant) -> bool {
         let Some(change) = self.worker.schedule.report(bucket, permit, failed, now) else { return false };
-        let sink = &self.worker.name;
+        let (sink, bucket) = (&self.worker.name, shown(bucket));
         match change {
-            Change::Opened(time) => warn!(%sink, %bucket, open_for = ?time,
+            Change::Opened(time) => warn!(%sink, bucket, open_for = ?time,
                 "the circuit breaker opens, as too many attempts fail: there are none until one has succeeded"),
-            Change::Reopened(time) => debug!(%sink, %bucket, open_for = ?time, "the circuit breaker is open again"),
+            Change::Reopened(time) => debug!(%sink, bucket, open_for = ?time, "the circuit breaker is open again"),
             Change::Closed(lasted) => {
-                info!(%sink, %bucket, ?lasted, "the circuit breaker closes: an attempt succeeded")
+                info!(%sink, bucket, ?lasted, "the circuit breaker closes: an attempt succeeded")
             }
         }
         self.show_state();

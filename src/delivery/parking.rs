@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::claims::Claims;
 use super::lane::{Arrived, Asked, LaneName};
 use super::outcome::IS_DISABLED;
-use super::schedule::{BucketName, Hold};
+use super::schedule::{BucketName, Hold, shown};
 use super::stored::{from_stored, to_stored};
 use super::worker::Running;
 use super::{Delivery, dead_letter};
@@ -202,7 +202,7 @@ impl Running {
         for delivery in overdue {
             let is_new = self.parking.as_mut().is_some_and(|parking| parking.claims.set_backlogged(&delivery.bucket));
             if is_new {
-                info!(sink = %self.worker.name, bucket = %delivery.bucket,
+                info!(sink = %self.worker.name, bucket = shown(&delivery.bucket),
                     "deliveries come faster than they can be sent; they wait in the store, so that other sinks go on");
             }
             self.park(delivery, now, now);

@@ -12,6 +12,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::field::{DisplayValue, display};
 
 use super::breaker::{BreakerPolicy, BreakerState, Change, Closed, Permit};
 use super::rate_limit::Rate;
@@ -23,6 +24,11 @@ pub use line::Hold;
 
 /// The name of a bucket: the rate limit's rendered key, or `""` for sinks whose rate limit has none.
 pub type BucketName = Arc<str>;
+
+/// A bucket as log lines have it: not at all when it has no name.
+pub fn shown(bucket: &BucketName) -> Option<DisplayValue<&BucketName>> {
+    (!bucket.is_empty()).then(|| display(bucket))
+}
 
 /// The deliveries of one sink that wait to be started. `T` is a delivery.
 #[derive(Debug)]

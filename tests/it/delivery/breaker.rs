@@ -37,6 +37,7 @@ async fn it_opens_probes_and_closes(store: &str, parks: bool) {
     assert!(bridge.wait().success(), "it ends when everything is delivered");
     let log = std::fs::read_to_string(site.folder.path().join("bridge.log")).unwrap();
     assert!(log.contains("the circuit breaker closes"), "{log}");
+    assert!(!log.contains("bucket="), "the only bucket has no name: {log}");
     assert_eq!(
         log.matches("the circuit breaker opens").count(),
         1,
