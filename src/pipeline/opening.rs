@@ -1,8 +1,7 @@
 //! The store at the start of a run: opened, with patience for a database that is away, and given what former versions
 //! kept in files. Nothing is read from any source before that is done.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -13,9 +12,7 @@ use super::threads::off_worker;
 use crate::backoff::Backoff;
 use crate::health::{NodeHealth, PipelineHealth};
 use crate::shutdown::Shutdown;
-use crate::store::config::StoreSettings;
 use crate::store::import::import;
-use crate::store::sinks::SinkStates;
 use crate::store::thread::{RunningStore, StoreThread};
 use crate::store::{Store, StoreError};
 
@@ -35,10 +32,9 @@ pub(super) async fn open(
         info!(pipeline = %graph.name, "there is no store: nothing is parked, and a failing delivery holds its source");
         return Ok(Some((None, None)));
     };
-    let settings = thread.settings().clone();
     let Some(running) = start(thread, &health.node("store"), shutdown).await? else { return Ok(None) };
-    let sinks = graph.sinks.iter().map(|sink| Arc::clone(&sink.entrance.name)).collect();
-    warn_of_stranded(&settings, sinks).await;
+    let sinks = graph.sinks.iter().map(|sink| &*sink.entrance.name).collect();
+    warn_of_stranded(running.sinks_with_parked(), &sinks);
     let formats: HashMap<_, _> = graph.sources.iter().map(|source| (source.name.clone(), source.format)).collect();
     tokio::select! {
         imported = import(&store, &graph.state_dir, &formats) => imported?,
@@ -95,13 +91,8 @@ async fn start(
 }
 
 /// Says which deliveries wait for a sink that the pipeline does not have any more: nobody attempts them.
-async fn warn_of_stranded(settings: &StoreSettings, sinks: Vec<Arc<str>>) {
-    let look = async { SinkStates::open(settings).await?.with_parked().await };
-    let parked: Vec<String> = look.await.unwrap_or_else(|error| {
-        warn!(%error, "cannot see whether deliveries wait for sinks that are gone");
-        Vec::new()
-    });
-    for sink in parked.iter().filter(|name| sinks.iter().all(|sink| **sink != ***name)) {
+fn warn_of_stranded(with_parked: &[String], sinks: &HashSet<&str>) {
+    for sink in with_parked.iter().filter(|name| !sinks.contains(name.as_str())) {
         warn!(%sink, "deliveries are parked for a sink that the pipeline does not have any more; they stay in the store \
             until it has a sink of this name again");
     }

@@ -18,6 +18,7 @@ use super::group::{Answers, Buried, Group};
 use super::handle::{FromStore, Operation};
 use super::record::RowId;
 use super::reminder::Reminder;
+use super::sinks::with_parked;
 use super::work::Work;
 use crate::health::NodeHealth;
 use crate::units::ByteSize;
@@ -77,6 +78,8 @@ pub(super) struct Opened {
     database: Database,
     replica: String,
     bytes: u64,
+    /// The sinks for which deliveries wait.
+    pub(super) sinks_with_parked: Vec<String>,
 }
 
 impl Opened {
@@ -89,13 +92,14 @@ impl Opened {
         let replica = format!("{}/{}", settings.pipeline, Uuid::new_v4());
         let task = Task { settings: &settings, replica: &replica, group: &Group::default(), beat: true, in_hand: None };
         let committed = transact(&mut database, &task).await?;
-        Ok(Self { settings, database, replica, bytes: committed.bytes })
+        let sinks_with_parked = with_parked(&mut database, &settings.pipeline).await?;
+        Ok(Self { settings, database, replica, bytes: committed.bytes, sinks_with_parked })
     }
 }
 
 impl Keeper {
     pub(super) fn new(opened: Opened, operations: mpsc::UnboundedReceiver<Operation>, health: NodeHealth) -> Self {
-        let Opened { settings, mut database, replica, bytes } = opened;
+        let Opened { settings, mut database, replica, bytes, .. } = opened;
         health.ready();
         let is_shared = database.parts().0.is_shared();
         Self {

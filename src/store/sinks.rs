@@ -1,4 +1,5 @@
 //! The sinks of a pipeline as the command line looks at them: what lies in the store for each, and which are disabled.
+//! A bridge that starts is told for which there is something.
 
 use std::collections::BTreeMap;
 
@@ -58,29 +59,6 @@ impl SinkStates {
         row.and_then(|row| row.try_get("died")).map_err(|error| self.database.error(&error))
     }
 
-    /// The sinks for which deliveries wait, by name. Quickly found, however many wait.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn with_parked(&mut self) -> Result<Vec<String>, StoreError> {
-        let mut sinks = Vec::new();
-        let mut node = String::new();
-        while let Some(next) = self.parked_behind(&node).await.map_err(|error| self.database.error(&error))? {
-            sinks.extend(next.strip_prefix("sinks.").map(str::to_owned));
-            node = next;
-        }
-        Ok(sinks)
-    }
-
-    /// The node after this one for which something is parked: one look into an index.
-    async fn parked_behind(&mut self, node: &str) -> Result<Option<String>, sqlx::Error> {
-        let next = "SELECT node FROM deliveries WHERE pipeline = $1 AND node > $2 AND state = 'parked' \
-                    AND claimed_by IS NULL AND due IS NOT NULL ORDER BY node LIMIT 1";
-        let next = sqlx::query(next).bind(self.pipeline.clone()).bind(node.to_owned());
-        let found = next.fetch_optional(self.database.connection()).await?;
-        found.map(|row| row.try_get("node")).transpose()
-    }
-
     /// Lifts the disabling of a sink; false when it was not disabled.
     ///
     /// # Errors
@@ -117,6 +95,30 @@ impl SinkStates {
         }
         Ok(states)
     }
+}
+
+/// The sinks of a pipeline for which deliveries wait, by name. Quickly found, however many wait.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) async fn with_parked(database: &mut Database, pipeline: &str) -> Result<Vec<String>, StoreError> {
+    let mut sinks = Vec::new();
+    let mut node = String::new();
+    while let Some(next) =
+        parked_behind(database.connection(), pipeline, &node).await.map_err(|error| database.error(&error))?
+    {
+        sinks.extend(next.strip_prefix("sinks.").map(str::to_owned));
+        node = next;
+    }
+    Ok(sinks)
+}
+
+/// The node after this one for which something is parked: one look into an index.
+async fn parked_behind(connection: &mut AnyConnection, pipeline: &str, node: &str) -> sqlx::Result<Option<String>> {
+    let next = "SELECT node FROM deliveries WHERE pipeline = $1 AND node > $2 AND state = 'parked' \
+                AND claimed_by IS NULL AND due IS NOT NULL ORDER BY node LIMIT 1";
+    let found = sqlx::query(next).bind(pipeline).bind(node).fetch_optional(connection).await?;
+    found.map(|row| row.try_get("node")).transpose()
 }
 
 fn time(milliseconds: i64) -> Option<Timestamp> {

@@ -33,6 +33,7 @@ pub struct RunningStore {
     thread: thread::JoinHandle<()>,
     /// Closed when the thread has ended.
     ended: std_mpsc::Receiver<()>,
+    sinks_with_parked: Vec<String>,
 }
 
 /// How often is looked whether the moment has come to wait no longer.
@@ -84,6 +85,11 @@ impl StoreThread {
 }
 
 impl RunningStore {
+    /// The sinks for which deliveries waited when it was opened, by name.
+    pub fn sinks_with_parked(&self) -> &[String] {
+        &self.sinks_with_parked
+    }
+
     /// Waits for the end. Blocks; drop all handles first.
     ///
     /// # Errors
@@ -131,7 +137,7 @@ fn open(
     });
     let thread = thread.map_err(|error| StoreError::open("(its thread)", error))?;
     match is_open.recv().unwrap_or(Err(StoreError::Closed)) {
-        Ok(()) => Ok(RunningStore { thread, ended }),
+        Ok(sinks_with_parked) => Ok(RunningStore { thread, ended, sinks_with_parked }),
         Err(error) => {
             // It holds the lock until it has ended, and another try must not find the file locked by this one.
             thread.join().ok();
@@ -144,7 +150,7 @@ fn run(
     settings: StoreSettings,
     operations: &std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
     health: NodeHealth,
-    opened: &std_mpsc::Sender<Result<(), StoreError>>,
+    opened: &std_mpsc::Sender<Result<Vec<String>, StoreError>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -155,8 +161,8 @@ fn run(
     };
     runtime.block_on(async {
         match Opened::open(settings).await {
-            Ok(database) => {
-                opened.send(Ok(())).ok();
+            Ok(mut database) => {
+                opened.send(Ok(std::mem::take(&mut database.sinks_with_parked))).ok();
                 // None come when whoever started this is gone.
                 if let Ok(operations) = operations.recv() {
                     Keeper::new(database, operations, health).run().await;
