@@ -7,6 +7,8 @@ mod letters;
 mod opening;
 mod postgres;
 mod room;
+#[path = "../../../tests/it/support/small_disk.rs"]
+mod small_disk;
 
 use std::collections::HashSet;
 use std::sync::Arc;

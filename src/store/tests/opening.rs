@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::small_disk::{SmallDisk, mount};
 use super::*;
 use crate::store::StoreError;
 use crate::store::database::is_in_use;
@@ -137,44 +137,12 @@ async fn what_is_no_store_is_refused() {
     assert!(matches!(error, StoreError::Open { .. }), "{error}");
 }
 
-/// A small file system in memory, unmounted when it is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Self {
-        std::fs::create_dir_all(at).unwrap();
-        mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], at);
-        Self(at.to_owned())
-    }
-
-    /// Writes until nothing more fits.
-    fn fill(&self) -> PathBuf {
-        use std::io::Write as _;
-        let path = self.0.join("filler");
-        let mut file = std::fs::File::create(&path).unwrap();
-        while file.write_all(&[b'x'; 512]).is_ok() {}
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
-}
-
-fn mount(options: &[&str], at: &Path) {
-    let mount = Command::new("mount").args(options).arg(at).output().unwrap();
-    let said = String::from_utf8_lossy(&mount.stderr);
-    assert!(mount.status.success(), "this test mounts a tmpfs, which needs root and CAP_SYS_ADMIN: {said}");
-}
-
 #[tokio::test]
 #[ignore = "needs root to mount a tmpfs"]
 async fn a_full_disk_holds_everything_until_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::mount(&folder.path().join("disk"));
-    let settings = Site::settings(Location::Sqlite(disk.0.join("store.db")));
+    let disk = SmallDisk::mount(&folder.path().join("disk"), "4m");
+    let settings = Site::settings(Location::Sqlite(folder.path().join("disk/store.db")));
     let mut site = Site::open(settings, None);
     let mut sink = site.sink("crm");
     sink.park(vec![delivery("a", 5)]).await;
@@ -202,8 +170,8 @@ async fn a_full_disk_holds_everything_until_there_is_room() {
 #[ignore = "needs root to mount a tmpfs"]
 async fn a_stop_on_a_full_disk_leaves_events_open() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::mount(&folder.path().join("disk"));
-    let mut site = Site::open(Site::settings(Location::Sqlite(disk.0.join("store.db"))), None);
+    let disk = SmallDisk::mount(&folder.path().join("disk"), "4m");
+    let mut site = Site::open(Site::settings(Location::Sqlite(folder.path().join("disk/store.db"))), None);
     let sink = site.sink("crm");
     sink.park(vec![delivery("a", 5)]).await;
     disk.fill();
@@ -220,10 +188,10 @@ async fn a_stop_on_a_full_disk_leaves_events_open() {
 #[ignore = "needs root to mount a tmpfs"]
 async fn a_folder_that_may_only_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::mount(&folder.path().join("disk"));
-    let settings = Site::settings(Location::Sqlite(disk.0.join("store.db")));
+    let _disk = SmallDisk::mount(&folder.path().join("disk"), "4m");
+    let settings = Site::settings(Location::Sqlite(folder.path().join("disk/store.db")));
     open_again(&settings).unwrap();
-    mount(&["-o", "remount,ro"], &disk.0);
+    mount(&["-o", "remount,ro"], &folder.path().join("disk"));
     let error = open_again(&settings).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
     let error = Database::connect(&settings).await.unwrap_err();

@@ -1,45 +1,14 @@
 //! A disk without room for dead letters: nothing is lost, and it goes on when there is room again.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use axum::http::StatusCode;
 use webhook_bridge::receiver::{Behaviour, Reply};
 
 use super::durability::committed;
 use super::{Site, number, numbers};
-use crate::support::{Bridge, wait_until};
-
-/// A small file system in memory, unmounted when it is dropped.
-pub(super) struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `size` as `mount` reads it, for example `2m`.
-    pub(super) fn mount(at: &Path, size: &str) -> Self {
-        std::fs::create_dir_all(at).unwrap();
-        let size = format!("size={size}");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output().unwrap();
-        let said = String::from_utf8_lossy(&mount.stderr);
-        assert!(mount.status.success(), "this test mounts a tmpfs, which needs root and CAP_SYS_ADMIN: {said}");
-        Self(at.to_owned())
-    }
-
-    /// Writes until nothing more fits.
-    pub(super) fn fill(&self) -> PathBuf {
-        use std::io::Write as _;
-        let path = self.0.join("filler");
-        let mut file = std::fs::File::create(&path).unwrap();
-        while file.write_all(&[b'x'; 512]).is_ok() {}
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
-}
+use crate::support::{Bridge, SmallDisk, wait_until};
 
 /// Runs the bridge on a small disk, until its first event is done with and the file's position is known; then fills it.
 async fn run_and_fill(site: &Site, disk: &SmallDisk, config: &str) -> (Bridge, PathBuf) {

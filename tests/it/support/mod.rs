@@ -9,8 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod small_disk;
 mod store;
 
+pub(crate) use small_disk::SmallDisk;
 pub(crate) use store::{Parked, lock_store, parked, rows, store_file};
 
 /// How long a test waits for something that should happen soon. Generous: the machine may be busy.
