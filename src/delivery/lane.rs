@@ -76,6 +76,11 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// True while the store's answer about the lane is awaited.
+    pub fn is_asking(&self, lane: &LaneName) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.asking)
+    }
+
     /// Takes the store's answer.
     pub fn answered(&mut self, lane: &LaneName, is_in_store: bool) -> Asked<T> {
         let Some(asked) = self.lanes.get_mut(lane).filter(|lane| lane.asking) else { return Asked::Forgotten };

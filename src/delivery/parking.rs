@@ -2,7 +2,9 @@
 //! disabled.
 //!
 //! A delivery that came from its source (*fresh*: without a row) is parked when its wait is long, and then its source
-//! moves on; one that came from the store always goes back there to wait. Without a store everything waits in memory.
+//! moves on; one that came from the store always goes back there to wait. Without a store everything waits in memory, and
+//! while the store is full or fails, what is fresh does: its sink must not stand still for want of room, which others
+//! may have taken.
 //! What is sent in one round of the worker's loop goes in one piece, so that the store can commit it at once.
 
 use std::collections::HashSet;
@@ -16,7 +18,7 @@ use tracing::{debug, error, info, warn};
 use super::claims::Claims;
 use super::lane::{Arrived, Asked, LaneName};
 use super::outcome::IS_DISABLED;
-use super::schedule::{BucketName, Hold, shown};
+use super::schedule::{BucketName, shown};
 use super::stored::{from_stored, to_stored};
 use super::worker::Running;
 use super::{Delivery, dead_letter};
@@ -33,6 +35,10 @@ pub(super) struct Parking {
     pub(super) claims: Claims,
     to_park: Vec<(StoredDelivery, Option<Ack>)>,
     to_ask: Vec<LaneName>,
+    /// Lanes in the store whose followers here found no room there.
+    to_ask_again: Vec<LaneName>,
+    /// Deliveries wait in memory that belong into the store.
+    lacked_room: bool,
 }
 
 impl Parking {
@@ -42,7 +48,16 @@ impl Parking {
         only_replay: Option<Arc<str>>,
     ) -> Self {
         let claims = Claims::new(has_keyed_buckets, Instant::now());
-        Self { store, from_store, only_replay, claims, to_park: Vec::new(), to_ask: Vec::new() }
+        Self {
+            store,
+            from_store,
+            only_replay,
+            claims,
+            to_park: Vec::new(),
+            to_ask: Vec::new(),
+            to_ask_again: Vec::new(),
+            lacked_room: false,
+        }
     }
 
     /// What the store says next; `None` when it has ended. Cancel safe.
@@ -71,6 +86,13 @@ impl Parking {
     pub(super) fn disable(&mut self, reason: String) {
         self.store.disable(reason);
         self.claims.disabled();
+    }
+
+    /// Whether what belongs into the store can go there now; otherwise it has to wait in memory.
+    fn takes_in(&mut self) -> bool {
+        let has_room = self.store.has_room();
+        self.lacked_room |= !has_room;
+        has_room
     }
 
     /// Sends what has come together. Questions about lanes go behind what was parked before them.
@@ -148,15 +170,16 @@ impl Running {
         let due = hold.map_or(due, |hold| hold.until.max(due));
         let park_after = self.worker.retry.park_after();
         let is_long = due - now > park_after || due - delivery.since > park_after;
-        let is_parked = delivery.row.is_some() || is_long || hold.is_some_and(|hold| hold.by_breaker);
-        if self.parking.is_some() && is_parked {
+        let belongs_into_store = is_long || hold.is_some_and(|hold| hold.by_breaker);
+        if delivery.row.is_some() || belongs_into_store && self.may_park() {
             self.park(delivery, due, now);
         } else {
             self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
         }
     }
 
-    /// Sends a delivery to the store, together with those of its lane that wait behind it in memory.
+    /// Sends a delivery to the store, whether there is room or not, together with those of its lane that wait behind it
+    /// in memory.
     pub(super) fn park(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
         let Some(parking) = &mut self.parking else {
             return self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
@@ -173,14 +196,22 @@ impl Running {
     }
 
     /// Until when a fresh delivery whose turn it is must go to the store instead; `None` when it can be attempted here.
-    fn must_park(&self, delivery: &Delivery, now: Instant) -> Option<Instant> {
-        let parking = self.parking.as_ref()?;
+    fn must_park(&mut self, delivery: &Delivery, now: Instant) -> Option<Instant> {
         let park_after = self.worker.retry.park_after();
         let hold = self.worker.schedule.hold(&delivery.bucket, now);
-        if let Some(Hold { until, .. }) = hold.filter(|hold| hold.by_breaker || hold.until - now > park_after) {
-            return Some(until);
-        }
-        (parking.claims.is_backlogged(&delivery.bucket) || self.is_overdue(delivery, now)).then_some(now)
+        let long_hold = hold.filter(|hold| hold.by_breaker || hold.until - now > park_after);
+        let is_late = || self.is_backlogged(&delivery.bucket) || self.is_overdue(delivery, now);
+        let due = long_hold.map(|hold| hold.until).or_else(|| is_late().then_some(now))?;
+        self.may_park().then_some(due)
+    }
+
+    /// True when what belongs into the store can go there.
+    fn may_park(&mut self) -> bool {
+        self.parking.as_mut().is_some_and(Parking::takes_in)
+    }
+
+    fn is_backlogged(&self, bucket: &BucketName) -> bool {
+        self.parking.as_ref().is_some_and(|parking| parking.claims.is_backlogged(bucket))
     }
 
     /// True when a delivery has waited for its turn so long that it holds up the other sinks of its source.
@@ -194,7 +225,7 @@ impl Running {
     /// otherwise the source would stand still for as long again.
     pub(super) fn park_overdue(&mut self, now: Instant) {
         let (shares_sources, park_after) = (self.worker.surroundings.shares_sources, self.worker.retry.park_after());
-        if self.parking.is_none() || !shares_sources {
+        if !shares_sources || self.parking.as_ref().is_none_or(|parking| !parking.store.has_room()) {
             return;
         }
         let schedule = &mut self.worker.schedule;
@@ -209,24 +240,41 @@ impl Running {
         }
     }
 
+    /// Sends to the store what had to wait in memory while there was no room, and asks again for the lanes of what still
+    /// waits behind others there.
+    pub(super) fn park_what_lacked_room(&mut self, now: Instant) {
+        let Some(parking) = &mut self.parking else { return };
+        parking.to_ask.append(&mut parking.to_ask_again);
+        if !parking.lacked_room || !parking.store.has_room() {
+            return;
+        }
+        parking.lacked_room = false;
+        for (delivery, due) in self.worker.schedule.drain(now) {
+            match delivery.row {
+                Some(_) => self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery),
+                None if due > now => self.wait(delivery, due, now),
+                None => self.start(delivery, now),
+            }
+        }
+    }
+
     /// Sends everything of a bucket that is closed for long to the store.
     pub(super) fn park_bucket(&mut self, bucket: &BucketName, now: Instant) {
         if self.parking.is_none() {
             return;
         }
-        let until = self.worker.schedule.hold(bucket, now).map_or(now, |hold| hold.until);
         for (delivery, due) in self.worker.schedule.drain_bucket(bucket, now) {
-            self.park(delivery, due.max(until), now);
+            self.wait(delivery, due, now);
         }
     }
 
     /// Lets go of what cannot start before the shutdown's deadline, be it for its retry, for a pause or for the rate
-    /// limit: it would only hold up the shutdown. Without a store its events stay uncommitted, and are read again.
+    /// limit: it would only hold up the shutdown. Without room in a store its events stay uncommitted, and are read again.
     pub(super) fn let_go_of_what_waits(&mut self, now: Instant) {
         let waiting = self.worker.schedule.drain(now);
         info!(sink = %self.worker.name, deliveries = waiting.len(), "what is due after the shutdown is left to the next start");
         for (delivery, due) in waiting {
-            if self.parking.is_some() {
+            if delivery.row.is_some() || self.may_park() {
                 self.park(delivery, due, now);
             } else if let Some(lane) = &delivery.lane {
                 drop(self.lanes.take(lane));
@@ -272,13 +320,7 @@ impl Running {
     pub(super) fn hear(&mut self, said: Option<FromStore>, now: Instant) {
         match said {
             Some(FromStore::Lanes(answers)) => {
-                answers.iter().for_each(|(lane, is_in_store)| match self.lanes.answered(lane, *is_in_store) {
-                    Asked::Start(delivery) => self.start(delivery, now),
-                    Asked::Park(deliveries) => {
-                        deliveries.into_iter().for_each(|delivery| self.park(delivery, now, now))
-                    }
-                    Asked::Forgotten => {}
-                })
+                answers.into_iter().for_each(|(lane, is_in_store)| self.hear_of_lane(lane, is_in_store, now));
             }
             Some(FromStore::Claimed(claimed)) => self.take_claimed(claimed, now),
             None => {
@@ -286,6 +328,31 @@ impl Running {
                 self.parking = None;
                 self.worker.shutdown.begin();
             }
+        }
+    }
+
+    fn hear_of_lane(&mut self, lane: LaneName, is_in_store: bool, now: Instant) {
+        if is_in_store && !self.is_gone() && !self.may_park() {
+            return self.wait_behind_lane(lane);
+        }
+        match self.lanes.answered(&lane, is_in_store) {
+            Asked::Start(delivery) => self.start(delivery, now),
+            Asked::Park(deliveries) => deliveries.into_iter().for_each(|delivery| self.park(delivery, now, now)),
+            Asked::Forgotten => {}
+        }
+    }
+
+    /// Keeps those of a lane in memory for which there is no room behind the others of their lane in the store: until
+    /// there is, or until those have ended. At the end of a run they are let go, and stay uncommitted.
+    fn wait_behind_lane(&mut self, lane: LaneName) {
+        let Some(parking) = &mut self.parking else { return };
+        if !self.lanes.is_asking(&lane) {
+            return;
+        }
+        if self.worker.shutdown.deadline().is_some() {
+            drop(self.lanes.take(&lane));
+        } else {
+            parking.to_ask_again.push(lane);
         }
     }
 

@@ -237,6 +237,7 @@ impl Running {
     fn look_after_what_waits(&mut self, now: Instant) {
         if now >= self.check_at {
             self.check_at = now + CHECK_INTERVAL;
+            self.park_what_lacked_room(now);
             self.park_overdue(now);
             self.take_turns(now);
         }
@@ -269,3 +270,6 @@ impl Running {
         [Some(self.check_at), claim_at, leave_at].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,18 +11,21 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::record::{AttemptLog, Letter, RowId, StoredDelivery};
+use super::room::Room;
 use crate::ack::Ack;
 
 /// A handle on the store; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Store {
     operations: mpsc::UnboundedSender<Operation>,
+    room: Room,
 }
 
 /// A handle that does not keep the store open: it ends when the last of the others is gone.
 #[derive(Debug, Clone)]
 pub struct WeakStore {
     operations: mpsc::WeakUnboundedSender<Operation>,
+    room: Room,
 }
 
 /// The handle of one sink.
@@ -30,6 +33,7 @@ pub struct WeakStore {
 pub struct SinkStore {
     sink: Arc<str>,
     operations: mpsc::UnboundedSender<Operation>,
+    room: Room,
 }
 
 /// What the store's thread is asked to do. The queue is unbounded by type and bounded in fact: by the events in flight
@@ -98,19 +102,20 @@ pub struct Claimed {
 }
 
 impl Store {
-    pub(super) fn new(operations: mpsc::UnboundedSender<Operation>) -> Self {
-        Self { operations }
+    pub(super) fn new(operations: mpsc::UnboundedSender<Operation>, room: Room) -> Self {
+        Self { operations, room }
     }
 
     /// A handle that does not keep the store open.
     pub fn downgrade(&self) -> WeakStore {
-        WeakStore { operations: self.operations.downgrade() }
+        WeakStore { operations: self.operations.downgrade(), room: self.room.clone() }
     }
 
     /// The handle of a sink, and where the answers to it come.
     pub fn open_sink(&self, sink: Arc<str>) -> (SinkStore, mpsc::UnboundedReceiver<FromStore>) {
         let (answers, from_store) = mpsc::unbounded_channel();
-        let handle = SinkStore { sink: Arc::clone(&sink), operations: self.operations.clone() };
+        let handle =
+            SinkStore { sink: Arc::clone(&sink), operations: self.operations.clone(), room: self.room.clone() };
         handle.send(Operation::Open { sink, answers });
         (handle, from_store)
     }
@@ -150,14 +155,21 @@ impl Store {
 impl WeakStore {
     /// The store, unless it has ended or is about to.
     pub fn upgrade(&self) -> Option<Store> {
-        self.operations.upgrade().map(Store::new)
+        self.operations.upgrade().map(|operations| Store::new(operations, self.room.clone()))
     }
 }
 
 impl SinkStore {
+    /// False while the store is full or fails: what is given to it now may wait for long, and nobody attempts it
+    /// meanwhile.
+    pub fn has_room(&self) -> bool {
+        self.room.is_there()
+    }
+
     /// Keeps deliveries until they are due, then settles their acks. Of several with one lane, and of those whose lane
     /// has deliveries in the store already, each waits for the one before it and not for its time. One that was claimed
-    /// goes back by [`reschedule`](Self::reschedule) instead.
+    /// goes back by [`reschedule`](Self::reschedule) instead. They are kept beyond `max_size` too: whoever can do
+    /// otherwise asks [`has_room`](Self::has_room) first.
     pub fn park(&self, deliveries: Vec<(StoredDelivery, Option<Ack>)>) {
         self.send(Operation::Park { sink: Arc::clone(&self.sink), deliveries });
     }

@@ -18,6 +18,7 @@ use super::group::{Answers, Buried, Group};
 use super::handle::{FromStore, Operation};
 use super::record::RowId;
 use super::reminder::Reminder;
+use super::room::Room;
 use super::sinks::with_parked;
 use super::work::Work;
 use crate::health::NodeHealth;
@@ -41,7 +42,7 @@ pub(super) struct Keeper {
     sinks: HashMap<Arc<str>, mpsc::UnboundedSender<FromStore>>,
     /// Rows that sinks have claimed and not given back.
     in_hand: HashSet<RowId>,
-    /// What would make a full store grow, in its order, and the questions that must not overtake it.
+    /// New dead letters that a full store cannot keep, in their order.
     held: VecDeque<Operation>,
     /// Rows that could not be read when they were claimed; the next transaction makes them dead letters.
     damaged: Vec<Buried>,
@@ -50,6 +51,7 @@ pub(super) struct Keeper {
     last_beat: Instant,
     failing: Reminder,
     full: Reminder,
+    room: Room,
     health: NodeHealth,
 }
 
@@ -98,10 +100,16 @@ impl Opened {
 }
 
 impl Keeper {
-    pub(super) fn new(opened: Opened, operations: mpsc::UnboundedReceiver<Operation>, health: NodeHealth) -> Self {
+    pub(super) fn new(
+        opened: Opened,
+        operations: mpsc::UnboundedReceiver<Operation>,
+        room: Room,
+        health: NodeHealth,
+    ) -> Self {
         let Opened { settings, mut database, replica, bytes, .. } = opened;
         health.ready();
         let is_shared = database.parts().0.is_shared();
+        room.set(bytes < settings.max_size);
         Self {
             settings,
             operations,
@@ -116,6 +124,7 @@ impl Keeper {
             last_beat: Instant::now(),
             failing: Reminder::default(),
             full: Reminder::default(),
+            room,
             health,
         }
     }
@@ -128,9 +137,9 @@ impl Keeper {
         }
         if !self.held.is_empty() {
             warn!(
-                operations = self.held.len(),
-                "the store is full to the end: what it could not take stays open, and \
-                  is read again at the next start"
+                letters = self.held.len(),
+                "the store is full to the end: the events of dead letters that it could not take stay open, and are \
+                  read again at the next start"
             );
         }
         self.close().await;
@@ -161,7 +170,9 @@ impl Keeper {
     /// How long nothing has to be done without being asked.
     fn pause(&self) -> Option<Duration> {
         let beat = self.is_shared.then(|| self.until_beat());
-        if self.held.is_empty() { beat } else { Some(beat.map_or(RETRY, |beat| beat.min(RETRY))) }
+        // Others may make room without a word.
+        let look_for_room = (self.is_full() || !self.held.is_empty()).then_some(RETRY);
+        beat.into_iter().chain(look_for_room).min()
     }
 
     fn until_beat(&self) -> Duration {
@@ -179,16 +190,15 @@ impl Keeper {
         }
     }
 
-    /// Adds an operation to the group, or holds it when the store is full.
+    /// Adds an operation to the group, or holds it when the store is full. Deliveries to park are taken all the same:
+    /// they were on their way when it became full, or could wait nowhere else. So there are as many as are in flight.
     fn sort_in(&mut self, operation: Operation, group: &mut Group) {
         let must_wait = match &operation {
             Operation::Open { sink, answers } => {
                 self.sinks.insert(Arc::clone(sink), answers.clone());
                 false
             }
-            Operation::Park { .. } => self.is_full() || !self.held.is_empty(),
             Operation::Bury { letter, .. } => letter.row.is_none() && (self.is_full() || !self.held.is_empty()),
-            Operation::AskLanes { sink, .. } => self.holds_deliveries_of(sink),
             _ => false,
         };
         if must_wait {
@@ -196,10 +206,6 @@ impl Keeper {
         } else {
             group.add(operation);
         }
-    }
-
-    fn holds_deliveries_of(&self, sink: &str) -> bool {
-        self.held.iter().any(|held| matches!(held, Operation::Park { sink: parking, .. } if **parking == *sink))
     }
 
     /// Commits a group, however long that takes. `None` when it failed and nobody is left to wait for it.
@@ -219,6 +225,7 @@ impl Keeper {
                 // What it was in the middle of is undone; the close may fail for the reason of the failure.
                 timeout(RETRY, database.close()).await.ok();
             }
+            self.room.set(false);
             self.health.failing(error.to_string(), tokio::time::Instant::now());
             if is_last {
                 error!(
@@ -260,6 +267,8 @@ impl Keeper {
     /// Settles acks and answers, now that all is durable.
     fn tell(&mut self, group: Group, committed: Committed) {
         self.bytes = committed.bytes;
+        // Before the acks settle: what their sources read then must not come here.
+        self.room.set(!self.is_full());
         self.say_how_full();
         self.measure(committed.parked);
         self.count_in_hand(&group, &committed.answers);
@@ -280,9 +289,7 @@ impl Keeper {
         for (sink, lanes) in committed.answers.lanes {
             self.answer(&sink, FromStore::Lanes(lanes));
         }
-        for (sink, mut claimed) in committed.answers.claimed {
-            // What is held may have lanes, and nothing of theirs must start before it.
-            claimed.has_lanes |= self.holds_deliveries_of(&sink);
+        for (sink, claimed) in committed.answers.claimed {
             self.answer(&sink, FromStore::Claimed(claimed));
         }
     }

@@ -7,6 +7,7 @@
 //! - [`record`]: what is kept of a delivery;
 //! - [`handle`]: how sources, routers and sinks reach the store;
 //! - [`thread`]: the thread that owns the database, and `keeper`, its loop, which commits in groups;
+//! - `room`: whether there is any, as sinks see it;
 //! - `group` and `work`: what one transaction does, in this order: `ended`, `keep`, `claim`; with `lanes` and
 //!   `replicas` beside them;
 //! - [`row`]: how deliveries and letters become rows, and back;
@@ -36,6 +37,7 @@ pub mod record;
 mod reminder;
 pub mod replays;
 pub mod replicas;
+mod room;
 pub mod row;
 pub mod sinks;
 mod sql;

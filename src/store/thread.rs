@@ -16,6 +16,7 @@ use super::StoreError;
 use super::config::{Location, StoreSettings};
 use super::handle::{Operation, Store};
 use super::keeper::{Keeper, Opened};
+use super::room::Room;
 use super::sqlite;
 use crate::health::NodeHealth;
 
@@ -24,6 +25,7 @@ use crate::health::NodeHealth;
 pub struct StoreThread {
     settings: StoreSettings,
     operations: mpsc::UnboundedReceiver<Operation>,
+    room: Room,
     health: NodeHealth,
 }
 
@@ -43,7 +45,8 @@ impl StoreThread {
     /// A store and the first of its handles. Does no I/O.
     pub fn new(settings: StoreSettings) -> (Store, Self) {
         let (sender, operations) = mpsc::unbounded_channel();
-        (Store::new(sender), Self { settings, operations, health: NodeHealth::default() })
+        let room = Room::default();
+        (Store::new(sender, room.clone()), Self { settings, operations, room, health: NodeHealth::default() })
     }
 
     /// Notes from now on in `health` how the store is.
@@ -68,7 +71,7 @@ impl StoreThread {
     pub fn try_start(self) -> Result<RunningStore, Box<(Self, StoreError)>> {
         // The operations follow when the database is open: until then they stay here, for another try.
         let (hand_over, operations_come) = std_mpsc::channel();
-        match open(self.settings.clone(), operations_come, self.health.clone()) {
+        match open(self.settings.clone(), operations_come, (self.room.clone(), self.health.clone())) {
             Ok(running) => {
                 // It can only be gone when it has panicked, which whoever joins it hears.
                 hand_over.send(self.operations).ok();
@@ -121,7 +124,7 @@ impl RunningStore {
 fn open(
     settings: StoreSettings,
     operations: std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
-    health: NodeHealth,
+    signs: (Room, NodeHealth),
 ) -> Result<RunningStore, StoreError> {
     let lock = match &settings.location {
         Location::Sqlite(path) => Some(sqlite::lock(path)?),
@@ -131,7 +134,7 @@ fn open(
     let (end, ended) = std_mpsc::channel();
     let thread = thread::Builder::new().name("store".to_owned());
     let thread = thread.spawn(move || {
-        run(settings, &operations, health, &opened);
+        run(settings, &operations, signs, &opened);
         drop(lock);
         drop(end);
     });
@@ -149,7 +152,7 @@ fn open(
 fn run(
     settings: StoreSettings,
     operations: &std_mpsc::Receiver<mpsc::UnboundedReceiver<Operation>>,
-    health: NodeHealth,
+    (room, health): (Room, NodeHealth),
     opened: &std_mpsc::Sender<Result<Vec<String>, StoreError>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -165,7 +168,7 @@ fn run(
                 opened.send(Ok(std::mem::take(&mut database.sinks_with_parked))).ok();
                 // None come when whoever started this is gone.
                 if let Ok(operations) = operations.recv() {
-                    Keeper::new(database, operations, health).run().await;
+                    Keeper::new(database, operations, room, health).run().await;
                 }
             }
             Err(error) => {

@@ -164,6 +164,16 @@ async fn all_settled(settlements: &mut SettlementReceiver) {
     }
 }
 
+/// Waits until a condition holds that nobody announces.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, holds).await.expect(what);
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }

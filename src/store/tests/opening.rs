@@ -158,9 +158,11 @@ async fn a_full_disk_holds_everything_until_there_is_room() {
         }
     });
     early.await.expect_err("there was no room for all of them");
+    assert!(!sink.handle.has_room());
 
     std::fs::remove_file(filler).unwrap();
     all_settled(&mut settlements).await;
+    assert!(sink.handle.has_room());
     assert_eq!(sink.due(5).await.deliveries.len(), 501);
     drop(sink);
     site.stop();

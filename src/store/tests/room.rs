@@ -1,4 +1,4 @@
-//! `max_size`: what makes the store grow is held, all else goes on.
+//! `max_size`: sinks see that there is no room, new letters are held, all else goes on.
 
 use sqlx::AnyConnection;
 
@@ -12,19 +12,19 @@ fn small(mut site: Site) -> Site {
 }
 
 #[tokio::test]
-async fn a_full_store_holds_what_makes_it_grow_and_lets_the_rest_through() {
+async fn a_full_store_says_so_holds_letters_and_lets_the_rest_through() {
     holds_growth_of_a_small_store(Site::sqlite()).await;
 }
 
 pub(super) async fn holds_growth_of_a_small_store(site: Site) {
     let site = small(site);
     let mut sink = site.sink("crm");
+    assert!(sink.handle.has_room());
     // Two are more than 1000 bytes.
     sink.park(vec![in_lane("k", "a", 5), delivery("b", 6)]).await;
-    let (mut settlements, mut acks) = acks(3);
-    sink.handle.park(vec![(in_lane("m", "c", 7), acks.pop())]);
+    assert!(!sink.handle.has_room() && !site.sink("shop").handle.has_room());
+    let (mut settlements, mut acks) = acks(1);
     sink.handle.bury(letter(delivery("d", 0), Reason::Rejected), acks.pop());
-    sink.handle.park(vec![(delivery("e", 8), acks.pop())]);
 
     // Claims, checkpoints, and what has been handed out go on.
     let claimed = sink.due(99).await;
@@ -35,27 +35,17 @@ pub(super) async fn holds_growth_of_a_small_store(site: Site) {
     assert!(settlements.try_recv().is_err(), "nothing settles before it is kept");
     assert_eq!(site.letters().await.len(), 0);
 
-    // A question about lanes does not overtake what is held.
-    sink.handle.ask_lanes(vec!["m".into()]);
-    assert_eq!(sink.due(99).await.deliveries.len(), 0);
+    // What was on its way when it became full is kept, and its lane is occupied.
+    sink.park(vec![in_lane("m", "c", 7)]).await;
+    assert!(sink.has_lane("m").await);
+    let late = sink.due(99).await;
+    assert_eq!(ids(&late.deliveries), ["c"]);
 
-    sink.handle.finish(claimed.deliveries[0].row.unwrap());
-    sink.handle.finish(claimed.deliveries[1].row.unwrap());
+    for delivery in claimed.deliveries.iter().chain(&late.deliveries) {
+        sink.handle.finish(delivery.row.unwrap());
+    }
     all_settled(&mut settlements).await;
-    assert!(matches!(sink.answer().await, FromStore::Lanes(lanes) if lanes == [("m".into(), true)]));
-    assert_eq!(ids(&sink.due(99).await.deliveries), ["c", "e"]);
     assert_eq!(site.letters().await.len(), 1);
-}
-
-#[tokio::test]
-async fn what_is_held_with_a_lane_counts_as_there() {
-    let site = small(Site::sqlite());
-    let mut sink = site.sink("crm");
-    sink.park(vec![delivery("a", 5), delivery("b", 6)]).await;
-    assert!(!sink.due(0).await.has_lanes);
-    sink.handle.park(vec![(in_lane("m", "c", 7), None)]);
-    assert!(sink.due(0).await.has_lanes, "a sink must not start what comes behind it");
-    assert!(!site.sink("shop").due(0).await.has_lanes);
 }
 
 #[tokio::test]
@@ -67,15 +57,25 @@ pub(super) async fn room_made_by_others_in_a_small_store(site: Site) {
     let site = small(site);
     let sink = site.sink("crm");
     sink.park(vec![delivery("a", 5), delivery("b", 6)]).await;
-    let (mut settlements, mut acks) = acks(1);
-    sink.handle.park(vec![(delivery("c", 7), acks.pop())]);
+    assert!(!sink.handle.has_room());
     let mut database = site.database().await;
     let make_room = async |connection: &mut AnyConnection| {
         sqlx::query("DELETE FROM deliveries").execute(&mut *connection).await?;
         super::super::replicas::add_bytes(connection, -2000).await
     };
     database.write(make_room).await.unwrap();
-    all_settled(&mut settlements).await;
+    until("the store looks for room by itself", || sink.handle.has_room()).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_opened_full_says_so() {
+    let mut site = Site::sqlite();
+    site.sink("crm").park(vec![delivery("a", 5), delivery("b", 6)]).await;
+    site = small(site);
+    let mut sink = site.sink("crm");
+    // Its answer comes after it was opened.
+    sink.due(0).await;
+    assert!(!sink.handle.has_room());
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn what_a_full_store_could_not_take_fails_at_the_end() {
     let sink = site.sink("crm");
     sink.park(vec![delivery("a", 5), delivery("b", 6)]).await;
     let (mut settlements, mut acks) = acks(1);
-    sink.handle.park(vec![(delivery("c", 7), acks.pop())]);
+    sink.handle.bury(letter(delivery("c", 7), Reason::Rejected), acks.pop());
     drop(sink);
     site.stop();
     assert!(!settlement(&mut settlements).await.unwrap().settled);

@@ -5,6 +5,7 @@ mod answers;
 mod beside;
 mod breaker;
 mod durability;
+mod full_beside;
 mod full_disk;
 mod full_store;
 mod letters_of_parked;

@@ -1,0 +1,275 @@
+//! A sink beside a store that is full: what belongs into the store waits in memory, and is attempted from there.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use tempfile::TempDir;
+
+use super::*;
+use crate::ack::{Ack, SettlementReceiver, SettlementSender, Ticket};
+use crate::delivery::breaker::{BreakerConfig, BreakerPolicy};
+use crate::delivery::dead_letter::DeadLetters;
+use crate::delivery::retry::RetryConfig;
+use crate::delivery::schedule::BucketName;
+use crate::delivery::stored::to_stored;
+use crate::event::{Event, Format};
+use crate::sink::request::Request;
+use crate::sink::webhook::WebhookConfig;
+use crate::store::Store;
+use crate::store::config::{Location, StoreSettings};
+use crate::store::handle::{Claim, Claimed};
+use crate::store::record::StoredDelivery;
+use crate::store::thread::{RunningStore, StoreThread};
+use crate::units::Period;
+
+const RETRY_WAIT: Duration = Duration::from_secs(600);
+const OPEN_FOR: Duration = Duration::from_secs(5);
+
+/// A store that one delivery fills, and a sink that uses it.
+struct Site {
+    sink: Running,
+    /// Another sink, which takes up the room.
+    other: (SinkStore, mpsc::UnboundedReceiver<FromStore>),
+    settlements: SettlementReceiver,
+    sender: SettlementSender,
+    // Dropped after the handles of the store.
+    _running: RunningStore,
+    _folder: TempDir,
+}
+
+impl Site {
+    fn new(retry: &RetryConfig, breaker: Option<BreakerPolicy>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            location: Location::Sqlite(folder.path().join("store.db")),
+            pipeline: "shop".to_owned(),
+            max_size: 1,
+            lease: Duration::from_secs(30),
+        };
+        let (store, thread) = StoreThread::new(settings);
+        let running = thread.start().unwrap();
+        let (sender, settlements) = mpsc::unbounded_channel();
+        let sink = sink(&store, retry, breaker);
+        let other = store.open_sink("other".into());
+        Self { sink, other, settlements, sender, _running: running, _folder: folder }
+    }
+
+    /// Takes up all the room there is; gives what was claimed of it.
+    async fn fill(&mut self) -> StoredDelivery {
+        let (filler, _) = to_stored(self.delivery(99, None), Timestamp::UNIX_EPOCH);
+        self.other.0.park(vec![(filler, None)]);
+        let claimed = claim(&mut self.other).await;
+        assert!(!self.other.0.has_room());
+        claimed.deliveries.into_iter().next().unwrap()
+    }
+
+    /// Makes room again.
+    async fn make_room(&mut self, filler: StoredDelivery) {
+        self.other.0.finish(filler.row.unwrap());
+        claim(&mut self.other).await;
+        assert!(self.other.0.has_room());
+    }
+
+    /// A delivery with an ack, which says its number when it settles.
+    fn delivery(&self, number: u64, lane: Option<&str>) -> Delivery {
+        let event = Event {
+            id: number.to_string(),
+            time: Timestamp::UNIX_EPOCH,
+            source: "orders".into(),
+            key: None,
+            headers: Vec::new(),
+            meta: Vec::new(),
+            payload: Some(Bytes::from_static(b"{}")),
+            format: Format::Json,
+            content_type: None,
+        };
+        let url = Url::parse("http://127.0.0.1:9/").unwrap();
+        let request = Request { url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") };
+        let ack = Ack::new(Ticket { session: 0, partition: 0, sequence: number }, 0, self.sender.clone());
+        let mut delivery = Delivery::new(Arc::new(event), request, BucketName::default(), Some(ack));
+        delivery.lane = lane.map(Into::into);
+        delivery
+    }
+
+    fn accept(&mut self, number: u64, lane: Option<&str>) {
+        let delivery = self.delivery(number, lane);
+        self.sink.accept(Box::new(delivery), Instant::now());
+    }
+
+    /// Does what a round of the worker's loop does before it waits. Gives the attempts that start.
+    fn round(&mut self) -> Vec<(Box<Delivery>, Permit)> {
+        let now = Instant::now();
+        self.sink.look_after_what_waits(now);
+        let mut started = FuturesUnordered::new();
+        self.sink.start_attempts(&mut started, |delivery, permit| std::future::ready((delivery, permit)), now);
+        self.sink.flush();
+        started.into_iter().map(|ready| ready.into_inner()).collect()
+    }
+
+    /// Lets the sink hear all that the store has to say by now: it answers questions in their order.
+    async fn hear_the_store(&mut self) {
+        self.sink.flush();
+        let parking = self.sink.parking.as_mut().unwrap();
+        parking.claims.soon(Instant::now());
+        self.sink.claim(Instant::now());
+        while self.sink.parking.as_ref().unwrap().claims.is_under_way() {
+            let said = Parking::next(&mut self.sink.parking).await;
+            self.sink.hear(said, Instant::now());
+        }
+    }
+
+    fn finish(&mut self, (mut delivery, permit): (Box<Delivery>, Permit), status: u16) {
+        delivery.attempts.total += 1;
+        delivery.attempts.round += 1;
+        let answer = Answer { status, retry_after: None, excerpt: String::new() };
+        self.sink.finish_attempt(Attempted { delivery, permit, started: Instant::now(), result: Ok(answer) });
+    }
+
+    /// The numbers of those that have settled since this was last asked.
+    fn settled(&mut self) -> Vec<u64> {
+        let settlements = std::iter::from_fn(|| self.settlements.try_recv().ok());
+        settlements.filter(|settlement| settlement.settled).map(|settlement| settlement.ticket.sequence).collect()
+    }
+}
+
+fn sink(store: &Store, retry: &RetryConfig, breaker: Option<BreakerPolicy>) -> Running {
+    let webhook: WebhookConfig = toml::from_str("url = \"http://127.0.0.1:9/\"").unwrap();
+    let settings = SinkSettings {
+        webhook: Arc::new(Webhook::new(&webhook, 8, HeaderMap::new()).unwrap()),
+        concurrency: 8,
+        retry: RetryPolicy::new(retry).unwrap(),
+        responses: Responses::new(&BTreeMap::new()).unwrap(),
+        rate: None,
+        breaker,
+        has_keyed_buckets: false,
+    };
+    let surroundings = SinkSurroundings { dead_letters: DeadLetters::in_store(store.clone()), shares_sources: false };
+    let names = ("shop".into(), "crm".into());
+    let opened = Some(store.open_sink("crm".into()));
+    let shutdown = Shutdown::new(Duration::from_secs(5));
+    Running::new(SinkWorker::new(names, settings, surroundings, opened, None, NodeHealth::default(), shutdown))
+}
+
+fn waits_of(wait: Duration) -> RetryConfig {
+    let schedule = Some(vec![Period(wait); 9]);
+    RetryConfig { schedule, jitter: Some(0.0), park_after: Some(Period(Duration::ZERO)), ..RetryConfig::default() }
+}
+
+fn breaker() -> Option<BreakerPolicy> {
+    let config = BreakerConfig { failures: 2, open_for: Period(OPEN_FOR), ..BreakerConfig::default() };
+    BreakerPolicy::new(&config).unwrap()
+}
+
+async fn claim((store, answers): &mut (SinkStore, mpsc::UnboundedReceiver<FromStore>)) -> Claimed {
+    let claim = Claim { now: Timestamp::MAX, limit: 1000, except_buckets: Default::default(), only_replay: None };
+    store.claim(claim);
+    match answers.recv().await {
+        Some(FromStore::Claimed(claimed)) => claimed,
+        other => panic!("asked for deliveries, not for {other:?}"),
+    }
+}
+
+fn ids(attempts: &[(Box<Delivery>, Permit)]) -> Vec<&str> {
+    attempts.iter().map(|(delivery, _)| &*delivery.event.id).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_probes_from_memory_while_the_store_is_full() {
+    let mut site = Site::new(&waits_of(RETRY_WAIT), breaker());
+    let filler = site.fill().await;
+    (1..=2).for_each(|number| site.accept(number, None));
+    site.round().into_iter().for_each(|attempt| site.finish(attempt, 503));
+    site.accept(3, None);
+    assert!(site.round().is_empty(), "the breaker is open");
+    site.hear_the_store().await;
+    assert!(site.settled().is_empty(), "nothing went to the store");
+
+    tokio::time::advance(OPEN_FOR).await;
+    let mut probes = site.round();
+    assert_eq!(ids(&probes), ["3"], "the others wait for their own time");
+    site.finish(probes.remove(0), 200);
+    site.accept(4, None);
+    let next = site.round();
+    assert_eq!(ids(&next), ["4"], "the breaker is closed");
+    next.into_iter().for_each(|attempt| site.finish(attempt, 200));
+    assert_eq!(site.settled(), [3, 4]);
+    drop(filler);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_wait_without_room_ends_in_time_or_in_the_store() {
+    let mut site = Site::new(&waits_of(RETRY_WAIT), None);
+    let filler = site.fill().await;
+    (1..=2).for_each(|number| site.accept(number, None));
+    site.round().into_iter().for_each(|attempt| site.finish(attempt, 503));
+    tokio::time::advance(RETRY_WAIT - Duration::from_secs(1)).await;
+    assert!(site.round().is_empty(), "the wait is not undercut");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let mut again = site.round();
+    assert_eq!(ids(&again), ["1", "2"]);
+    site.finish(again.remove(0), 200);
+    site.finish(again.remove(0), 503);
+    assert_eq!(site.settled(), [1]);
+
+    site.make_room(filler).await;
+    tokio::time::advance(CHECK_INTERVAL).await;
+    assert!(site.round().is_empty());
+    site.hear_the_store().await;
+    assert_eq!(site.settled(), [2], "it is parked once there is room");
+    assert!(site.sink.worker.schedule.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_lane_in_the_full_store_waits_in_memory_for_its_turn() {
+    // The store goes by the clock on the wall, which no test can move.
+    let mut site = Site::new(&waits_of(Duration::from_millis(1)), None);
+    site.hear_the_store().await;
+    site.accept(1, Some("a"));
+    site.round().into_iter().for_each(|attempt| site.finish(attempt, 503));
+    site.hear_the_store().await;
+    assert_eq!(site.settled(), [1], "the head is parked");
+    let filler = site.fill().await;
+    (2..=3).for_each(|number| site.accept(number, Some("a")));
+    site.accept(4, Some("b"));
+    let mut attempts = Vec::new();
+    while attempts.len() < 2 {
+        site.hear_the_store().await;
+        attempts.extend(site.round());
+    }
+    attempts.sort_by_key(|(delivery, _)| delivery.event.id.clone());
+    assert_eq!(ids(&attempts), ["1", "4"], "other lanes go on");
+
+    tokio::time::advance(CHECK_INTERVAL).await;
+    assert!(site.round().is_empty());
+    site.hear_the_store().await;
+    assert!(site.round().is_empty(), "the head is under way");
+    attempts.into_iter().for_each(|attempt| site.finish(attempt, 200));
+    for number in 2..=3 {
+        tokio::time::advance(CHECK_INTERVAL).await;
+        let mut next = site.round();
+        if next.is_empty() {
+            site.hear_the_store().await;
+            next = site.round();
+        }
+        assert_eq!(ids(&next), [number.to_string()]);
+        next.into_iter().for_each(|attempt| site.finish(attempt, 200));
+    }
+    assert_eq!(site.settled(), [4, 2, 3]);
+    drop(filler);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_room_at_the_end_of_a_run_stays_uncommitted() {
+    let mut site = Site::new(&waits_of(RETRY_WAIT), None);
+    let filler = site.fill().await;
+    site.accept(1, None);
+    site.round().into_iter().for_each(|attempt| site.finish(attempt, 503));
+    site.sink.worker.shutdown.begin();
+    site.sink.let_go_of_what_waits(Instant::now());
+    assert!(site.sink.worker.schedule.is_empty());
+    assert!(!site.settlements.try_recv().unwrap().settled);
+    drop(filler);
+}
