@@ -1,7 +1,7 @@
 //! Deliveries: from a sink's queue to an outcome.
 //!
 //! [`worker`] is the loop, with what follows an attempt (`outcome`), what goes to the store and comes back
-//! (`parking`), and what a reload tells it ([`orders`]). [`schedule`], [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`] and `claims` are the
+//! (`parking`, or not for want of `room`), and what a reload tells it ([`orders`]). [`schedule`], [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`] and `claims` are the
 //! decisions it follows, pure and without I/O. A delivery that waits holds no connection and no slot, and every attempt
 //! passes the rate limit and the breaker. A short wait is spent in memory, a long one in the store, and then the
 //! delivery holds no place among its source's events in flight either.
@@ -17,6 +17,7 @@ mod parking;
 pub mod rate_limit;
 pub mod responses;
 pub mod retry;
+mod room;
 pub mod schedule;
 pub mod stored;
 pub mod worker;

@@ -3,8 +3,7 @@
 //!
 //! A delivery that came from its source (*fresh*: without a row) is parked when its wait is long, and then its source
 //! moves on; one that came from the store always goes back there to wait. Without a store everything waits in memory, and
-//! while the store is full or fails, what is fresh does: its sink must not stand still for want of room, which others
-//! may have taken.
+//! while the store has no room, what is fresh does (`room`).
 //! What is sent in one round of the worker's loop goes in one piece, so that the store can commit it at once.
 
 use std::collections::HashSet;
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::claims::Claims;
-use super::lane::{Arrived, Asked, LaneName};
+use super::lane::{Arrived, LaneName};
 use super::outcome::IS_DISABLED;
 use super::schedule::{BucketName, shown};
 use super::stored::{from_stored, to_stored};
@@ -29,16 +28,16 @@ use crate::store::record::{Reason, RowId, StoredDelivery};
 
 /// The store, as one sink uses it.
 pub(super) struct Parking {
-    store: SinkStore,
-    from_store: mpsc::UnboundedReceiver<FromStore>,
+    pub(super) store: SinkStore,
+    pub(super) from_store: mpsc::UnboundedReceiver<FromStore>,
     only_replay: Option<Arc<str>>,
     pub(super) claims: Claims,
     to_park: Vec<(StoredDelivery, Option<Ack>)>,
-    to_ask: Vec<LaneName>,
+    pub(super) to_ask: Vec<LaneName>,
     /// Lanes in the store whose followers here found no room there.
-    to_ask_again: Vec<LaneName>,
+    pub(super) to_ask_again: Vec<LaneName>,
     /// Deliveries wait in memory that belong into the store.
-    lacked_room: bool,
+    pub(super) lacked_room: bool,
 }
 
 impl Parking {
@@ -86,13 +85,6 @@ impl Parking {
     pub(super) fn disable(&mut self, reason: String) {
         self.store.disable(reason);
         self.claims.disabled();
-    }
-
-    /// Whether what belongs into the store can go there now; otherwise it has to wait in memory.
-    fn takes_in(&mut self) -> bool {
-        let has_room = self.store.has_room();
-        self.lacked_room |= !has_room;
-        has_room
     }
 
     /// Sends what has come together. Questions about lanes go behind what was parked before them.
@@ -205,11 +197,6 @@ impl Running {
         self.may_park().then_some(due)
     }
 
-    /// True when what belongs into the store can go there.
-    fn may_park(&mut self) -> bool {
-        self.parking.as_mut().is_some_and(Parking::takes_in)
-    }
-
     fn is_backlogged(&self, bucket: &BucketName) -> bool {
         self.parking.as_ref().is_some_and(|parking| parking.claims.is_backlogged(bucket))
     }
@@ -237,24 +224,6 @@ impl Running {
                     "deliveries come faster than they can be sent; they wait in the store, so that other sinks go on");
             }
             self.park(delivery, now, now);
-        }
-    }
-
-    /// Sends to the store what had to wait in memory while there was no room, and asks again for the lanes of what still
-    /// waits behind others there.
-    pub(super) fn park_what_lacked_room(&mut self, now: Instant) {
-        let Some(parking) = &mut self.parking else { return };
-        parking.to_ask.append(&mut parking.to_ask_again);
-        if !parking.lacked_room || !parking.store.has_room() {
-            return;
-        }
-        parking.lacked_room = false;
-        for (delivery, due) in self.worker.schedule.drain(now) {
-            match delivery.row {
-                Some(_) => self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery),
-                None if due > now => self.wait(delivery, due, now),
-                None => self.start(delivery, now),
-            }
         }
     }
 
@@ -323,36 +292,12 @@ impl Running {
                 answers.into_iter().for_each(|(lane, is_in_store)| self.hear_of_lane(lane, is_in_store, now));
             }
             Some(FromStore::Claimed(claimed)) => self.take_claimed(claimed, now),
+            Some(FromStore::GivenBack(deliveries)) => self.take_back(deliveries, now),
             None => {
                 error!(sink = %self.worker.name, "the store has ended, so the bridge ends; open events stay uncommitted");
                 self.parking = None;
                 self.worker.shutdown.begin();
             }
-        }
-    }
-
-    fn hear_of_lane(&mut self, lane: LaneName, is_in_store: bool, now: Instant) {
-        if is_in_store && !self.is_gone() && !self.may_park() {
-            return self.wait_behind_lane(lane);
-        }
-        match self.lanes.answered(&lane, is_in_store) {
-            Asked::Start(delivery) => self.start(delivery, now),
-            Asked::Park(deliveries) => deliveries.into_iter().for_each(|delivery| self.park(delivery, now, now)),
-            Asked::Forgotten => {}
-        }
-    }
-
-    /// Keeps those of a lane in memory for which there is no room behind the others of their lane in the store: until
-    /// there is, or until those have ended. At the end of a run they are let go, and stay uncommitted.
-    fn wait_behind_lane(&mut self, lane: LaneName) {
-        let Some(parking) = &mut self.parking else { return };
-        if !self.lanes.is_asking(&lane) {
-            return;
-        }
-        if self.worker.shutdown.deadline().is_some() {
-            drop(self.lanes.take(&lane));
-        } else {
-            parking.to_ask_again.push(lane);
         }
     }
 

@@ -145,6 +145,7 @@ impl SinkWorker {
             }
             sink.flush();
             if queues.is_empty() && attempts.is_empty() && sink.has_ended(now) {
+                sink.leave_the_rest();
                 return unheard(orders);
             }
             sink.claim(now);

@@ -1,6 +1,7 @@
 //! What is committed as one transaction. Operations that wait at the same time are sorted by kind, as their order among
 //! each other means nothing beyond this: what has ended comes before what is new, and questions come last.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 use super::handle::{Claim, Claimed, Operation};
-use super::record::{AttemptLog, RowId};
+use super::record::{AttemptLog, RowId, StoredDelivery};
 use super::row::{End, NewRow, milliseconds};
 use crate::ack::Ack;
 
@@ -50,9 +51,20 @@ pub(super) struct Group {
 /// What is told when a group is committed.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
+    /// Of [`Group::parked`], in its order.
+    pub(super) parked: Vec<Parked>,
+    /// Of [`Group::buried`] and [`Group::letters`].
     pub(super) acks: Vec<Ack>,
     pub(super) saved: Vec<oneshot::Sender<Result<(), StoreError>>>,
     pub(super) loaded: Vec<oneshot::Sender<Result<Option<String>, StoreError>>>,
+}
+
+/// A delivery to park as its sink gave it.
+#[derive(Debug)]
+pub(super) struct Parked {
+    sink: Arc<str>,
+    delivery: StoredDelivery,
+    pub(super) ack: Option<Ack>,
 }
 
 /// Which lanes have deliveries in the store.
@@ -104,10 +116,10 @@ impl Group {
             Operation::Park { sink, deliveries } => {
                 let node = node_of_sink(&sink);
                 for (delivery, ack) in deliveries {
-                    let row = NewRow::parked(&node, delivery);
+                    let row = NewRow::parked(&node, delivery.clone());
                     self.count(&row);
                     self.parked.push(row);
-                    self.promises.acks.extend(ack);
+                    self.promises.parked.push(Parked { sink: Arc::clone(&sink), delivery, ack });
                 }
             }
             Operation::Bury { letter, ack } => {
@@ -148,6 +160,22 @@ impl Group {
     pub(super) fn bury(&mut self, damaged: Vec<Buried>) {
         self.rows += damaged.len();
         self.buried.extend(damaged);
+    }
+
+    /// Takes out the deliveries to park that have no lane, by sink. Those with one stay: what is sent behind them must
+    /// not come before them.
+    pub(super) fn give_back(&mut self) -> HashMap<Arc<str>, Vec<(StoredDelivery, Option<Ack>)>> {
+        let rows = std::mem::take(&mut self.parked);
+        let mut given_back: HashMap<_, Vec<_>> = HashMap::new();
+        for (row, parked) in rows.into_iter().zip(std::mem::take(&mut self.promises.parked)) {
+            if row.lane.is_some() {
+                self.parked.push(row);
+                self.promises.parked.push(parked);
+            } else {
+                given_back.entry(parked.sink).or_default().push((parked.delivery, parked.ack));
+            }
+        }
+        given_back
     }
 
     /// Claimed rows that this group takes out of the way of their lanes.

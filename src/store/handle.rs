@@ -85,6 +85,8 @@ pub enum FromStore {
     Lanes(Vec<(Arc<str>, bool)>),
     /// The answer to [`SinkStore::claim`].
     Claimed(Claimed),
+    /// The disk is full: these were to be parked, and are the sink's again.
+    GivenBack(Vec<(StoredDelivery, Option<Ack>)>),
 }
 
 /// Deliveries handed out, and what else a sink should know.
@@ -169,7 +171,8 @@ impl SinkStore {
     /// Keeps deliveries until they are due, then settles their acks. Of several with one lane, and of those whose lane
     /// has deliveries in the store already, each waits for the one before it and not for its time. One that was claimed
     /// goes back by [`reschedule`](Self::reschedule) instead. They are kept beyond `max_size` too: whoever can do
-    /// otherwise asks [`has_room`](Self::has_room) first.
+    /// otherwise asks [`has_room`](Self::has_room) first. When the disk is full, those without a lane are
+    /// [given back](FromStore::GivenBack) to a sink that still listens.
     pub fn park(&self, deliveries: Vec<(StoredDelivery, Option<Ack>)>) {
         self.send(Operation::Park { sink: Arc::clone(&self.sink), deliveries });
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -131,8 +132,8 @@ impl Keeper {
 
     /// Works until the last handle is gone.
     pub(super) async fn run(mut self) {
-        while let Some(group) = self.next_group().await {
-            let Some(committed) = self.commit(&group).await else { break };
+        while let Some(mut group) = self.next_group().await {
+            let Some(committed) = self.commit(&mut group).await else { break };
             self.tell(group, committed);
         }
         if !self.held.is_empty() {
@@ -209,7 +210,7 @@ impl Keeper {
     }
 
     /// Commits a group, however long that takes. `None` when it failed and nobody is left to wait for it.
-    async fn commit(&mut self, group: &Group) -> Option<Committed> {
+    async fn commit(&mut self, group: &mut Group) -> Option<Committed> {
         loop {
             let is_last = self.operations.is_closed();
             let error = match self.try_commit(group).await {
@@ -237,13 +238,31 @@ impl Keeper {
             if self.failing.is_due(Instant::now()) {
                 warn!("{error}; nothing is lost: what it should keep stays open, and it is tried again every second");
             }
+            if matches!(error, StoreError::Full { .. }) {
+                self.give_back(group);
+            }
             sleep(RETRY).await;
         }
     }
 
+    /// Gives sinks back what a full disk cannot keep and they can attempt themselves: it may be full for days.
+    fn give_back(&mut self, group: &mut Group) {
+        while let Ok(operation) = self.operations.try_recv() {
+            self.sort_in(operation, group);
+        }
+        for (sink, deliveries) in group.give_back() {
+            let Some(answers) = self.sinks.get(&sink) else { continue };
+            if let Err(SendError(FromStore::GivenBack(deliveries))) = answers.send(FromStore::GivenBack(deliveries)) {
+                // It has ended, and leaves them to the store.
+                group.add(Operation::Park { sink, deliveries });
+            }
+        }
+    }
+
     async fn try_commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
-        let beat = self.is_shared && self.last_beat.elapsed() >= self.settings.lease / 3;
         let is_new = self.database.is_none();
+        // After a failure also to write something: a disk may be too full for what the group no longer has.
+        let beat = is_new || self.is_shared && self.last_beat.elapsed() >= self.settings.lease / 3;
         let database = match &mut self.database {
             Some(database) => database,
             closed => closed.insert(Database::open(backend::of_settings(&self.settings)?).await?),
@@ -276,7 +295,8 @@ impl Keeper {
             error!("{}; it becomes a dead letter with whatever is left of it", damaged.end.message);
         }
         self.damaged = committed.damaged;
-        for ack in group.promises.acks {
+        let parked = group.promises.parked.into_iter().filter_map(|parked| parked.ack);
+        for ack in parked.chain(group.promises.acks) {
             ack.settle();
         }
         // Who asked may be gone by now; then nobody misses the answer. What was claimed is freed at the end.

@@ -121,7 +121,7 @@ impl Sink {
         self.handle.claim(claim);
         match self.answer().await {
             FromStore::Claimed(claimed) => claimed,
-            FromStore::Lanes(lanes) => panic!("asked for deliveries, not for {lanes:?}"),
+            other => panic!("asked for deliveries, not for {other:?}"),
         }
     }
 
@@ -134,7 +134,7 @@ impl Sink {
         self.handle.ask_lanes(vec![lane.into()]);
         match self.answer().await {
             FromStore::Lanes(lanes) => lanes == [(lane.into(), true)],
-            FromStore::Claimed(claimed) => panic!("asked for lanes, not for {claimed:?}"),
+            other => panic!("asked for lanes, not for {other:?}"),
         }
     }
 

@@ -137,9 +137,23 @@ async fn what_is_no_store_is_refused() {
     assert!(matches!(error, StoreError::Open { .. }), "{error}");
 }
 
+impl Sink {
+    /// Gives the store what it cannot keep; the ack is still open when it comes back.
+    async fn park_and_get_back(&mut self, delivery: StoredDelivery) {
+        let (mut settlements, mut acks) = acks(1);
+        self.handle.park(vec![(delivery.clone(), acks.pop())]);
+        let FromStore::GivenBack(mut deliveries) = self.answer().await else { panic!("nothing else was asked for") };
+        let (given_back, ack) = deliveries.pop().unwrap();
+        assert_same(&given_back, &delivery);
+        assert!(settlements.try_recv().is_err());
+        ack.unwrap().settle();
+        all_settled(&mut settlements).await;
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs root to mount a tmpfs"]
-async fn a_full_disk_holds_everything_until_there_is_room() {
+async fn a_full_disk_gives_back_what_has_no_lane_and_holds_the_rest_until_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(&folder.path().join("disk"), "4m");
     let settings = Site::settings(Location::Sqlite(folder.path().join("disk/store.db")));
@@ -150,7 +164,7 @@ async fn a_full_disk_holds_everything_until_there_is_room() {
 
     let (mut settlements, acks) = acks(500);
     for (index, ack) in acks.into_iter().enumerate() {
-        sink.handle.park(vec![(delivery(&format!("e-{index}"), 5), Some(ack))]);
+        sink.handle.park(vec![(in_lane(&format!("k-{index}"), &format!("e-{index}"), 5), Some(ack))]);
     }
     let early = timeout(Duration::from_secs(3), async {
         while let Some(settlement) = settlements.recv().await {
@@ -159,6 +173,7 @@ async fn a_full_disk_holds_everything_until_there_is_room() {
     });
     early.await.expect_err("there was no room for all of them");
     assert!(!sink.handle.has_room());
+    sink.park_and_get_back(delivery("b", 5)).await;
 
     std::fs::remove_file(filler).unwrap();
     all_settled(&mut settlements).await;

@@ -1,0 +1,121 @@
+//! What a sink does while the store has no room, as it is full or fails. What is fresh waits in memory then, as it does
+//! without a store, and is attempted from there: another sink may have taken up the room for days, and this one must not
+//! stand still for it.
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::lane::{Asked, LaneName};
+use super::outcome::IS_DISABLED;
+use super::parking::Parking;
+use super::stored::from_stored;
+use super::worker::Running;
+use super::{Delivery, dead_letter};
+use crate::ack::Ack;
+use crate::store::handle::FromStore;
+use crate::store::record::{Reason, StoredDelivery};
+
+impl Parking {
+    /// Whether what belongs into the store can go there now; otherwise it has to wait in memory.
+    fn takes_in(&mut self) -> bool {
+        let has_room = self.store.has_room();
+        self.lacked_room |= !has_room;
+        has_room
+    }
+
+    /// Leaves to the store what it has given back in the last moment of a sink: nobody is there to attempt it.
+    fn leave_the_rest(&mut self) {
+        self.from_store.close();
+        while let Ok(said) = self.from_store.try_recv() {
+            if let FromStore::GivenBack(deliveries) = said {
+                self.store.park(deliveries);
+            }
+        }
+    }
+}
+
+impl Running {
+    /// True when what belongs into the store can go there.
+    pub(super) fn may_park(&mut self) -> bool {
+        self.parking.as_mut().is_some_and(Parking::takes_in)
+    }
+
+    /// Sends to the store what had to wait in memory while there was no room, and asks again for the lanes of what still
+    /// waits behind others there.
+    pub(super) fn park_what_lacked_room(&mut self, now: Instant) {
+        let Some(parking) = &mut self.parking else { return };
+        parking.to_ask.append(&mut parking.to_ask_again);
+        if !parking.lacked_room || !parking.store.has_room() {
+            return;
+        }
+        parking.lacked_room = false;
+        for (delivery, due) in self.worker.schedule.drain(now) {
+            match delivery.row {
+                Some(_) => self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery),
+                None if due > now => self.wait(delivery, due, now),
+                None => self.start(delivery, now),
+            }
+        }
+    }
+
+    /// Takes the store's answer about a lane.
+    pub(super) fn hear_of_lane(&mut self, lane: LaneName, is_in_store: bool, now: Instant) {
+        if is_in_store && !self.is_gone() && !self.may_park() {
+            return self.wait_behind_lane(lane);
+        }
+        match self.lanes.answered(&lane, is_in_store) {
+            Asked::Start(delivery) => self.start(delivery, now),
+            Asked::Park(deliveries) => deliveries.into_iter().for_each(|delivery| self.park(delivery, now, now)),
+            Asked::Forgotten => {}
+        }
+    }
+
+    /// Keeps those of a lane in memory for which there is no room behind the others of their lane in the store: until
+    /// there is, or until those have ended. At the end of a run they are let go, and stay uncommitted.
+    fn wait_behind_lane(&mut self, lane: LaneName) {
+        let Some(parking) = &mut self.parking else { return };
+        if !self.lanes.is_asking(&lane) {
+            return;
+        }
+        if self.worker.shutdown.deadline().is_some() {
+            drop(self.lanes.take(&lane));
+        } else {
+            parking.to_ask_again.push(lane);
+        }
+    }
+
+    /// Takes back what was to be parked and a full disk cannot keep.
+    pub(super) fn take_back(&mut self, deliveries: Vec<(StoredDelivery, Option<Ack>)>, now: Instant) {
+        for (stored, ack) in deliveries {
+            let wall_now = Timestamp::now();
+            let due = now + stored.due.duration_since(wall_now).try_into().unwrap_or_default();
+            match from_stored(stored) {
+                Ok(delivery) => {
+                    let age = delivery.attempts.first.map(|first| wall_now.duration_since(first));
+                    let age = age.and_then(|age| age.try_into().ok()).unwrap_or_default();
+                    let since = now.checked_sub(age).unwrap_or(now);
+                    self.wait_again(Delivery { ack, since, ..delivery }, due, now);
+                }
+                Err(unusable) => {
+                    let (stored, message) = *unusable;
+                    let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
+                    self.worker.surroundings.dead_letters.keep(letter, ack);
+                }
+            }
+        }
+    }
+
+    /// The end of a sink: nothing is heard any more.
+    pub(super) fn leave_the_rest(&mut self) {
+        if let Some(parking) = &mut self.parking {
+            parking.leave_the_rest();
+        }
+    }
+
+    fn wait_again(&mut self, delivery: Delivery, due: Instant, now: Instant) {
+        if self.disabled {
+            return self.bury(delivery, Reason::SinkDisabled, IS_DISABLED);
+        }
+        self.wait(Box::new(delivery), due, now);
+    }
+}
