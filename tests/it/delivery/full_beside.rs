@@ -26,7 +26,8 @@ async fn full_store(sink: &str) -> Full {
     let dead = Site::start(Behaviour { status: StatusCode::BAD_GATEWAY, ..Behaviour::default() }).await;
     let config = site.file_pipeline(sink)
         + &format!("[sinks.dead]\ntype = \"webhook\"\nfrom = [\"input\"]\nurl = \"{}/\"\n", dead.receiver.url())
-        + "retry = { schedule = [\"1h\"], park_after = \"0s\" }\n[store]\nmax_size = \"4KiB\"\n";
+        + "retry = { schedule = [\"1h\"], park_after = \"0s\" }\n[store]\nmax_size = \"4KiB\"\n\
+           [runtime]\nshutdown_timeout = \"1s\"\n";
     site.append(&numbered(10));
     let bridge = Bridge::run(site.folder.path(), &config);
     wait_until("the store is full", || bridge.log().contains("the store is full")).await;
