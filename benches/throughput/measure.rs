@@ -41,7 +41,7 @@ pub(crate) fn wait(mut child: Child, started: Instant) -> Result<Usage> {
 }
 
 /// User and system time of all children that have been waited for.
-fn cpu_of_children() -> Result<Duration> {
+pub(crate) fn cpu_of_children() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let microseconds = (usage.user_time() + usage.system_time()).num_microseconds();
     Ok(Duration::from_micros(microseconds.try_into()?))

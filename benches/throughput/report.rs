@@ -134,10 +134,12 @@ impl Report {
         self.memory(peak_rss, 60.0);
     }
 
-    pub(crate) fn beside(&mut self, what: &str, ratios: &mut [f64]) {
-        let (least, ratio, most) = spread(ratios);
+    pub(crate) fn beside(&mut self, what: &str, throughputs: &mut [f64], cpu_times: &mut [f64]) {
+        let (least, ratio, most) = spread(throughputs);
         let result = format!("{ratio:.3} ({least:.3} to {most:.3})");
         self.row(format!("{what}: healthy sink"), result, "≥ 0.95".to_owned(), ratio >= 0.95);
+        let (least, ratio, most) = spread(cpu_times);
+        self.note("  CPU of the bridge, both sinks", format!("{ratio:.3} ({least:.3} to {most:.3})"));
     }
 
     pub(crate) fn skip(&mut self, what: &str, why: &str) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::database::{Database, Engine};
 use super::{PATIENCE, block_on, now, park_all};
 use crate::Result;
+use crate::measure;
 use crate::pipelines::{self, CONCURRENCY, NAME};
 use crate::report::Report;
 use crate::runs::{Bench, Folder};
@@ -18,7 +19,17 @@ enum Feed {
     SameSource,
 }
 
-/// The healthy sink's throughput with the dead one, as a share of that without it.
+/// What the healthy sink had of a run.
+#[derive(Debug, Clone, Copy)]
+struct Healthy {
+    /// Its webhooks, from the first to the last.
+    per_second: f64,
+    /// CPU time of the whole process, from its start.
+    cpu: Duration,
+}
+
+/// The healthy sink's throughput with the dead one, as a share of that without it; and the CPU time of the bridge, which
+/// tells more where other work on the machine makes the throughput vary.
 pub(crate) fn dead_beside_healthy(
     bench: &Bench,
     engine: &Engine,
@@ -27,14 +38,15 @@ pub(crate) fn dead_beside_healthy(
 ) -> Result<()> {
     // At full speed the machine is the limit, so that all that the dead sink does is seen. A sink that gets every event
     // does take its share of a machine; whether it holds up the other is seen when the receiver is the limit.
+    // Either takes long enough to even out what else the machine does.
     let cases = [
-        (Feed::BacklogOnly, Duration::ZERO, "dead sink has its backlog"),
-        (Feed::SameSource, Duration::from_millis(20), "dead sink gets every event too, receiver takes 20 ms"),
+        (Feed::BacklogOnly, Duration::ZERO, events * 6, "dead sink has its backlog"),
+        (Feed::SameSource, Duration::from_millis(20), events, "dead sink gets every event too, receiver takes 20 ms"),
     ];
-    for (feed, delay, what) in cases {
-        let mut ratios = Vec::new();
+    for (feed, delay, events, what) in cases {
+        let (mut throughputs, mut cpu_times) = (Vec::new(), Vec::new());
         for repetition in 0..repetitions {
-            let measured = |dead| healthy_per_second(bench, engine, events, delay, dead);
+            let measured = |dead| healthy_sink(bench, engine, events, delay, dead);
             let dead = Some((feed, backlog));
             // A machine gets faster or slower with time: each of the two comes first as often as second.
             let (with, without) = if repetition % 2 == 0 {
@@ -43,22 +55,25 @@ pub(crate) fn dead_beside_healthy(
             } else {
                 (measured(dead)?, measured(None)?)
             };
-            println!("{what}: {with:.0} webhooks/s with it, {without:.0} without");
-            ratios.push(with / without);
+            println!("{what}: {:.0} webhooks/s with it, {:.0} without", with.per_second, without.per_second);
+            println!("{what}: {:?} of CPU with it, {:?} without", with.cpu, without.cpu);
+            throughputs.push(with.per_second / without.per_second);
+            cpu_times.push(with.cpu.as_secs_f64() / without.cpu.as_secs_f64());
         }
-        report.beside(&format!("{}, {backlog} parked, {what}", engine.title()), &mut ratios);
+        let what = format!("{}, {backlog} parked, {what}", engine.title());
+        report.beside(&what, &mut throughputs, &mut cpu_times);
     }
     Ok(())
 }
 
-/// Webhooks of the healthy sink per second, from its first to its last.
-fn healthy_per_second(
+/// A run with the healthy sink, beside a dead one if there is one.
+fn healthy_sink(
     bench: &Bench,
     engine: &Engine,
     events: usize,
     delay: Duration,
     dead: Option<(Feed, usize)>,
-) -> Result<f64> {
+) -> Result<Healthy> {
     let folder = Folder::new(&pipelines::events(1))?;
     let database = block_on(Database::create(engine, folder.path()))?;
     park_all(bench, &folder, &database)?;
@@ -87,11 +102,13 @@ fn healthy_per_second(
     let started = Instant::now();
     healthy.wait_for(events, PATIENCE)?;
     let lasted = started.elapsed();
+    let before = measure::cpu_of_children()?;
     bridge.kill()?;
     bridge.wait()?;
+    let cpu = measure::cpu_of_children()? - before;
     drop((healthy, dead_receiver));
     block_on(database.remove())?;
-    Ok(events as f64 / lasted.as_secs_f64())
+    Ok(Healthy { per_second: events as f64 / lasted.as_secs_f64(), cpu })
 }
 
 /// A sink of the same name as the one that has parked the backlog.

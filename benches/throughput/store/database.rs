@@ -111,8 +111,10 @@ impl Database {
             connection.execute(AssertSqlSafe(statement)).await?;
         }
         if let Engine::Postgres(_) = self.engine {
-            // What autovacuum would soon do by itself.
-            connection.execute("VACUUM ANALYZE deliveries").await?;
+            // What the server would soon do by itself.
+            for statement in ["VACUUM ANALYZE deliveries", "CHECKPOINT"] {
+                connection.execute(statement).await?;
+            }
         }
         Ok(connection.close().await?)
     }
