@@ -45,7 +45,7 @@ pub struct RunArgs {
     /// given up, or parked for longer than `park_after`: that is left to the next run, and the log says how much it is
     #[arg(long, conflicts_with = "watch")]
     pub once: bool,
-    /// Reload when files change. Links are followed, as of a mounted ConfigMap
+    /// Reload when files change, those that `${file:…}` names too. Links are followed, as of a mounted ConfigMap
     #[arg(long)]
     pub watch: bool,
     /// Start nothing when a file is wrong, and end all pipelines when one fails. A single file is always run so
