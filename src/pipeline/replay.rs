@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
     use crate::config::parse_lenient;
-    use crate::pipeline::{Declared, Environment, compile};
+    use crate::pipeline::load::compile_parsed;
     use crate::store::record::{AttemptRecord, StoredRequest};
 
     const PIPELINE: &str = r#"
@@ -225,12 +225,8 @@ mod tests {
     fn replayer() -> Replayer {
         let parsed = parse_lenient("test", PIPELINE, &|_| None);
         assert_eq!(parsed.faults, []);
-        let declared =
-            Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
-        let folder = Path::new("/nowhere").to_owned();
-        let environment =
-            Environment { state_dir: folder.clone(), base_dir: folder, once: true, rendering: Default::default() };
-        Replayer::new(&compile(&parsed.pipeline, declared, &environment).unwrap())
+        let folder = Path::new("/nowhere");
+        Replayer::new(&compile_parsed(parsed, &folder.join("test.toml"), folder, true).unwrap().graph)
     }
 
     fn letter(node: &str, reason: Reason, source: &str, payload: impl Into<Bytes>) -> Letter {

@@ -208,7 +208,8 @@ mod tests {
 
     use super::*;
     use crate::config::parse_lenient;
-    use crate::pipeline::{Declared, Environment, compile};
+    use crate::pipeline::Environment;
+    use crate::pipeline::load::compile_in;
 
     const PIPELINE: &str = r#"
         name = "test"
@@ -238,13 +239,11 @@ mod tests {
     fn run<const N: usize>(payloads: [&str; N]) -> [Course; N] {
         let parsed = parse_lenient("test", PIPELINE, &|_| None);
         assert_eq!(parsed.faults, []);
-        let declared =
-            Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
         let clock = FrozenClock::default();
         let folder = PathBuf::from("/nowhere");
         let rendering = clock.options();
         let environment = Environment { state_dir: folder.clone(), base_dir: folder, once: true, rendering };
-        let graph = compile(&parsed.pipeline, declared, &environment).unwrap();
+        let graph = compile_in(parsed, environment).unwrap().graph;
         let trial = Trial::new(&graph, &clock);
         payloads.map(|payload| {
             let test = format!("name = 't'\nsource = 'a'\nevent = {{ payload = '{payload}' }}\nexpect = []");

@@ -232,6 +232,7 @@ mod tests {
     use reqwest::header::{HeaderMap, HeaderValue};
     use serde_json::json;
 
+    use super::super::attempt;
     use super::*;
 
     fn test(expect: &str) -> TestCase {
@@ -243,14 +244,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("webhook-id", HeaderValue::from_static("test/1"));
         headers.insert("x-tenant", HeaderValue::from_static("acme"));
-        let url = "http://h/a%2Fb".parse().unwrap();
-        Outcome::Delivery(Box::new(FirstAttempt {
-            sink: sink.into(),
-            method: "POST".into(),
-            url,
-            headers,
-            body: body.into(),
-        }))
+        attempt(sink, "http://h/a%2Fb", headers, body)
     }
 
     fn letter(node: &str) -> Outcome {

@@ -8,3 +8,17 @@ pub mod difference;
 pub mod explain;
 pub mod judge;
 pub mod update;
+
+/// A first attempt, for the tests of the parts.
+#[cfg(test)]
+fn attempt(
+    sink: &str,
+    url: &str,
+    headers: reqwest::header::HeaderMap,
+    body: &'static str,
+) -> crate::pipeline::trial::Outcome {
+    use crate::pipeline::trial::{FirstAttempt, Outcome};
+
+    let (sink, url) = (sink.into(), url.parse().unwrap());
+    Outcome::Delivery(Box::new(FirstAttempt { sink, method: "POST".into(), url, headers, body: body.into() }))
+}

@@ -249,21 +249,14 @@ fn tidy(array: &mut Array) {
 mod tests {
     use reqwest::header::HeaderMap;
 
+    use super::super::attempt;
     use super::super::judge::judge;
     use super::*;
     use crate::config::test_case::TestCase;
-    use crate::pipeline::trial::FirstAttempt;
     use crate::store::record::Reason;
 
     fn delivery(sink: &str, body: &'static str) -> Outcome {
-        let (headers, url) = (HeaderMap::new(), "http://h/eu".parse().unwrap());
-        Outcome::Delivery(Box::new(FirstAttempt {
-            sink: sink.into(),
-            method: "POST".into(),
-            url,
-            headers,
-            body: body.into(),
-        }))
+        attempt(sink, "http://h/eu", HeaderMap::new(), body)
     }
 
     fn letter(node: &str) -> Outcome {

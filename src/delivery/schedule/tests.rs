@@ -115,6 +115,16 @@ fn breaking_at(failures: u32) -> Schedule<&'static str> {
     Schedule::new(None, BreakerPolicy::new(&config).unwrap())
 }
 
+/// The breaker opens at one failure; of a1, a2 and a3 in the bucket a, the first is under way.
+fn first_of_three_started(now: Instant) -> (Schedule<&'static str>, Permit) {
+    let mut schedule = breaking_at(1);
+    for delivery in ["a1", "a2", "a3"] {
+        schedule.push(bucket("a"), delivery, now);
+    }
+    let (_, permit) = started(&mut schedule, now);
+    (schedule, permit)
+}
+
 fn started(schedule: &mut Schedule<&'static str>, now: Instant) -> (&'static str, Permit) {
     match schedule.next(now) {
         Next::Start(delivery, permit) => (delivery, permit),
@@ -125,12 +135,8 @@ fn started(schedule: &mut Schedule<&'static str>, now: Instant) -> (&'static str
 #[test]
 fn an_open_breaker_holds_its_bucket_and_one_probe_opens_the_way() {
     let now = Instant::now();
-    let mut schedule = breaking_at(1);
+    let (mut schedule, permit) = first_of_three_started(now);
     let (a, b) = (bucket("a"), bucket("b"));
-    for delivery in ["a1", "a2", "a3"] {
-        schedule.push(a.clone(), delivery, now);
-    }
-    let (_, permit) = started(&mut schedule, now);
     assert_eq!(schedule.hold(&a, now), None);
     assert_eq!(schedule.report(&a, permit, true, now), Some(Change::Opened(5 * SECOND)));
     let until = now + 5 * SECOND;
@@ -190,12 +196,8 @@ fn what_is_taken_from_the_lines_costs_no_place() {
 #[test]
 fn other_limits_leave_what_waits_in_its_order_and_a_pause_in_force() {
     let now = Instant::now();
-    let mut schedule = breaking_at(1);
+    let (mut schedule, permit) = first_of_three_started(now);
     let (a, b) = (bucket("a"), bucket("b"));
-    for delivery in ["a1", "a2", "a3"] {
-        schedule.push(a.clone(), delivery, now);
-    }
-    let (_, permit) = started(&mut schedule, now);
     schedule.report(&a, permit, true, now);
     schedule.push(b.clone(), "b1", now);
     schedule.pause(&b, now + SECOND, now);
