@@ -55,23 +55,12 @@ pub struct Declared<'a> {
     pub templates: &'a BTreeSet<String>,
 }
 
-/// Compiles a pipeline.
+/// Compiles a pipeline. One that is to go on with the store of the one that runs is given it, and its graph then has none
+/// of its own.
 ///
 /// # Errors
 /// Every fault, with its path in the file.
 pub fn compile(
-    config: &PipelineConfig,
-    declared: Declared<'_>,
-    environment: &Environment,
-) -> Result<Graph, Vec<Problem>> {
-    compile_on(config, declared, environment, None)
-}
-
-/// Compiles a pipeline that is to go on with the store of the one that runs: the graph then has none of its own.
-///
-/// # Errors
-/// As [`compile`].
-pub fn compile_on(
     config: &PipelineConfig,
     declared: Declared<'_>,
     environment: &Environment,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::compile::{base_dir, compile_on};
+use super::compile::{base_dir, compile};
 use super::warnings::written_out_secrets;
 use super::{Declared, Environment, Graph};
 use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
@@ -78,7 +78,7 @@ fn compile_for(
     parsed.conceal(&written_out_secrets(&parsed));
     let declared =
         Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
-    match compile_on(&parsed.pipeline, declared, &environment, running_store) {
+    match compile(&parsed.pipeline, declared, &environment, running_store) {
         Ok(graph) if parsed.faults.is_empty() => {
             let Parsed { pipeline, fingerprints, .. } = parsed;
             let Environment { state_dir, base_dir, .. } = environment;

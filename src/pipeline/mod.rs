@@ -27,7 +27,7 @@ pub mod trial;
 pub mod warnings;
 
 pub use changes::Changes;
-pub use compile::{Declared, Environment, compile};
+pub use compile::{Declared, Environment};
 pub use controller::Reload;
 pub use graph::Graph;
 pub use routes::Routes;
