@@ -89,7 +89,6 @@ pub fn compile(
         filters: filters.into(),
         sinks,
         store,
-        state_dir: environment.state_dir.clone(),
         workers: config.runtime.workers,
         shutdown_timeout: config.runtime.shutdown_timeout.0,
     })

@@ -1,7 +1,6 @@
 //! The graph: what a pipeline file means, with every name resolved and everything compiled. Data only.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +30,6 @@ pub struct Graph {
     pub sinks: Vec<SinkNode>,
     /// Keeps parked deliveries, dead letters and checkpoints; `None` with `store.url = "none"`.
     pub store: Option<(Store, StoreThread)>,
-    /// The pipeline's own state folder: former versions kept there what is in the store now.
-    pub state_dir: PathBuf,
     /// Threads that the nodes are spread over.
     pub workers: usize,
     /// How long deliveries in flight may take to end at a shutdown.

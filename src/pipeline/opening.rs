@@ -1,7 +1,7 @@
-//! The store at the start of a run: opened, with patience for a database that is away, and given what former versions
-//! kept in files. Nothing is read from any source before that is done.
+//! The store at the start of a run: opened, with patience for a database that is away. Nothing is read from any source
+//! before that is done.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -12,7 +12,6 @@ use super::threads::off_worker;
 use crate::backoff::Backoff;
 use crate::health::{NodeHealth, PipelineHealth};
 use crate::shutdown::Shutdown;
-use crate::store::import::import;
 use crate::store::thread::{RunningStore, StoreThread};
 use crate::store::{Store, StoreError};
 
@@ -22,7 +21,7 @@ pub(super) type Opened = (Option<Store>, Option<RunningStore>);
 /// Opens the graph's store; `None` when the shutdown came first.
 ///
 /// # Errors
-/// When the store cannot be used and waiting cannot help, or what is in files cannot be brought into it.
+/// When the store cannot be used and waiting cannot help.
 pub(super) async fn open(
     graph: &mut Graph,
     health: &PipelineHealth,
@@ -35,11 +34,6 @@ pub(super) async fn open(
     let Some(running) = start(thread, &health.node("store"), shutdown).await? else { return Ok(None) };
     let sinks = graph.sinks.iter().map(|sink| &*sink.entrance.name).collect();
     warn_of_stranded(running.sinks_with_parked(), &sinks);
-    let formats: HashMap<_, _> = graph.sources.iter().map(|source| (source.name.clone(), source.format)).collect();
-    tokio::select! {
-        imported = import(&store, &graph.state_dir, &formats) => imported?,
-        () = shutdown.begun() => return Ok(None),
-    }
     Ok(Some((Some(store), Some(running))))
 }
 

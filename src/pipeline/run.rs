@@ -20,7 +20,6 @@ use crate::health::{Health, PipelineHealth};
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::store::StoreError;
-use crate::store::import::ImportError;
 
 pub use super::threads::new_runtime;
 
@@ -41,9 +40,6 @@ pub enum RunError {
     /// The store cannot be used.
     #[error("cannot use the store: {0}")]
     Store(#[from] StoreError),
-    /// What a former version kept in files cannot be brought into the store.
-    #[error(transparent)]
-    Import(#[from] ImportError),
     /// A thread or a runtime could not be started.
     #[error("cannot start: {0}")]
     Start(io::Error),

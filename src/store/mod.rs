@@ -12,7 +12,7 @@
 //!   `replicas` beside them;
 //! - [`row`]: how deliveries and letters become rows, and back;
 //! - [`letters`], [`replays`], [`sinks`]: what the command line looks at and changes; `statement` builds its queries;
-//! - [`import`](mod@import): what former versions kept in files; [`probe`](mod@probe): what `check --connect` says;
+//! - [`probe`](mod@probe): what `check --connect` says;
 //! - [`database`]: a connection with its tables up to date; `backend`, `sqlite` and `postgres`: what differs.
 //!
 //! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
@@ -26,7 +26,6 @@ mod error;
 mod event_row;
 mod group;
 pub mod handle;
-pub mod import;
 mod keep;
 mod keeper;
 mod lanes;
