@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::event::Envelope;
+use crate::interpolated::{InterpolatedText, TextRef};
 use crate::jsonpath::{self, ExpressionError, Query};
 
 /// Lets through the events for which an expression holds. Those it turns away leave by `<name>.unmatched`.
@@ -32,8 +33,9 @@ pub struct FilterConfig {
     pub from: Vec<String>,
     /// An RFC 9535 filter expression over the envelope, for example
     /// `$.data.type == 'order.paid' && $.data.total >= 100`. A query alone holds when it finds something.
+    #[schemars(extend("contentMediaType" = "text/x-jsonpath-filter"))]
     #[schemars(example = &"$.data.type == 'order.paid' && $.data.total >= 100")]
-    pub when: String,
+    pub when: InterpolatedText,
 }
 
 /// A filter expression that is ready to be asked about envelopes.
@@ -56,8 +58,8 @@ impl Predicate {
     ///
     /// # Errors
     /// When it is not one well-typed filter expression of RFC 9535, or exceeds the limits in [`crate::jsonpath`].
-    pub fn parse(when: &str) -> Result<Self, ExpressionError> {
-        jsonpath::parse_filter(when).map(|filter| Self(Condition::new(filter)))
+    pub fn parse<'a>(when: impl Into<TextRef<'a>>) -> Result<Self, ExpressionError> {
+        jsonpath::parse_filter(&jsonpath::with_values(when.into())?).map(|filter| Self(Condition::new(filter)))
     }
 
     /// Whether the expression holds for this envelope.

@@ -44,7 +44,7 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `event`, `health`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`,
+//! `ack`, `backoff`, `event`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`,
 //! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor`, `testing` ←
 //! `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the
 //! bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
@@ -60,6 +60,7 @@ pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod health;
+pub mod interpolated;
 pub mod jsonpath;
 pub mod pipeline;
 pub mod problem;

@@ -19,6 +19,7 @@ use super::show::{self, Summary};
 use super::{CliError, signals};
 use crate::config::PipelineConfig;
 use crate::delivery::dead_letter::destination::DestinationName;
+use crate::interpolated::InterpolatedText;
 use crate::pipeline;
 use crate::pipeline::run::{lock_state, new_runtime};
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
@@ -129,6 +130,7 @@ async fn take_the_place_of_sinks(config: &mut PipelineConfig) -> io::Result<Vec<
         let receiver = Receiver::bind("127.0.0.1:0", behaviour).await?;
         let url = std::mem::take(&mut webhook.url);
         webhook.url = replace_authority(&url, &receiver.url());
+        let url = url.as_str().to_owned();
         let printing = tokio::spawn(print_all(sink.clone(), authority_of(&url).to_owned(), recorded));
         stand_ins.push(StandIn { sink: sink.clone(), url, receiver, printing });
     }
@@ -183,12 +185,13 @@ fn authority_of(url: &str) -> &str {
     end.map_or(url, |end| &url[..start + end])
 }
 
-fn replace_authority(url: &str, by: &str) -> String {
+fn replace_authority(written: &InterpolatedText, by: &str) -> InterpolatedText {
+    let url = written.as_str();
     if !url.starts_with("http://") && !url.starts_with("https://") {
         // Left as it is: the compilation that follows will say what is wrong with it.
-        return url.to_owned();
+        return written.clone();
     }
-    format!("{by}{}", &url[authority_of(url).len()..])
+    written.with_beginning(by, authority_of(url).len())
 }
 
 fn greeting(stand_ins: &[StandIn], once: bool) -> String {
@@ -240,7 +243,7 @@ mod tests {
             ("http://crm.example.com?x={{id}}", "http://h:1?x={{id}}"),
             ("ftp://crm.example.com/", "ftp://crm.example.com/"),
         ] {
-            assert_eq!(replace_authority(url, "http://h:1"), expected, "{url}");
+            assert_eq!(replace_authority(&url.into(), "http://h:1").as_str(), expected, "{url}");
         }
     }
 

@@ -75,7 +75,7 @@ impl Document {
     /// Whether the value at a path has no reference in it.
     pub(super) fn is_literal(&self, path: &[String]) -> bool {
         let source = self.text.get(self.locate(path, None)).unwrap_or_default();
-        !["${env:", "${file:"].iter().any(|reference| source.contains(reference))
+        !["${env:", "${var:", "${file:"].iter().any(|reference| source.contains(reference))
     }
 
     /// The problems with their paths replaced by their places. Those that only follow from `broken` values, which

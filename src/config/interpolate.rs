@@ -1,10 +1,11 @@
 //! `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` in string values.
 //!
 //! They are replaced after TOML is parsed and before values are typed, so that a secret can never change the
-//! structure of the file. Keys are left alone. `$${` stands for a literal `${`. What comes from the environment or a
+//! structure of the file. Where they stand is kept (`Replaced`), so that no template or expression takes them for its own.
+//! Keys are left alone. `$${` stands for a literal `${`. What comes from the environment or a
 //! file is registered as a secret; a default, which stands in the pipeline file itself, is not.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -18,6 +19,9 @@ use crate::secret;
 /// Looks an environment variable up.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// Where, by the place of a string in the file, the values stand that were put into it.
+pub(super) type Replaced = HashMap<Range<usize>, Vec<Range<usize>>>;
+
 /// What was found while values were put in.
 #[derive(Debug, Default)]
 pub(super) struct Interpolated {
@@ -25,8 +29,8 @@ pub(super) struct Interpolated {
     pub faults: Vec<Fault>,
     /// The places of the values with such a reference.
     pub broken: HashSet<Range<usize>>,
-    /// The places of the values that were replaced.
-    pub replaced: HashSet<Range<usize>>,
+    /// The places of the strings that were replaced.
+    pub replaced: Replaced,
     /// The files that references name, those that cannot be read included.
     pub files: NamedFiles,
 }
@@ -56,7 +60,7 @@ fn interpolate_value(text: &str, value: &mut Spanned<DeValue<'_>>, env: Env<'_>,
                 found.broken.insert(span);
                 return;
             }
-            found.replaced.insert(span);
+            found.replaced.insert(span, expanded.values);
             *string = expanded.text.into();
         }
         DeValue::Table(table) => interpolate_table(text, table, env, found),
@@ -69,8 +73,18 @@ fn interpolate_value(text: &str, value: &mut Spanned<DeValue<'_>>, env: Env<'_>,
 #[derive(Debug, Default)]
 struct Expanded {
     text: String,
+    /// Where in the text the values stand.
+    values: Vec<Range<usize>>,
     faults: Vec<PartFault>,
     files: NamedFiles,
+}
+
+impl Expanded {
+    fn push_value(&mut self, value: &str) {
+        let start = self.text.len();
+        self.text.push_str(value);
+        self.values.push(start..self.text.len());
+    }
 }
 
 /// A fault within a string.
@@ -103,7 +117,7 @@ fn expand(value: &str, env: Env<'_>) -> Expanded {
         expanded.text.push_str(&value[rest..start]);
         let end = value[start..].find('}').map_or(value.len(), |length| start + length + 1);
         match resolve(&value[start..end], env, &mut expanded.files) {
-            Ok(text) => expanded.text.push_str(&text),
+            Ok(value) => expanded.push_value(&value),
             Err((message, help)) => expanded.faults.push(PartFault { part: start..end, message, help }),
         }
         rest = end;

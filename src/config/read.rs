@@ -46,7 +46,7 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
     defaults::apply(&mut root);
     let document = Document::new(name, text, &root);
     let interpolate::Interpolated { faults, broken, replaced, files: named_files } = interpolated;
-    let findings = Findings { text, faults, broken, replaced, incomplete: HashSet::new() };
+    let findings = Findings { text, faults, broken, replaced, ..Findings::default() };
     let mut reader = Reader { document: &document, findings };
     let pipeline = reader.pipeline(&root);
     Parsed {
@@ -54,7 +54,7 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
         declared: node_names(&root, "sources").chain(node_names(&root, "filters")).collect(),
         declared_sinks: node_names(&root, "sinks").collect(),
         declared_templates: node_names(&root, "templates").collect(),
-        fingerprints: Fingerprints::of(&root),
+        fingerprints: Fingerprints::of(&reader.findings.in_parts(&root)),
         faults: reader.findings.faults,
         broken: reader.findings.broken,
         document,

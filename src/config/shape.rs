@@ -12,7 +12,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Fault;
+use super::interpolate::Replaced;
 use super::{planned, schema, wording};
+use crate::interpolated::LANGUAGE;
 use crate::problem::did_you_mean;
 
 /// What is known to be wrong with a file.
@@ -22,8 +24,10 @@ pub(super) struct Findings<'t> {
     pub text: &'t str,
     /// In the order of discovery.
     pub faults: Vec<Fault>,
-    /// The places of the values that came from the environment or a file.
-    pub replaced: HashSet<Range<usize>>,
+    /// The strings with values from the environment or a file.
+    pub replaced: Replaced,
+    /// Those of them that another language reads: a template, an expression.
+    pub with_values: HashSet<Range<usize>>,
     /// The places of the values at fault. They are left out of what follows.
     pub broken: HashSet<Range<usize>>,
     /// The places of tables that lack a key they must have.
@@ -79,7 +83,7 @@ impl Findings<'_> {
             return;
         }
         if let Some(message) = wording::wrong_type(value.get_ref(), schema) {
-            let help = match self.replaced.contains(&place) {
+            let help = match self.replaced.contains_key(&place) {
                 true => Some("what `${…}` stands for is always a string; write the value itself here".to_owned()),
                 false => wording::example(schema),
             };
@@ -101,6 +105,9 @@ impl Findings<'_> {
             }
             DeValue::Float(number) => self.check_range(&path, place, number.as_str().parse().ok(), schema),
             DeValue::String(text) => {
+                if schema.get(LANGUAGE).is_some() && self.replaced.contains_key(&place) {
+                    self.with_values.insert(place.clone());
+                }
                 if let Some(explanation) = planned::value(&path, text) {
                     let message = format!("`{text}` is not yet supported as `{}`", last(&path));
                     self.reject(place, message, Some(explanation.to_owned()));
@@ -129,7 +136,7 @@ impl Findings<'_> {
 
     /// What stands in the file for a value that came from the environment or another file.
     pub(super) fn as_written(&self, place: &Range<usize>) -> Option<&str> {
-        let is_replaced = self.replaced.contains(place);
+        let is_replaced = self.replaced.contains_key(place);
         is_replaced.then(|| self.text.get(place.clone()).unwrap_or_default().trim_matches(['\'', '"']))
     }
 

@@ -13,6 +13,7 @@ use toml::de::{DeArray, DeTable, DeValue, Error, ValueDeserializer};
 use super::diagnostics::Fault;
 use super::shape::Findings;
 use super::wording;
+use crate::interpolated::{Part, TextRef};
 
 impl Findings<'_> {
     /// Deserializes a table whose shape has been checked. With a `variant`, the table is the content of that variant
@@ -25,7 +26,7 @@ impl Findings<'_> {
     ) -> Option<T> {
         let mut sound = sound_table(table, &self.broken);
         loop {
-            let error = match deserialize::<T>(place, sound.clone(), variant) {
+            let error = match deserialize::<T>(place, self.in_parts(&sound), variant) {
                 Ok(config) => return Some(config),
                 Err(error) => error,
             };
@@ -38,6 +39,22 @@ impl Findings<'_> {
             }
             sound = sound_table(&sound, &HashSet::from([culprit?]));
         }
+    }
+
+    /// The table with every string that another language reads as an array of its parts: written and put in, by turns.
+    pub(super) fn in_parts<'i>(&self, table: &DeTable<'i>) -> DeTable<'i> {
+        map_table(table, &|value| {
+            let place = value.span();
+            let values = self.replaced.get(&place).filter(|_| self.with_values.contains(&place));
+            let (Some(values), DeValue::String(text)) = (values, value.get_ref()) else { return Some(value.clone()) };
+            let mut parts = DeArray::new();
+            for part in TextRef::new(text, values).parts() {
+                let (Part::Written(part) | Part::Value(part)) = part;
+                // Without a place of its own: it is not to be looked up again.
+                parts.push(Spanned::new(0..0, DeValue::String(part.to_owned().into())));
+            }
+            Some(Spanned::new(place, DeValue::Array(parts)))
+        })
     }
 
     /// Whether serde only misses a key whose absence, or whose value, was reported before.

@@ -32,6 +32,7 @@ use serde::Deserialize;
 
 use crate::ack::Ack;
 use crate::event::Event;
+use crate::interpolated::InterpolatedText;
 use crate::sink::request::Request;
 use crate::sink::signing::webhook_id;
 use crate::store::record::{AttemptLog, RowId};
@@ -64,7 +65,7 @@ pub struct DeliveryConfig {
     /// A template over the envelope, for example `{{data.customer.id}}`: deliveries for which it gives the same text go
     /// one at a time, in the order of their source. Without it all go in parallel.
     #[schemars(example = &"{{data.customer.id}}")]
-    pub order_by: Option<String>,
+    pub order_by: Option<InterpolatedText>,
     /// When attempts stop for a while because the receiver fails.
     #[serde(default)]
     pub breaker: BreakerConfig,

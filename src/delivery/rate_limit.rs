@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::units::Period;
 
@@ -35,7 +36,7 @@ pub struct RateLimitConfig {
     /// A template over the envelope, for example `{{data.tenant}}`: one bucket for each of its values.
     /// Without it there is one bucket for all.
     #[schemars(example = &"{{data.tenant}}")]
-    pub key: Option<String>,
+    pub key: Option<InterpolatedText>,
 }
 
 fn default_per() -> Period {

@@ -13,6 +13,7 @@ use jsonpath_rust::parser::model::{
 };
 
 use crate::event::ENVELOPE;
+use crate::interpolated::TextRef;
 use crate::jsonpath;
 use crate::problem::did_you_mean;
 
@@ -46,7 +47,9 @@ pub struct Remark {
 }
 
 /// The doubts about the `when` of a filter; none about one that cannot be parsed.
-pub fn doubts(when: &str, envelopes: Envelopes) -> Vec<Doubt> {
+pub fn doubts<'a>(when: impl Into<TextRef<'a>>, envelopes: Envelopes) -> Vec<Doubt> {
+    let Ok(when) = jsonpath::with_values(when.into()) else { return Vec::new() };
+    let when = when.as_ref();
     let mut finder = Finder { when, envelopes, doubts: Vec::new() };
     if let Ok(filter) = jsonpath::parse_filter(when) {
         finder.filter(&filter);

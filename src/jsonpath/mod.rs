@@ -13,6 +13,7 @@
 
 mod check;
 mod mistakes;
+mod values;
 
 use std::ops::Range;
 
@@ -22,6 +23,8 @@ use jsonpath_rust::parser::parse_json_path;
 use jsonpath_rust::query::js_path_process;
 use pest::error::InputLocation;
 use serde_json::Value;
+
+pub use values::with_values;
 
 /// The longest expression, in bytes.
 pub const MAX_LENGTH: usize = 4096;

@@ -78,12 +78,12 @@ impl Outline {
             drawing.add(NodeKind::Source, name, source_type(&source.kind).to_owned());
         }
         for (name, filter) in &config.filters {
-            drawing.add(NodeKind::Filter, name, filter.when.split_whitespace().collect::<Vec<_>>().join(" "));
+            drawing.add(NodeKind::Filter, name, filter.when.as_str().split_whitespace().collect::<Vec<_>>().join(" "));
         }
         for (name, sink) in &config.sinks {
             let sink::TypeConfig::Webhook(webhook) = &sink.kind;
             let method = reqwest::Method::from(webhook.method);
-            drawing.add(NodeKind::Sink, name, format!("{method} {}", blot_out_passwords(&webhook.url)));
+            drawing.add(NodeKind::Sink, name, format!("{method} {}", blot_out_passwords(webhook.url.as_str())));
         }
         drawing.wire(config);
         let nodes = drawing.nodes.into_iter().map(|((kind, name), detail)| Node {

@@ -237,7 +237,15 @@ mod tests {
 
     /// What becomes of each payload.
     fn run<const N: usize>(payloads: [&str; N]) -> [Course; N] {
-        let parsed = parse_lenient("test", PIPELINE, &|_| None);
+        run_pipeline(PIPELINE, &|_| None, payloads)
+    }
+
+    fn run_pipeline<const N: usize>(
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        payloads: [&str; N],
+    ) -> [Course; N] {
+        let parsed = parse_lenient("test", text, env);
         assert_eq!(parsed.faults, []);
         let clock = FrozenClock::default();
         let folder = PathBuf::from("/nowhere");
@@ -281,6 +289,49 @@ mod tests {
         let Outcome::Delivery(attempt) = &courses[0].outcomes[0] else { panic!("{courses:?}") };
         assert_eq!(attempt.headers["webhook-timestamp"], "1767225600");
         assert!(attempt.headers.contains_key("webhook-signature") && attempt.headers["webhook-id"] == "test/1");
+    }
+
+    #[test]
+    fn what_the_environment_brings_is_data_in_every_language() {
+        let pipeline = r#"
+            name = "test"
+            [sources.a]
+            type = "stdin"
+            [filters.own]
+            from = ["a"]
+            when = "$.data.tenant == '${env:TENANT}' && $.data.n >= ${env:LEAST}"
+            [templates.t]
+            body = '{"token": "${env:TOKEN}", "n": {{data.n}}, "basic": "{{base64 "${env:USER}:${env:TOKEN}"}}"}'
+            [defaults.webhook]
+            headers = { authorization = "Bearer ${env:TOKEN}" }
+            [sinks.crm]
+            type = "webhook"
+            from = ["own"]
+            url = "${env:BASE}/{{data.n}}/${env:TENANT}?t=${env:TOKEN}"
+            template = "t"
+            order_by = "${env:TOKEN} {{data.n}}"
+            rate_limit = { requests = 1, key = "${env:TOKEN} {{data.n}}" }
+        "#;
+        let env = |name: &str| {
+            let value = match name {
+                "TENANT" => "o'brien {{x}}",
+                "TOKEN" => r#"x{{data.n}}"\y"#,
+                "USER" => r#"u"}}"#,
+                "LEAST" => "2",
+                _ => "http://127.0.0.1:9/{{data}}",
+            };
+            Some(value.to_owned())
+        };
+        let event = |n: u8| format!(r#"{{"tenant":"o\u0027brien {{{{x}}}}","n":{n}}}"#);
+        let [course, filtered] = run_pipeline(pipeline, &env, [&event(2), &event(1)]);
+        assert_eq!(filtered.outcomes, []);
+        let [Outcome::Delivery(attempt)] = &course.outcomes[..] else { panic!("{course:?}") };
+        assert_eq!(attempt.headers["authorization"], r#"Bearer x{{data.n}}"\y"#);
+        let path = "/%7B%7Bdata%7D%7D/2/o%27brien%20%7B%7Bx%7D%7D?t=x%7B%7Bdata.n%7D%7D%22%5Cy";
+        assert_eq!(attempt.url.as_str(), format!("http://127.0.0.1:9{path}"));
+        let body: serde_json::Value = serde_json::from_slice(&attempt.body).unwrap();
+        let basic = "dSJ9fTp4e3tkYXRhLm59fSJceQ==";
+        assert_eq!(body, serde_json::json!({"token": r#"x{{data.n}}"\y"#, "n": 2, "basic": basic}));
     }
 
     #[test]

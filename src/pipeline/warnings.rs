@@ -82,11 +82,12 @@ fn secrets_of_webhook(webhook: &WebhookConfig) -> Vec<Vec<String>> {
     for (name, value) in &webhook.headers {
         let is_secret = HeaderName::try_from(name.as_str()).is_ok_and(|name| holds_a_secret(&name));
         // What an event brings is not written out.
+        let value = value.as_str();
         if is_secret && !value.is_empty() && !value.contains("{{") {
             paths.push(path(&["headers", name]));
         }
     }
-    if has_password(&webhook.url) {
+    if has_password(webhook.url.as_str()) {
         paths.push(path(&["url"]));
     }
     paths
@@ -102,8 +103,8 @@ fn has_password(url: &str) -> bool {
 
 fn plain_http(sink: &SinkConfig) -> Option<Warning> {
     let sink::TypeConfig::Webhook(webhook) = &sink.kind;
-    let is_plain = webhook.url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
-    (is_plain && !is_loopback(&webhook.url)).then(|| {
+    let is_plain = webhook.url.as_str().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    (is_plain && !is_loopback(webhook.url.as_str())).then(|| {
         let message = "events go to another machine without encryption: anyone on the way can read and change them";
         let problem = Problem::new(["url"], message).with_help("write `https://`").with_part(0..7);
         warning(WarningCode::PlainHttp, problem)

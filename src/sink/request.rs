@@ -12,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use super::signing::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use super::webhook::WebhookConfig;
 use crate::event::Event;
+use crate::interpolated::InterpolatedText;
 use crate::problem::{Problem, did_you_mean};
 use crate::secret;
 use crate::template::{
@@ -163,10 +164,11 @@ impl RequestTemplate {
 }
 
 impl UrlTemplate {
-    fn new(text: &str, options: &Options) -> Result<Self, Problem> {
+    fn new(text: &InterpolatedText, options: &Options) -> Result<Self, Problem> {
         let template = Template::compile_with(text, Escape::Url, options);
         let template = template.map_err(|error| template_problem(["url"], &error))?;
         let help = "write for example \"https://crm.example.com/hooks/{{data.region}}\"";
+        let text = text.as_str();
         match template.literal() {
             // A URL parser would call this a relative URL.
             Some(url) if !url.contains("://") => {
@@ -223,7 +225,7 @@ enum Header {
 }
 
 impl Header {
-    fn new(name: &str, value: &str, options: &Options) -> Result<Self, Problem> {
+    fn new(name: &str, value: &InterpolatedText, options: &Options) -> Result<Self, Problem> {
         let path = ["headers", name];
         let Ok(header) = HeaderName::try_from(name) else {
             let help = "letters, digits and any of !#$%&'*+-.^_`|~ make a header name";
@@ -267,7 +269,7 @@ impl BodyTemplate {
         let own_content_type = config.content_type.as_deref().map(content_type).transpose()?;
         let (text, default_type, path) = match (&config.template, &config.body) {
             (None, None) => return Ok(Self::Payload { content_type: own_content_type }),
-            (None, Some(body)) => (body.as_str(), crate::template::default_content_type(), vec!["body"]),
+            (None, Some(body)) => (body, crate::template::default_content_type(), vec!["body"]),
             // `body` beside `template` was refused when the file was read.
             (Some(name), _) => {
                 let unknown =
@@ -275,7 +277,7 @@ impl BodyTemplate {
                 let template = templates.get(name).ok_or_else(unknown)?;
                 // Its own faults were found by `check_template`.
                 check_template(template).is_empty().then_some(()).ok_or(None)?;
-                (template.body.as_str(), template.content_type.clone(), vec!["template"])
+                (&template.body, template.content_type.clone(), vec!["template"])
             }
         };
         let content_type = match own_content_type {

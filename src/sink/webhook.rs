@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::request::Request;
 use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, SigningConfig, TIMESTAMP_HEADER};
 use super::tls;
+use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::secret::mask;
 use crate::units::{ByteSize, Period};
@@ -23,20 +24,20 @@ use crate::units::{ByteSize, Period};
 pub struct WebhookConfig {
     /// The request's URL, `http` or `https`. It may be a template; values are percent-encoded.
     #[schemars(example = &"https://crm.example/hooks/{{data.region}}")]
-    pub url: String,
+    pub url: InterpolatedText,
     /// The request's method.
     #[serde(default)]
     pub method: Method,
     /// Further request headers. Values may be templates; a line break in one is a dead letter.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"X-Tenant": "{{data.tenant}}"}))]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, InterpolatedText>,
     /// Name of the template that renders the body. Without it and `body`, the payload goes out byte for byte.
     #[schemars(example = &"slack")]
     pub template: Option<String>,
     /// The body's template, inline. Without it and `template`, the payload goes out byte for byte.
     #[schemars(example = &r#"{"id": "{{id}}", "order": {{json data}}}"#)]
-    pub body: Option<String>,
+    pub body: Option<InterpolatedText>,
     /// The content type that goes with `body` (default `application/json`), or instead of the payload's own.
     #[schemars(example = &"application/json")]
     pub content_type: Option<String>,
@@ -138,7 +139,7 @@ impl Webhook {
         let cannot_set_up =
             |error: String| vec![Problem::new(["url"], format!("cannot set up the HTTP client: {error}"))];
         // As most programs do: a proxy is for what is elsewhere, not for this machine.
-        let builder = if is_loopback(&config.url) { Client::builder().no_proxy() } else { Client::builder() };
+        let builder = if is_loopback(config.url.as_str()) { Client::builder().no_proxy() } else { Client::builder() };
         let client = builder
             .tls_backend_preconfigured(tls::client_config().map_err(cannot_set_up)?)
             .user_agent(concat!("bridge/", env!("CARGO_PKG_VERSION")))

@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use super::helpers::{self, Kind, SIGNATURES, Signature};
 use super::nesting::{self, MAX_NESTING};
+use super::values::Values;
 use super::{Escape, TemplateError, has_dot_segment, insert};
 use crate::event::ENVELOPE;
+use crate::interpolated::TextRef;
 use crate::jsonpath::Query;
 use crate::problem::did_you_mean;
 
@@ -26,13 +28,15 @@ pub(super) struct Compiled {
 }
 
 /// Parses and checks a template.
-pub(super) fn compile(text: &str, escape: Escape) -> Result<Compiled, TemplateError> {
+pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, TemplateError> {
+    let (values, text) = Values::new(text, escape)?;
+    let text = text.as_ref();
     if let Some(offset) = nesting::too_deep(text) {
         let fault = Fault::new(format!("the template is nested deeper than {MAX_NESTING} levels"));
         return Err(fault.at(text, offset));
     }
     let mut template = handlebars::Template::compile(text).map_err(|error| syntax_error(text, &error))?;
-    let mut walk = Walk { text, escape, queries: HashMap::new(), place: (1, 1) };
+    let mut walk = Walk { text, escape, values, queries: HashMap::new(), place: (1, 1) };
     walk.template(&mut template, Scope::Envelope)?;
     if escape == Escape::Url && has_dot_segment(&shape(&template)) {
         return Err(Fault::new("a segment of the URL's path is `.` or `..`, which leads to another path").at(text, 0));
@@ -41,9 +45,9 @@ pub(super) fn compile(text: &str, escape: Escape) -> Result<Compiled, TemplateEr
 }
 
 /// What is wrong with an expression; its place is known a level above.
-struct Fault {
-    message: String,
-    help: Option<String>,
+pub(super) struct Fault {
+    pub(super) message: String,
+    pub(super) help: Option<String>,
 }
 
 type Checked = Result<(), Fault>;
@@ -59,6 +63,7 @@ enum Scope {
 struct Walk<'a> {
     text: &'a str,
     escape: Escape,
+    values: Values<'a>,
     queries: HashMap<String, Query>,
     /// The line and column of the element that is looked at.
     place: (usize, usize),
@@ -71,6 +76,8 @@ impl Walk<'_> {
             // Only the block that an `{{else if}}` makes has none, and is found by what comes before it.
             self.place = template.mapping.get(index).map_or(self.place, |place| (place.0, place.1));
             let (line, column) = self.place;
+            let start = self.values.place();
+            self.values.bind(element).map_err(|fault| fault.at(self.text, offset_of(self.text, line, column)))?;
             let checked = match element {
                 TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => {
                     let finished = self.expression(call, scope);
@@ -82,6 +89,9 @@ impl Walk<'_> {
                 TemplateElement::HelperBlock(block) => match self.block(block, scope) {
                     Ok(inner) => {
                         block.template.as_mut().map_or(Ok(()), |template| self.template(template, inner))?;
+                        if block.inverse.is_some() {
+                            self.values.go_back(start);
+                        }
                         block.inverse.as_mut().map_or(Ok(()), |template| self.template(template, scope))?;
                         Ok(())
                     }
@@ -328,7 +338,7 @@ fn offset_of(text: &str, line: usize, column: usize) -> usize {
 }
 
 impl Fault {
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), help: None }
     }
 
@@ -337,7 +347,7 @@ impl Fault {
         Self::new(format!("{what} such as `{name}` are not supported")).help(help)
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -348,7 +358,7 @@ impl Fault {
     }
 
     /// Adds the place: the expression that begins at `offset`, or the one character there.
-    fn at(self, text: &str, offset: usize) -> TemplateError {
+    pub(super) fn at(self, text: &str, offset: usize) -> TemplateError {
         let (before, here) = text.split_at(offset.min(text.len()));
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         TemplateError {

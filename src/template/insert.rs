@@ -72,7 +72,7 @@ pub(super) fn is_header_text(text: &str) -> bool {
 }
 
 /// The inside of the JSON string that stands for `text`.
-fn json_escape(text: &str) -> String {
+pub(super) fn json_escape(text: &str) -> String {
     let mut quoted = Value::from(text).to_string();
     quoted.pop();
     quoted.remove(0);

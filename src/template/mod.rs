@@ -17,12 +17,16 @@
 //! and JSONPath queries, and that a path outside `{{#each}}` and `{{#with}}` starts with a member of the envelope.
 //! Partials, decorators and `log` are refused.
 //!
+//! **Values that `${…}` put in** are data (`values`): in text they are escaped for their place, within quotes in an
+//! expression they are that text. A template never reads them.
+//!
 //! Rendering does no I/O. A failure names paths and helpers, as they stand in the template, and never a value.
 
 mod compile;
 mod helpers;
 mod insert;
 mod nesting;
+mod values;
 
 use std::fmt;
 use std::ops::Range;
@@ -36,6 +40,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::event::Envelope;
+use crate::interpolated::{InterpolatedText, TextRef};
 
 /// A body that sinks refer to by name.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -47,7 +52,7 @@ pub struct TemplateConfig {
     pub content_type: String,
     /// The Handlebars template. It sees the envelope: `id, time, source, key, headers, meta, data`.
     #[schemars(example = &r#"{"text": "Order {{data.id}}: {{data.total}} {{data.currency}}"}"#)]
-    pub body: String,
+    pub body: InterpolatedText,
 }
 
 /// The content type of a template that names none.
@@ -172,7 +177,7 @@ impl Template {
     ///
     /// # Errors
     /// When the text is not a template, or one that could not render any event.
-    pub fn compile(text: &str, escape: Escape) -> Result<Self, TemplateError> {
+    pub fn compile<'a>(text: impl Into<TextRef<'a>>, escape: Escape) -> Result<Self, TemplateError> {
         Self::compile_with(text, escape, &Options::default())
     }
 
@@ -180,8 +185,12 @@ impl Template {
     ///
     /// # Errors
     /// As [`compile`](Self::compile).
-    pub fn compile_with(text: &str, escape: Escape, options: &Options) -> Result<Self, TemplateError> {
-        let compiled = compile::compile(text, escape)?;
+    pub fn compile_with<'a>(
+        text: impl Into<TextRef<'a>>,
+        escape: Escape,
+        options: &Options,
+    ) -> Result<Self, TemplateError> {
+        let compiled = compile::compile(text.into(), escape)?;
         Ok(Self {
             compiled: compiled.template,
             registry: helpers::registry(escape, options, compiled.queries),
