@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::timer::sleep_until;
+
 /// How long after the deadline sources may take to commit and to close.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -61,13 +63,30 @@ impl Shutdown {
 
     /// The moment by which all must be done; `None` while the run goes on.
     pub fn deadline(&self) -> Option<Instant> {
-        let begun_at = self.moments.iter().filter_map(|moment| moment.get()).min()?;
-        Some(*begun_at + self.timeout)
+        self.begun_at().map(|begun_at| begun_at + self.timeout)
     }
 
     /// The moment by which sources must have committed and closed; `None` while the run goes on.
     pub fn closing_deadline(&self) -> Option<Instant> {
         self.deadline().map(|deadline| deadline + CLOSING)
+    }
+
+    /// Waits for the moment at which something that closes now must be left as it is: two seconds after the shutdown
+    /// has begun, or from now when it has, but never beyond [`closing_deadline`](Self::closing_deadline). Who closes has
+    /// nothing in flight any more, so there is nothing that could use the time of the deliveries.
+    pub async fn closing_time_is_up(&self) {
+        let begins_to_close = Instant::now();
+        self.begun().await;
+        let begun_at = self.begun_at().unwrap_or(begins_to_close);
+        sleep_until(self.at_most_closing_deadline(begun_at.max(begins_to_close) + CLOSING)).await;
+    }
+
+    fn at_most_closing_deadline(&self, moment: Instant) -> Option<Instant> {
+        self.closing_deadline().map(|latest| latest.min(moment))
+    }
+
+    fn begun_at(&self) -> Option<Instant> {
+        self.moments.iter().filter_map(|moment| moment.get()).min().copied()
     }
 
     /// The moment by which everything must be over; `None` while the run goes on.

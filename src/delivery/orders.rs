@@ -104,10 +104,11 @@ impl Running {
         let heads = self.worker.schedule.drain(now);
         // With a store they follow the head of their lane there, in order, once it has ended.
         let followers = if self.parking.is_none() { self.lanes.drain() } else { Vec::new() };
-        let deliveries = heads.len() + followers.len() + self.lanes.waiting();
+        let deliveries = heads.len() + followers.len() + self.lanes.waiting() + self.unjudged.len();
         let fate = if self.parking.is_some() { "stay parked in the store" } else { "become dead letters" };
         warn!(sink = %self.worker.name, deliveries, "the sink is removed and its time is up: its open deliveries {fate}");
         heads.into_iter().for_each(|(head, _)| self.leave_behind(head, now));
+        std::mem::take(&mut self.unjudged).into_iter().for_each(|delivery| self.come_too_late(delivery, now));
         followers.into_iter().for_each(|follower| self.bury(*follower, Reason::SinkRemoved, IS_REMOVED));
     }
 

@@ -115,7 +115,22 @@ fn on_the_wall(due: Instant, now: Instant) -> Timestamp {
 }
 
 impl Running {
-    /// Takes in a delivery from the queue.
+    /// Takes in a delivery from the queue. The queue is always read, as only that shows its end; what comes before the
+    /// store has said whether the sink is disabled waits for that here.
+    pub(super) fn take_in(&mut self, delivery: Box<Delivery>, now: Instant) {
+        if self.is_ready() || self.is_gone() {
+            self.accept(delivery, now);
+        } else {
+            self.unjudged.push(delivery);
+        }
+    }
+
+    /// False until the store has said whether the sink is disabled.
+    fn is_ready(&self) -> bool {
+        self.parking.as_ref().is_none_or(|parking| parking.claims.has_answered())
+    }
+
+    /// Takes in a delivery.
     pub(super) fn accept(&mut self, delivery: Box<Delivery>, now: Instant) {
         if self.disabled {
             // Not as the head of its lane: that may still be under way, and stays it.
@@ -269,16 +284,21 @@ impl Running {
         self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some());
     }
 
-    /// Asks the store for deliveries when that is due.
+    /// Asks the store for deliveries when that is due. A sink that is to end takes none, and asks only whether it is
+    /// disabled, if somebody waits for that.
     pub(super) fn claim(&mut self, now: Instant) {
         let may_claim = self.may_claim();
+        let must_know = !self.unjudged.is_empty();
         let Some(parking) = &mut self.parking else { return };
-        if !may_claim || parking.claims.due_at().is_none_or(|due| due > now) {
+        if !(may_claim || must_know) || parking.claims.due_at().is_none_or(|due| due > now) {
             return;
         }
         let dying = self.worker.surroundings.dead_letters.claimed();
         let closed = self.worker.schedule.closed_buckets(now).cloned();
-        let (limit, except_buckets) = parking.claims.question(dying, closed);
+        let (limit, except_buckets) = match may_claim {
+            true => parking.claims.question(dying, closed),
+            false => (0, HashSet::new()),
+        };
         parking.claims.sent(limit, except_buckets.clone());
         let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
         let only_replay = parking.only_replay.clone();
@@ -298,6 +318,9 @@ impl Running {
                 self.parking = None;
                 self.worker.shutdown.begin();
             }
+        }
+        if self.is_ready() {
+            std::mem::take(&mut self.unjudged).into_iter().for_each(|delivery| self.accept(delivery, now));
         }
     }
 
@@ -366,7 +389,7 @@ impl Running {
     /// True when there is nothing left to do, here and, but for a shutdown, in the store for the time that a delivery
     /// would wait in memory.
     pub(super) fn has_ended(&mut self, now: Instant) -> bool {
-        if !self.worker.schedule.is_empty() || !self.lanes.is_empty() {
+        if !self.worker.schedule.is_empty() || !self.lanes.is_empty() || !self.unjudged.is_empty() {
             return false;
         }
         let Some(parking) = &mut self.parking else { return true };

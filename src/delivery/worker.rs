@@ -74,6 +74,8 @@ pub(super) struct Running {
     pub(super) health: Health,
     pub(super) lanes: Lanes<Box<Delivery>>,
     pub(super) parking: Option<Parking>,
+    /// What came out of the queue before the store has said whether the sink is disabled.
+    pub(super) unjudged: Vec<Box<Delivery>>,
     /// Set by a 410: the receiver wants nothing any more.
     pub(super) disabled: bool,
     /// When the lines are looked through next for deliveries that have waited too long.
@@ -150,24 +152,23 @@ impl SinkWorker {
             }
             sink.claim(now);
             let wake_at = next_start.into_iter().chain(sink.wakes_at()).min();
-            let is_ready = sink.is_ready();
             tokio::select! {
                 biased;
                 Some(attempted) = attempts.next() => sink.finish_attempt(attempted),
                 Some(order) = orders.recv() => sink.obey(order, &mut queues),
                 said = Parking::next(&mut sink.parking) => sink.hear(said, Instant::now()),
-                count = receive(queues.front_mut(), &mut taken), if is_ready => {
+                count = receive(queues.front_mut(), &mut taken) => {
                     if count == 0 {
                         queues.pop_front();
                     }
                     let now = Instant::now();
-                    taken.drain(..).for_each(|delivery| sink.accept(delivery, now));
+                    taken.drain(..).for_each(|delivery| sink.take_in(delivery, now));
                 }
                 () = alarm.at(wake_at) => {}
                 () = sink.worker.shutdown.begun(), if deadline.is_none() => {}
                 () = sleep_until(deadline) => {
                     info!(sink = %sink.worker.name, under_way = attempts.len(),
-                        waiting = sink.worker.schedule.len() + sink.lanes.waiting(),
+                        waiting = sink.worker.schedule.len() + sink.lanes.waiting() + sink.unjudged.len(),
                         "time is up: open deliveries are dropped and their events stay uncommitted");
                     return Vec::new();
                 }
@@ -205,7 +206,17 @@ impl Running {
         let health = Health::new(worker.name.clone());
         let check_at = Instant::now() + CHECK_INTERVAL;
         let lanes = Lanes::default();
-        let sink = Self { worker, health, lanes, parking, disabled: false, check_at, is_ending: false, leaving: None };
+        let sink = Self {
+            worker,
+            health,
+            lanes,
+            parking,
+            unjudged: Vec::new(),
+            disabled: false,
+            check_at,
+            is_ending: false,
+            leaving: None,
+        };
         sink.show_state();
         sink
     }
@@ -228,11 +239,6 @@ impl Running {
             }
         }
         None
-    }
-
-    /// False until the store has said whether the sink is disabled.
-    fn is_ready(&self) -> bool {
-        self.parking.as_ref().is_none_or(|parking| parking.claims.has_answered())
     }
 
     fn look_after_what_waits(&mut self, now: Instant) {

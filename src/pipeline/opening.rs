@@ -2,6 +2,7 @@
 //! before that is done.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -14,6 +15,9 @@ use crate::health::{NodeHealth, PipelineHealth};
 use crate::shutdown::Shutdown;
 use crate::store::thread::{RunningStore, StoreThread};
 use crate::store::{Store, StoreError};
+
+/// How long an opening under way may go on once the shutdown has begun.
+const LAST_MOMENT_TO_OPEN: Duration = Duration::from_millis(300);
 
 /// A store at work, or none, as the pipeline says.
 pub(super) type Opened = (Option<Store>, Option<RunningStore>);
@@ -63,7 +67,15 @@ async fn start(
     let backoff = Backoff::reconnect();
     let mut failures = 0;
     loop {
-        let started = off_worker("store-start", move || thread.try_start()).await.map_err(RunError::Start)?;
+        let opening = off_worker("store-start", move || thread.try_start());
+        let started = tokio::select! {
+            biased;
+            started = opening => started.map_err(RunError::Start)?,
+            () = time_to_open_is_up(shutdown) => {
+                info!("the store is left before it is open; nothing was read");
+                return Ok(None);
+            }
+        };
         let (unstarted, error) = match started {
             Some(Ok(running)) => return Ok(Some(running)),
             Some(Err(failed)) => *failed,
@@ -82,6 +94,13 @@ async fn start(
             () = shutdown.begun() => return Ok(None),
         }
     }
+}
+
+/// Waits until the shutdown has begun and the store has had a moment to open all the same: one that hangs must not hold
+/// up the end, and one that is about to be open should close its file in order.
+async fn time_to_open_is_up(shutdown: &Shutdown) {
+    shutdown.begun().await;
+    tokio::time::sleep(LAST_MOMENT_TO_OPEN).await;
 }
 
 /// Says which deliveries wait for a sink that the pipeline does not have any more: nobody attempts them.

@@ -241,11 +241,14 @@ impl<S: Source> Driver<S> {
         committed
     }
 
-    /// Closes the source. At a shutdown that may not hold up the end.
+    /// Closes the source. That may not hold up a shutdown, also one that begins meanwhile.
     async fn close(&mut self) {
-        let Some(latest) = self.shutdown.closing_deadline() else { return self.source.close().await };
-        if timeout_at(latest, self.source.close()).await.is_err() {
-            warn!(source = %self.name, "time is up: the source is left without its having been closed in order");
+        tokio::select! {
+            biased;
+            () = self.source.close() => {}
+            () = self.shutdown.closing_time_is_up() => {
+                warn!(source = %self.name, "time is up: the source is left without its having been closed in order");
+            }
         }
     }
 

@@ -141,13 +141,17 @@ impl Supervisor {
     async fn supervise(&mut self, mut triggers: mpsc::UnboundedReceiver<Trigger>) -> Result<(), SupervisorError> {
         loop {
             let is_ending = self.shutdown.deadline().is_some();
+            if is_ending {
+                // Also when the shutdown began while files were being looked at.
+                self.pipelines.forget_waiting();
+            }
             if self.pipelines.are_over() && (is_ending || !self.options.watch) {
                 return self.conclude();
             }
             tokio::select! {
                 Some((file, result)) = self.pipelines.next_end() => self.note_end(file, result),
                 Some(trigger) = triggers.recv(), if !is_ending => self.hear(trigger),
-                () = self.shutdown.begun(), if !is_ending => self.pipelines.forget_waiting(),
+                () = self.shutdown.begun(), if !is_ending => {}
             }
         }
     }
@@ -230,6 +234,9 @@ impl Supervisor {
 
     /// Starts the pipelines whose name and file are free.
     fn start_waiting(&mut self) {
+        if self.shutdown.deadline().is_some() {
+            return self.pipelines.forget_waiting();
+        }
         for (file, error) in self.pipelines.start_waiting() {
             self.fail(&file, error);
         }

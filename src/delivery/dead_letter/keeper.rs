@@ -95,13 +95,9 @@ impl Keeper {
     pub async fn run(mut self) {
         self.keep_letters().await;
         let Some(destination) = self.destination.take() else { return };
-        let time_is_up = async {
-            self.shutdown.begun().await;
-            sleep_until(self.shutdown.closing_deadline()).await;
-        };
         tokio::select! {
             () = destination.release() => {}
-            () = time_is_up => debug!(node = %self.node, "time is up: where dead letters go is left without a close"),
+            () = self.shutdown.closing_time_is_up() => debug!(node = %self.node, "time is up: where dead letters go is left without a close"),
         }
     }
 
