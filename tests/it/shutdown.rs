@@ -164,3 +164,49 @@ async fn a_state_folder_belongs_to_one_bridge() {
     assert!(stderr.contains("another bridge is running") && stderr.contains("--state-dir"), "{stderr}");
     assert!(bridge.stop().success());
 }
+
+/// SIGTERM at random moments of the first 200 ms, `tries` times (or as often as BRIDGE_TEST_EARLY_ENDS says): with
+/// nothing in flight each run must be over within a second.
+async fn ends_at_once_however_early_it_is_told_to(config: &str, tries: usize) {
+    let tries = std::env::var("BRIDGE_TEST_EARLY_ENDS").map_or(tries, |tries| tries.parse().unwrap());
+    for n in 1..=tries {
+        let folder = tempfile::tempdir().unwrap();
+        let bridge = Bridge::run(folder.path(), config);
+        let moment = Duration::from_micros(rand::random_range(0..200_000));
+        tokio::time::sleep(moment).await;
+        let told = Instant::now();
+        let log = folder.path().join("bridge.log");
+        // Before it handles signals, one just ends it.
+        bridge.stop();
+        let took = told.elapsed();
+        let log = std::fs::read_to_string(log).unwrap();
+        assert!(took < Duration::from_secs(1), "try {n}, told after {moment:?}: the end took {took:?}:\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_at_once_however_early_it_is_told_to() {
+    let config = "name = \"it\"\n[sources.input]\ntype = \"file\"\npaths = [\"none.jsonl\"]\n\
+        [sources.more]\ntype = \"stdin\"\n\
+        [sinks.out]\ntype = \"webhook\"\nfrom = [\"input\", \"more\"]\nurl = \"http://127.0.0.1:9/\"\n\
+        dead_letter = \"alarm\"\n[sinks.alarm]\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/\"\n";
+    ends_at_once_however_early_it_is_told_to(config, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka and RabbitMQ: make brokers-up"]
+async fn a_run_with_brokers_ends_at_once_however_early_it_is_told_to() {
+    let topic = crate::end_to_end::topic::Topic::new(1).await;
+    let queue = crate::amqp::broker::Broker::shared().queue().await.filled(0).await;
+    let config = format!(
+        "name = \"it\"\n[sources.files]\ntype = \"file\"\npaths = [\"none.jsonl\"]\n{}\n\
+        [sources.legacy]\ntype = \"amqp\"\nuri = \"{}\"\nqueue = \"{}\"\n\
+        [sinks.out]\ntype = \"webhook\"\nfrom = [\"input\", \"files\", \"legacy\"]\nurl = \"http://127.0.0.1:9/\"\n\
+        dead_letter = \"kafka:nobody-reads-it\"\n",
+        topic.source(""),
+        queue.broker.url,
+        queue.name,
+    );
+    ends_at_once_however_early_it_is_told_to(&config, 30).await;
+    queue.delete().await;
+}
