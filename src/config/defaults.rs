@@ -1,7 +1,11 @@
 //! `[defaults.webhook]`: what every webhook sink starts from.
 //!
-//! Tables are merged before anything is typed, so a value keeps its place in the text wherever it ends up.
+//! Tables are merged before anything is typed, so a value keeps its place in the text wherever it ends up. Keys that mean
+//! the same in upper and lower case, such as the names of headers, are the same key here ([`normalised`]).
 
+use std::borrow::Cow;
+
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys that only a sink itself can have.
@@ -26,24 +30,35 @@ pub(super) fn apply(root: &mut DeTable<'_>) {
         if let DeValue::Table(sink) = sink.get_mut()
             && sink.get("type").and_then(|kind| kind.get_ref().as_str()) == Some("webhook")
         {
-            merge(&defaults, sink);
+            merge("", &defaults, sink);
         }
     }
 }
 
-/// Adds the keys of `defaults` that `own` lacks; where both have a table, within the tables.
-fn merge<'i>(defaults: &DeTable<'i>, own: &mut DeTable<'i>) {
+/// A key of the table `table` in the form in which it is compared: the names of HTTP headers are case-insensitive
+/// (RFC 9110, 5.1), and so are the classes of `responses`.
+pub(super) fn normalised<'k>(table: &str, key: &'k str) -> Cow<'k, str> {
+    match table {
+        "headers" | "responses" => key.to_ascii_lowercase().into(),
+        _ => key.into(),
+    }
+}
+
+/// Adds the keys of `defaults` that `own` lacks; where both have a table, within the tables. `table` is their name.
+fn merge<'i>(table: &str, defaults: &DeTable<'i>, own: &mut DeTable<'i>) {
     let replaced = replaced_alternatives(own);
     for (key, default) in defaults {
         let name = key.get_ref().as_ref();
         if IS_OWN.contains(&name) || replaced.contains(&name) {
             continue;
         }
-        match (own.get_mut(name).map(|value| value.get_mut()), default.get_ref()) {
+        let is_same = |own: &str| normalised(table, own) == normalised(table, name);
+        let own_name = own.keys().map(|key| key.get_ref().to_string()).find(|own| is_same(own));
+        match (own_name.and_then(|own_name| own.get_mut(own_name.as_str())).map(Spanned::get_mut), default.get_ref()) {
             (None, _) => {
                 own.insert(key.clone(), default.clone());
             }
-            (Some(DeValue::Table(own)), DeValue::Table(defaults)) => merge(defaults, own),
+            (Some(DeValue::Table(own)), DeValue::Table(defaults)) => merge(name, defaults, own),
             (Some(_), _) => {}
         }
     }
@@ -81,6 +96,15 @@ mod tests {
         let text = "[defaults.webhook]\ntimeout = '1s'\nconcurrency = 3\nretry = { jitter = 0, max_elapsed = '1h' }\n\
                     [sinks.a]\ntype = 'webhook'\ntimeout = '2s'\nretry = { jitter = 1 }";
         let expected = r#"{"type":"webhook","timeout":"2s","retry":{"jitter":1,"max_elapsed":"1h"},"concurrency":3}"#;
+        assert_eq!(merged(text), expected);
+    }
+
+    #[test]
+    fn a_header_or_class_of_statuses_is_known_in_any_case() {
+        let text = "[defaults.webhook]\nheaders = { authorization = 'd', x-tenant = 'd' }\nresponses = { 4XX = 'drop' }\n\
+                    [sinks.a]\ntype = 'webhook'\nheaders = { Authorization = 'own' }\nresponses = { 4xx = 'retry' }";
+        let expected =
+            r#"{"type":"webhook","headers":{"Authorization":"own","x-tenant":"d"},"responses":{"4xx":"retry"}}"#;
         assert_eq!(merged(text), expected);
     }
 

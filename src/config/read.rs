@@ -16,7 +16,7 @@ use super::diagnostics::Fault;
 use super::document::Document;
 use super::interpolate::{self, Env};
 use super::schema::{self, STRICT, WEBHOOK_DEFAULTS};
-use super::shape::{Findings, Subject, keys, missing_key, table_name, tables_with, unknown_key};
+use super::shape::{Findings, Subject, keys, line_of, missing_key, table_name, tables_with, unknown_key};
 use super::test_case::{self, Nodes, TestCase};
 use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
 use crate::delivery::DeliveryConfig;
@@ -224,7 +224,7 @@ impl Reader<'_> {
 
     /// The line that a place begins on, from 1.
     fn line_of(&self, place: Range<usize>) -> usize {
-        self.findings.text.get(..place.start).unwrap_or_default().matches('\n').count() + 1
+        line_of(self.findings.text, place.start)
     }
 
     /// A node without a type: a filter or a template.

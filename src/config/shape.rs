@@ -3,7 +3,7 @@
 //! The rules are those of the generated schema, so the schema and the code cannot disagree. What strings hold, such as
 //! durations and words, is left to serde, which reads them anyway.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use regex::Regex;
@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Fault;
 use super::interpolate::Replaced;
-use super::{planned, schema, wording};
+use super::{defaults, planned, schema, wording};
 use crate::interpolated::LANGUAGE;
 use crate::problem::did_you_mean;
 
@@ -50,6 +50,7 @@ impl Findings<'_> {
     /// Compares a table and those within it with their schema.
     pub(super) fn check_table(&mut self, subject: &Subject<'_, '_>, schema: &Value) {
         let properties = schema["properties"].as_object();
+        self.refuse_two_spellings(subject);
         for (key, value) in subject.table {
             let name = key.get_ref().as_ref();
             let path: Vec<&str> = subject.path.iter().copied().chain([name]).collect();
@@ -67,6 +68,28 @@ impl Findings<'_> {
                 self.faults.push(missing_key(&subject.path, subject.key.clone(), required, description));
                 self.incomplete.insert(subject.place.clone());
             }
+        }
+    }
+
+    /// Two keys that mean the same: which one holds would be chance.
+    fn refuse_two_spellings(&mut self, subject: &Subject<'_, '_>) {
+        if subject.path.contains(&"event") {
+            return; // The headers of a record, whose names are their sender's.
+        }
+        let mut keys: Vec<_> = subject.table.iter().collect();
+        keys.sort_by_key(|(key, _)| key.span().start);
+        let mut first_spellings = HashMap::new();
+        for (key, value) in keys {
+            let normalised = defaults::normalised(last(&subject.path), key.get_ref());
+            let Some(first) = first_spellings.insert(normalised, key).filter(|_| !self.broken.contains(&value.span()))
+            else {
+                continue;
+            };
+            let line = line_of(self.text, first.span().start);
+            let message = format!("`{}` stands on line {line} already, as `{}`", key.get_ref(), first.get_ref());
+            let help = "upper and lower case make no difference here: keep one of the two".to_owned();
+            self.faults.push(Fault { span: Some(key.span()), message, help: Some(help) });
+            self.broken.insert(value.span());
         }
     }
 
@@ -197,6 +220,11 @@ pub(super) fn missing_key(path: &[&str], key: Range<usize>, required: &str, desc
 /// A table by its key. Not by its full path: several sinks may have it from the defaults.
 pub(super) fn table_name(path: &[&str]) -> String {
     path.last().map_or("the file".to_owned(), |key| format!("`{key}`"))
+}
+
+/// The line of a place in the text, from 1.
+pub(super) fn line_of(text: &str, start: usize) -> usize {
+    text.get(..start).unwrap_or_default().matches('\n').count() + 1
 }
 
 fn last<'a>(path: &[&'a str]) -> &'a str {

@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::options::{holds_a_secret, option_problem};
+use super::options::{holds_a_secret, named_twice, option_problem, own_name};
 use crate::problem::Problem;
 use crate::secret;
 use crate::source::SourceContext;
@@ -103,6 +103,7 @@ impl KafkaConfig {
         self.register_secrets();
         let mut problems = self.list_problems();
         problems.extend(self.options.iter().filter_map(|(key, value)| option_problem(key, value)));
+        problems.extend(named_twice(&self.options));
         problems.extend(self.oauthbearer_problem());
         problems.extend(self.revoke_timeout_problem());
         let config = self.assemble(context);
@@ -175,7 +176,7 @@ impl KafkaConfig {
             config.set(key, value);
         }
         for (key, value) in &self.options {
-            config.set(key, value);
+            config.set(own_name(key), value);
         }
         let group = self.group_id.clone().unwrap_or_else(|| format!("bridge-{}-{}", context.pipeline, context.name));
         let start = match self.start {
@@ -205,12 +206,11 @@ impl KafkaConfig {
             config.set(key, value);
         }
         for (key, value) in &self.options {
-            config.set(key, value);
+            config.set(own_name(key), value);
         }
         config.set_log_level(RDKafkaLogLevel::Info);
         config.set("bootstrap.servers", self.brokers.join(","));
-        config.remove("request.required.acks");
-        config.set("acks", "all");
+        config.set("request.required.acks", "all");
         config.set("enable.idempotence", "true");
         config
     }

@@ -2,6 +2,8 @@
 //!
 //! Must not connect to anything.
 
+use std::collections::{BTreeMap, HashMap};
+
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -13,6 +15,33 @@ use crate::secret::mask;
 pub fn holds_a_secret(option: &str) -> bool {
     const SMELLS: [&str; 5] = ["password", "secret", "passphrase", "key.pem", "sasl.oauthbearer.config"];
     SMELLS.iter().any(|smell| option.contains(smell))
+}
+
+/// The option's own name where librdkafka knows it by another one too.
+pub(super) fn own_name(option: &str) -> &str {
+    match option {
+        "max.in.flight" => "max.in.flight.requests.per.connection",
+        "sasl.mechanism" => "sasl.mechanisms",
+        "sasl.oauthbearer.client.credentials.client.id" => "sasl.oauthbearer.client.id",
+        "sasl.oauthbearer.client.credentials.client.secret" => "sasl.oauthbearer.client.secret",
+        "max.partition.fetch.bytes" => "fetch.message.max.bytes",
+        "linger.ms" => "queue.buffering.max.ms",
+        "retries" => "message.send.max.retries",
+        "compression.type" => "compression.codec",
+        "acks" => "request.required.acks",
+        "delivery.timeout.ms" => "message.timeout.ms",
+        own_name => own_name,
+    }
+}
+
+/// Options that are one and the same to librdkafka: which of their values holds would be chance.
+pub(super) fn named_twice(options: &BTreeMap<String, String>) -> impl Iterator<Item = Problem> {
+    let mut names = HashMap::new();
+    options.keys().filter_map(move |option| {
+        let first = names.insert(own_name(option), option)?;
+        let message = format!("`{option}` and `{first}` are names of the same option");
+        Some(Problem::new(["options", option], message).with_help("keep one of the two"))
+    })
 }
 
 /// What is wrong with one option taken by itself.

@@ -55,6 +55,16 @@ fn options_go_before_defaults_whatever_their_alias() {
     let client = chosen.client_config(&context()).unwrap();
     assert_eq!(client.get("client.id"), Some("mine"));
     assert_eq!(client.create_native_config().unwrap().get("fetch.message.max.bytes").unwrap(), "77777");
+    let producer = with_options(&[("delivery.timeout.ms", "5000"), ("acks", "0")]).producer_config();
+    assert_eq!((producer.get("message.timeout.ms"), producer.get("delivery.timeout.ms")), (Some("5000"), None));
+    assert_eq!((producer.get("request.required.acks"), producer.get("acks")), (Some("all"), None));
+}
+
+#[test]
+fn one_option_by_two_names_is_refused() {
+    let problems = problems(&with_options(&[("sasl.mechanism", "PLAIN"), ("sasl.mechanisms", "SCRAM-SHA-256")]));
+    assert_eq!(problems[0].path, ["options", "sasl.mechanisms"]);
+    assert!(problems[0].message.contains("`sasl.mechanism`"), "{problems:?}");
 }
 
 #[test]
