@@ -3,8 +3,6 @@
 //! A table whose owner has a checked form of it is checked by making that form. Templates, expressions, URLs and the
 //! wiring are not checked here: `pipeline::compile` does that.
 
-use std::time::Duration;
-
 use super::SinkConfig;
 use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::rate_limit::Rate;
@@ -14,7 +12,6 @@ use crate::problem::Problem;
 use crate::sink::TypeConfig;
 use crate::sink::webhook::WebhookConfig;
 use crate::source::SourceConfig;
-use crate::units::Period;
 
 /// The rules of a source. Paths start at its table.
 pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
@@ -27,9 +24,6 @@ pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
             "`max_event_size` is {} and `max_in_flight_bytes` is {}",
             common.max_event_size, common.max_in_flight_bytes
         )));
-    }
-    if let Some(interval) = common.commit_interval {
-        problems.extend(must_last("commit_interval", interval));
     }
     problems
 }
@@ -59,11 +53,5 @@ fn webhook(config: &WebhookConfig) -> Vec<Problem> {
                 .with_help("`template` names one of `[templates]`, `body` is a template itself"),
         );
     }
-    problems.extend(must_last("timeout", config.timeout));
-    problems.extend(must_last("connect_timeout", config.connect_timeout));
     problems
-}
-
-fn must_last(key: &str, period: Period) -> Option<Problem> {
-    (period.0 == Duration::ZERO).then(|| Problem::new([key], format!("`{key}` must be longer than zero")))
 }

@@ -103,12 +103,13 @@ pub struct SinkConfig {
 #[serde(deny_unknown_fields)]
 pub struct RuntimeConfig {
     /// Threads that sources and sinks are spread over. One is enough for most: it has a core to itself.
+    #[schemars(range(min = 1, max = 256))]
     #[serde(default = "default_workers")]
-    #[schemars(range(min = 1))]
     pub workers: usize,
     /// The longest that deliveries under way may hold up a shutdown; what has not ended by then is delivered again
     /// after the next start.
     #[serde(default = "default_shutdown_timeout")]
+    #[schemars(extend("x-minimum" = "0s", "x-maximum" = "1d"))]
     pub shutdown_timeout: Period,
 }
 

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::schema::{STRICT, WEBHOOK_DEFAULTS, node_types};
+use crate::units::{LEAST, MOST};
 
 /// The reference page.
 pub fn reference() -> String {
@@ -160,6 +161,9 @@ fn type_of(schema: &Value) -> String {
 }
 
 fn range(schema: &Value) -> Option<String> {
+    if let (Some(least), Some(most)) = (schema[LEAST].as_str(), schema[MOST].as_str()) {
+        return Some(format!("{least} to {most}"));
+    }
     match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
         (None, None) => schema.get("minItems").map(|_| "not empty".to_owned()),
         (Some(0.0), None) => None,

@@ -15,6 +15,7 @@ use super::{PipelineConfig, SinkConfig};
 use crate::delivery::DeliveryConfig;
 use crate::sink;
 use crate::source::{self, CommonConfig, SourceConfig};
+use crate::units::LEAST;
 
 /// What a string that may hold `${…}` instead of its final value looks like.
 const REFERENCE: &str = r"\$\{";
@@ -193,7 +194,7 @@ fn without_required(schema: Value) -> Value {
     })
 }
 
-/// The schema with a `${…}` allowed wherever a fixed set of words is.
+/// The schema with a `${…}` allowed wherever a fixed set of words or a pattern is.
 fn allowing_references(schema: Value) -> Value {
     rewrite(schema, &|mut object| {
         let is_set_of_words =
@@ -203,6 +204,11 @@ fn allowing_references(schema: Value) -> Value {
         {
             words.push(json!({ "type": "string", "pattern": REFERENCE, "description": "A value put in at load." }));
             object.insert("anyOf".into(), words.into());
+        }
+        if object.contains_key(LEAST)
+            && let Some(Value::String(pattern)) = object.get_mut("pattern")
+        {
+            *pattern = format!("{pattern}|{REFERENCE}");
         }
         object
     })
@@ -216,5 +222,34 @@ fn rewrite(value: Value, change: &dyn Fn(Map<String, Value>) -> Map<String, Valu
         }
         Value::Array(array) => array.into_iter().map(|value| rewrite(value, change)).collect(),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::MOST;
+
+    #[test]
+    fn every_number_duration_and_size_has_both_bounds() {
+        let mut unbounded = Vec::new();
+        let mut found = 0;
+        let mut tables = vec![(String::new(), &*STRICT)];
+        while let Some((path, schema)) = tables.pop() {
+            let (is_number, title) =
+                (["integer", "number"].map(Value::from).contains(&schema["type"]), &schema["title"]);
+            let bounds = if is_number { ["minimum", "maximum"] } else { [LEAST, MOST] };
+            if is_number || title == "duration" || title == "size" {
+                found += 1;
+                unbounded.extend(bounds.iter().any(|bound| schema[*bound].is_null()).then(|| path.clone()));
+            }
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            tables.extend(properties.map(|(key, schema)| (format!("{path}.{key}"), schema)));
+            tables.extend(schema["oneOf"].as_array().into_iter().flatten().map(|one| (path.clone(), one)));
+            let inner = ["additionalProperties", "items"].iter().filter_map(|key| schema.get(key));
+            tables.extend(inner.map(|schema| (format!("{path}.*"), schema)));
+        }
+        assert_eq!(unbounded, [""; 0]);
+        assert!(found > 30, "{found}");
     }
 }

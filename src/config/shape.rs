@@ -1,7 +1,7 @@
 //! The shape of a table: which keys it may and must have, their types, and the ranges of its numbers and lists.
 //!
 //! The rules are those of the generated schema, so the schema and the code cannot disagree. What strings hold, such as
-//! durations and words, is left to serde, which reads them anyway.
+//! words, is left to serde, which reads them anyway, but for the bounds of values with a unit.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -16,6 +16,7 @@ use super::interpolate::Replaced;
 use super::{defaults, planned, schema, wording};
 use crate::interpolated::LANGUAGE;
 use crate::problem::did_you_mean;
+use crate::units;
 
 /// What is known to be wrong with a file.
 #[derive(Debug, Default)]
@@ -130,6 +131,9 @@ impl Findings<'_> {
             DeValue::String(text) => {
                 if schema.get(LANGUAGE).is_some() && self.replaced.contains_key(&place) {
                     self.with_values.insert(place.clone());
+                }
+                if let Some(bounds) = units::out_of_bounds(text, schema) {
+                    return self.reject(place, format!("`{}` must be {bounds}", last(&path)), None);
                 }
                 if let Some(explanation) = planned::value(&path, text) {
                     let message = format!("`{text}` is not yet supported as `{}`", last(&path));

@@ -54,8 +54,8 @@ pub struct DeliveryConfig {
     #[schemars(example = ["paid"])]
     pub from: Vec<String>,
     /// Attempts under way at the same time, at most. A delivery that waits is not under way.
+    #[schemars(range(min = 1, max = 100_000))]
     #[serde(default = "default_concurrency")]
-    #[schemars(range(min = 1))]
     pub concurrency: usize,
     /// When and how often a failed attempt is repeated.
     #[serde(default)]

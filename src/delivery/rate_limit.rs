@@ -23,21 +23,25 @@ use crate::units::Period;
 #[serde(deny_unknown_fields)]
 pub struct RateLimitConfig {
     /// Attempts per `per`.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     #[schemars(example = 100)]
     pub requests: u32,
     /// The time in which `requests` attempts may start, evenly spread.
     #[serde(default = "default_per")]
+    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "366d"))]
     pub per: Period,
     /// Attempts that may start at once after a pause. Default: 1, so that attempts are evenly spread.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     #[serde(default = "default_burst")]
-    #[schemars(range(min = 1))]
     pub burst: u32,
     /// A template over the envelope, for example `{{data.tenant}}`: one bucket for each of its values.
     /// Without it there is one bucket for all.
     #[schemars(example = &"{{data.tenant}}")]
     pub key: Option<InterpolatedText>,
 }
+
+/// The longest time in which a bucket fills: `governor` counts in nanoseconds, of which a `u64` holds 584 years.
+const LONGEST_REPLENISHMENT: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 fn default_per() -> Period {
     Period::from_secs(1)
@@ -79,6 +83,14 @@ impl Rate {
         if config.requests > 0 && quota.is_none() {
             let message = format!("{} requests per {} are more than one per nanosecond", config.requests, config.per);
             problems.push(Problem::new(["per"], message).with_help("leave the rate limit out for no limit"));
+        }
+        let replenished_in = spacing.and_then(|spacing| spacing.checked_mul(config.burst));
+        if spacing.is_some() && replenished_in.is_none_or(|replenished_in| replenished_in > LONGEST_REPLENISHMENT) {
+            let message = format!(
+                "at {} requests per {}, {} attempts take more than ten years to come back",
+                config.requests, config.per, config.burst
+            );
+            problems.push(Problem::new(["burst"], message).with_help("write a smaller `burst`, or a shorter `per`"));
         }
         match (quota, burst) {
             (Some(quota), Some(burst)) if problems.is_empty() => Ok(Self(quota.allow_burst(burst))),
@@ -160,6 +172,20 @@ mod tests {
         assert_eq!(Rate::new(&config).unwrap_err().len(), 2);
         let config = RateLimitConfig { requests: 2, per: Period(Duration::from_nanos(1)), burst: 1, key: None };
         assert_eq!(Rate::new(&config).unwrap_err()[0].path, ["per"]);
+        let days = |days: u64| Period::from_secs(days * 24 * 3600);
+        for (per, burst, key) in [(days(213_504), 1, "burst"), (days(100_000), 3, "burst"), (days(366), 11, "burst")] {
+            let config = RateLimitConfig { requests: 1, per, burst, key: None };
+            assert_eq!(Rate::new(&config).unwrap_err()[0].path, [key], "{per} {burst}");
+        }
+    }
+
+    #[test]
+    fn a_very_slow_limit_is_kept() {
+        let (start, year) = (Instant::now(), Duration::from_secs(366 * 24 * 3600));
+        let config = RateLimitConfig { requests: 1, per: Period(year), burst: 3, key: None };
+        let mut bucket = Bucket::new(Rate::new(&config).unwrap(), start);
+        assert_eq!([(); 3].map(|()| bucket.take(start)), [Ok(()); 3]);
+        assert_eq!(bucket.take(start).unwrap_err() - start, year);
     }
 
     proptest! {

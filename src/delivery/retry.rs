@@ -20,7 +20,7 @@ pub struct RetryConfig {
     /// The first wait of an exponential backoff. Setting it replaces the schedule.
     pub initial: Option<Period>,
     /// By how much each wait is longer than the one before. Default: 2.
-    #[schemars(range(min = 1.0))]
+    #[schemars(range(min = 1.0, max = 1000.0))]
     #[schemars(extend("default" = DEFAULT_FACTOR))]
     pub factor: Option<f64>,
     /// The longest wait of an exponential backoff. Default: `"1h"`.
@@ -34,7 +34,7 @@ pub struct RetryConfig {
     #[schemars(extend("default" = Period(DEFAULT_MAX_ELAPSED)))]
     pub max_elapsed: Option<Period>,
     /// Give up after this many attempts, the first included. Default: no limit but the others.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     #[schemars(example = 10)]
     pub max_attempts: Option<u32>,
     /// A delivery that has to wait longer than this, in one go or in all, waits in the store: its source moves on.

@@ -8,6 +8,8 @@
 //! is given up to where it is kept. [`replay`] says what becomes of dead letters that are sent again, [`trial`] what would
 //! become of an event. [`warnings`] finds what is worth a second look, [`outline`] is a pipeline's shape for drawings.
 
+#[cfg(test)]
+mod bounds_tests;
 pub mod changes;
 pub mod compile;
 mod controller;

@@ -43,12 +43,15 @@ pub struct WebhookConfig {
     pub content_type: Option<String>,
     /// The longest an attempt may take, from the connection to the answer's last byte.
     #[serde(default = "default_timeout")]
+    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1d"))]
     pub timeout: Period,
     /// The longest that connecting (with DNS and TLS) may take.
     #[serde(default = "default_connect_timeout")]
+    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1d"))]
     pub connect_timeout: Period,
     /// As much of an answer's body is read; the rest closes the connection.
     #[serde(default = "default_max_response_size")]
+    #[schemars(extend("x-minimum" = "0B", "x-maximum" = "256MiB"))]
     pub max_response_size: ByteSize,
     /// Signs each request. Without it requests carry `webhook-id` and `webhook-timestamp` only.
     pub signing: Option<SigningConfig>,

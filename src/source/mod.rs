@@ -219,11 +219,14 @@ pub struct CommonConfig {
     pub max_in_flight: usize,
     /// Payload bytes that may be open at once. At the bound the source pauses.
     #[serde(default = "default_max_in_flight_bytes")]
+    #[schemars(extend("x-minimum" = "1B", "x-maximum" = "1TiB"))]
     pub max_in_flight_bytes: ByteSize,
     /// The largest payload; a larger one becomes a dead letter.
     #[serde(default = "default_max_event_size")]
+    #[schemars(extend("x-minimum" = "1B", "x-maximum" = "256MiB"))]
     pub max_event_size: ByteSize,
     /// How often progress is committed. Default: `"1s"`, for AMQP `"50ms"`.
+    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub commit_interval: Option<Period>,
     /// Where events are sent that are given up before they reach a sink, at the source itself or at a filter, before
     /// they go into the store: `"kafka:topic"`, `"amqp:exchange/routing-key"`, or a sink's name; see `dead_letter` of

@@ -23,10 +23,12 @@ pub struct StoreConfig {
     /// The most that parked deliveries and dead letters may take; in a PostgreSQL database, those of all pipelines
     /// together. When it is reached the store keeps nothing new, and sources wait until there is room.
     #[serde(default = "default_max_size")]
+    #[schemars(extend("x-minimum" = "1B", "x-maximum" = "1TiB"))]
     pub max_size: ByteSize,
     /// How long a replica that shares a PostgreSQL store may be silent before others take its deliveries over. At least
     /// 1s.
     #[serde(default = "default_lease")]
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
     pub lease: Period,
 }
 

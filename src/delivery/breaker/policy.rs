@@ -15,6 +15,7 @@ use crate::units::Period;
 #[serde(deny_unknown_fields)]
 pub struct BreakerConfig {
     /// Failures in a row that open the breaker. 0 switches it off.
+    #[schemars(range(max = 1_000_000))]
     #[serde(default = "default_failures")]
     pub failures: u32,
     /// The share of failed attempts within `window` that opens the breaker; at least `min_attempts` are looked at.
@@ -23,16 +24,19 @@ pub struct BreakerConfig {
     pub failure_ratio: f64,
     /// The time over which `failure_ratio` is measured.
     #[serde(default = "default_window")]
+    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "7d"))]
     pub window: Period,
     /// Attempts within `window` below which their ratio says nothing.
+    #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(default = "default_min_attempts")]
-    #[schemars(range(min = 1))]
     pub min_attempts: u32,
     /// How long the breaker stays open before one attempt tries the receiver. It doubles with each that fails.
     #[serde(default = "default_open_for")]
+    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "7d"))]
     pub open_for: Period,
     /// The longest that the breaker stays open in one go.
     #[serde(default = "default_max_open")]
+    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "7d"))]
     pub max_open: Period,
 }
 

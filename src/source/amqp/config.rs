@@ -25,8 +25,8 @@ pub struct AmqpConfig {
     pub queue: String,
     /// The most unacknowledged messages the broker sends us (`basic.qos`). They are in memory beside those that
     /// `max_in_flight_bytes` counts: choose a smaller number for a queue of large messages.
+    #[schemars(range(min = 1, max = 65_535))]
     #[serde(default = "default_prefetch")]
-    #[schemars(range(min = 1))]
     pub prefetch: u16,
     /// Declares the queue when connecting; without it the queue must exist.
     pub declare: Option<AmqpDeclare>,
@@ -37,6 +37,7 @@ pub struct AmqpConfig {
     /// The heartbeat asked of the broker, in whole seconds; the broker may choose a shorter one. A connection is given
     /// up after two of them without a sign of life.
     #[serde(default = "default_heartbeat")]
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "65535s"))]
     pub heartbeat: Period,
     /// The consumer tag, as shown by the broker's management tools. Default: `bridge-<pipeline>-<source>`.
     #[schemars(example = &"bridge-orders")]
