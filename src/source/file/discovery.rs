@@ -4,33 +4,35 @@
 //! It only reports what it sees; what that means is decided in `rotation`. It does blocking I/O and runs on a blocking
 //! thread.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
-use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use glob::{MatchOptions, Pattern};
 use jiff::Timestamp;
 
 use super::heads::{self, HeadCache};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::names::{self, Age};
+use super::path::FilePath;
+use super::pattern::PathPattern;
 use super::registry::KnownPath;
-
-/// As in a shell: `*` stays within a folder and does not match hidden files.
-const MATCHING: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+use super::walk::{list, walk};
 
 /// Looks at the paths, again and again.
 #[derive(Debug)]
 pub(super) struct Scanner {
-    patterns: Vec<Pattern>,
+    patterns: Vec<PathPattern>,
     heads: HeadCache,
     /// What was complained about already.
     warned: HashSet<PathBuf>,
+    /// What this look and the last one have passed over, and why.
+    passed_over: BTreeMap<PathBuf, String>,
+    last_passed_over: BTreeMap<PathBuf, String>,
 }
 
 /// What one look has shown.
@@ -42,7 +44,7 @@ pub(super) struct Scan {
     /// than its original only because that was measured earlier.
     pub(super) files: Vec<Observed>,
     /// Known paths of which nothing can be said now: they match no pattern any more, or their folder is not readable.
-    pub(super) unknown: HashSet<Arc<str>>,
+    pub(super) unknown: HashSet<FilePath>,
     /// The folders in which changes are of interest.
     pub(super) folders: BTreeSet<PathBuf>,
 }
@@ -51,12 +53,16 @@ pub(super) struct Scan {
 #[derive(Debug, Clone)]
 pub(super) struct Observed {
     /// The path that matched the source's patterns, or its rotated sibling's.
-    pub(super) root: Arc<str>,
+    pub(super) root: FilePath,
     /// The same with symbolic links resolved.
-    pub(super) real_root: Arc<str>,
+    pub(super) real_root: FilePath,
+    /// The path beside which it was found: that of `real_root`, or of what the root led to before.
+    pub(super) base: FilePath,
     /// Where the file is.
     pub(super) path: PathBuf,
     pub(super) role: Role,
+    /// True when a pattern names it, so that it is read whatever its age.
+    pub(super) named: bool,
     pub(super) identity: Identity,
     pub(super) compressed: bool,
     /// The content's size; of a compressed file only known when it is small.
@@ -68,7 +74,7 @@ pub(super) struct Observed {
     pub(super) born: SystemTime,
     /// The content's first bytes, at most [`HEAD_LENGTH`]; `None` when they cannot be read.
     pub(super) head: Option<Arc<[u8]>>,
-    /// The offset behind the last line's end; found on request and only for roots.
+    /// The offset behind the last line's end; found on request and only for what a pattern names.
     pub(super) line_end: Option<u64>,
 }
 
@@ -79,155 +85,166 @@ pub(super) enum Role {
     Root,
     /// Its name is that of a file rotated away.
     Rotated(Age),
+    /// The root, a symbolic link, led here before. What is there now may have been written since.
+    Former,
     /// Its name begins with the root's. It is of interest only if it turns out to be a known file.
     Sibling,
 }
 
 /// A root on its way through a scan.
 struct Family {
-    root: Arc<str>,
+    root: FilePath,
     /// Where the root leads now (`None` when nothing is there), and where it led when its known contents were found.
-    real_path: Option<PathBuf>,
-    former: BTreeSet<PathBuf>,
+    real_path: Option<FilePath>,
+    former: BTreeSet<FilePath>,
+}
+
+/// What a scan needs to know of all families while it looks at one of them.
+struct Surroundings {
+    /// Where the roots lead.
+    roots: HashSet<FilePath>,
+    /// Where everything leads that a pattern names.
+    named: HashSet<PathBuf>,
+    listings: Listings,
+    line_ends: bool,
 }
 
 impl Scanner {
     /// Patterns must have been checked. Relative ones start at the current folder.
-    pub(super) fn new(patterns: &[Pattern]) -> Self {
-        let patterns = patterns.iter().map(absolute).collect();
-        Self { patterns, heads: HeadCache::default(), warned: HashSet::new() }
+    pub(super) fn new(patterns: &[PathPattern]) -> Self {
+        let patterns = patterns.iter().map(PathPattern::absolute).collect();
+        Self {
+            patterns,
+            heads: HeadCache::default(),
+            warned: HashSet::new(),
+            passed_over: BTreeMap::new(),
+            last_passed_over: BTreeMap::new(),
+        }
     }
 
-    /// Looks at everything. With `line_ends` the last line's end is searched in every root.
+    /// Looks at everything. With `line_ends` the last line's end is searched in every file that a pattern names.
     pub(super) fn scan(&mut self, known: &BTreeSet<KnownPath>, line_ends: bool) -> Scan {
         let mut scan = Scan { started: Timestamp::now(), ..Scan::default() };
+        self.last_passed_over = std::mem::take(&mut self.passed_over);
         let matched = self.matching_files(known, &mut scan);
+        let mut surroundings = Surroundings {
+            roots: HashSet::new(),
+            named: matched.iter().map(|path| real_path(path)).collect(),
+            listings: Listings::default(),
+            line_ends,
+        };
         let families = self.families(matched, known, &mut scan);
-        let roots: HashSet<&Path> = families.iter().filter_map(|family| family.real_path.as_deref()).collect();
-        let mut listings = Listings::default();
+        surroundings.roots = families.iter().filter_map(|family| family.real_path.clone()).collect();
         for family in &families {
-            self.observe_siblings(family, &roots, &mut listings, &mut scan);
+            self.observe_siblings(family, &mut surroundings, &mut scan);
         }
         for family in &families {
-            self.observe_root(family, line_ends, &mut scan);
+            if let Some(path) = &family.real_path {
+                scan.files.extend(self.observe(family, path, path.to_path_buf(), Role::Root, &surroundings));
+            }
         }
+        self.pass_over_twins(&scan);
         self.heads.forget_unseen();
         scan
     }
 
-    /// The number of files that match now, for a check without reading.
-    pub(super) fn count(&mut self) -> usize {
-        self.matching_files(&BTreeSet::new(), &mut Scan::default()).len()
+    /// The files that match now, and what is passed over and why, for a check without reading.
+    pub(super) fn look(&mut self) -> (usize, BTreeMap<PathBuf, String>) {
+        let files = self.matching_files(&BTreeSet::new(), &mut Scan::default());
+        (files.len(), std::mem::take(&mut self.passed_over))
     }
 
     /// Files that match a pattern, and the folders that are read to find them.
-    fn matching_files(&mut self, known: &BTreeSet<KnownPath>, scan: &mut Scan) -> BTreeSet<Arc<str>> {
-        let mut matched = BTreeSet::new();
-        for pattern in self.patterns.clone() {
-            scan.folders.extend(base_folder(pattern.as_str()));
-            // The pattern was compiled before, so it parses again.
-            let Ok(paths) = glob::glob_with(pattern.as_str(), MATCHING) else { continue };
-            for path in paths {
-                match path {
-                    Ok(path) => matched.extend(self.matching_file(&path)),
-                    Err(error) => {
-                        self.warn_once(error.path(), error.error());
-                        let below = known.iter().filter(|known| Path::new(&*known.path).starts_with(error.path()));
-                        scan.unknown.extend(below.map(|known| Arc::clone(&known.path)));
-                    }
-                }
-            }
+    fn matching_files(&mut self, known: &BTreeSet<KnownPath>, scan: &mut Scan) -> BTreeSet<FilePath> {
+        let walked = walk(&self.patterns);
+        for (path, error) in &walked.failed {
+            self.warn_once(path, error);
+            let below = known.iter().filter(|known| known.path.starts_with(path));
+            scan.unknown.extend(below.map(|known| known.path.clone()));
         }
-        matched
-    }
-
-    fn matching_file(&mut self, path: &Path) -> Option<Arc<str>> {
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return None,
-            Err(error) => {
-                self.warn_once(path, &error);
-                return None;
-            }
+        scan.folders.extend(walked.folders);
+        for (path, reason) in walked.passed_over {
+            self.pass_over(&path, &reason);
         }
-        let Some(text) = path.to_str() else {
-            self.warn_once(path, &io::Error::new(io::ErrorKind::InvalidData, "its name is not UTF-8"));
-            return None;
-        };
-        Some(text.into())
+        walked.files.into_iter().map(FilePath::from).collect()
     }
 
     /// Sorts out which of the matching files are roots, and which are only what rotation made of another root.
-    fn families(&self, matched: BTreeSet<Arc<str>>, known: &BTreeSet<KnownPath>, scan: &mut Scan) -> Vec<Family> {
+    fn families(&self, matched: BTreeSet<FilePath>, known: &BTreeSet<KnownPath>, scan: &mut Scan) -> Vec<Family> {
         let mut paths = matched;
-        let mut former: HashMap<Arc<str>, BTreeSet<PathBuf>> = HashMap::new();
+        let mut former: HashMap<FilePath, BTreeSet<FilePath>> = HashMap::new();
         for known in known {
-            if self.patterns.iter().any(|pattern| pattern.matches_with(&known.path, MATCHING)) {
-                paths.insert(Arc::clone(&known.path));
-                former.entry(Arc::clone(&known.path)).or_default().insert(PathBuf::from(&*known.real_path));
+            if self.patterns.iter().any(|pattern| pattern.matches(&known.path)) {
+                paths.insert(known.path.clone());
+                former.entry(known.path.clone()).or_default().insert(known.real_path.clone());
             } else {
-                scan.unknown.insert(Arc::clone(&known.path));
+                scan.unknown.insert(known.path.clone());
             }
         }
-        let is_root = |path: &str| {
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-            !names::possible_roots(name).any(|root| paths.contains(format!("{folder}/{root}").as_str()))
+        let is_root = |path: &FilePath| {
+            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return true };
+            let mut possible = names::possible_roots(name.as_bytes());
+            !possible.any(|root| paths.contains(&FilePath::from(folder.join(OsStr::from_bytes(root)))))
         };
         let roots = paths.iter().filter(|path| is_root(path));
         roots
             .map(|root| {
-                let real_path = fs::canonicalize(&**root).ok();
-                Family { former: former.remove(root).unwrap_or_default(), real_path, root: Arc::clone(root) }
+                let real_path = fs::canonicalize(&**root).ok().map(FilePath::from);
+                Family { former: former.remove(root).unwrap_or_default(), real_path, root: root.clone() }
             })
             .collect()
     }
 
-    fn observe_siblings(&mut self, family: &Family, roots: &HashSet<&Path>, listings: &mut Listings, scan: &mut Scan) {
+    fn observe_siblings(&mut self, family: &Family, surroundings: &mut Surroundings, scan: &mut Scan) {
         let mut bases = family.former.clone();
         bases.extend(family.real_path.clone());
-        scan.folders.extend(Path::new(&*family.root).parent().map(Path::to_owned));
+        scan.folders.extend(family.root.parent().map(Path::to_owned));
         for base in &bases {
-            let (Some(folder), Some(name)) = (base.parent(), base.file_name().and_then(|name| name.to_str())) else {
-                continue;
-            };
-            scan.folders.insert(folder.to_owned());
-            let listing = match listings.of(folder) {
+            let (Some(folder), Some(name)) = (base.parent(), base.file_name()) else { continue };
+            let listing = match surroundings.listings.of(folder) {
                 Ok(listing) => listing,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
                     self.warn_once(folder, error);
-                    scan.unknown.insert(Arc::clone(&family.root));
+                    scan.unknown.insert(family.root.clone());
                     continue;
                 }
             };
-            for (sibling, role) in siblings(name, listing) {
-                let path = folder.join(sibling);
-                if !roots.contains(path.as_path()) {
-                    scan.files.extend(self.observe(family, path, role));
+            scan.folders.insert(folder.to_owned());
+            let siblings: Vec<_> = siblings(name, listing).map(|(name, role)| (folder.join(name), role)).collect();
+            for (path, role) in siblings {
+                let Some(role) = role else {
+                    if surroundings.named.contains(&path) {
+                        self.pass_over(&path, "what it was compressed from is still there, and is read");
+                    }
+                    continue;
+                };
+                if !surroundings.roots.contains(&FilePath::from(path.as_path())) {
+                    scan.files.extend(self.observe(family, base, path, role, surroundings));
                 }
             }
-            // A symbolic link that leads elsewhere now: what it led to before is still read to its end.
-            if family.real_path.as_ref() != Some(base) && !roots.contains(base.as_path()) {
-                scan.files.extend(self.observe(family, base.clone(), Role::Sibling));
+            // A symbolic link that leads elsewhere now: what it led to before is still read to its end, and what has
+            // taken its place since is read, too.
+            if family.real_path.as_ref() != Some(base) && !surroundings.roots.contains(base) {
+                scan.files.extend(self.observe(family, base, base.to_path_buf(), Role::Former, surroundings));
             }
         }
     }
 
-    fn observe_root(&mut self, family: &Family, line_end: bool, scan: &mut Scan) {
-        let Some(path) = family.real_path.clone() else { return };
-        let Some(mut observed) = self.observe(family, path, Role::Root) else { return };
-        if line_end && !observed.compressed {
-            observed.line_end = heads::last_line_end(&observed.path).ok();
-        }
-        scan.files.push(observed);
-    }
-
-    fn observe(&mut self, family: &Family, path: PathBuf, role: Role) -> Option<Observed> {
+    fn observe(
+        &mut self,
+        family: &Family,
+        base: &FilePath,
+        path: PathBuf,
+        role: Role,
+        surroundings: &Surroundings,
+    ) -> Option<Observed> {
         // A file that vanished since its folder was listed is simply not there.
         let metadata = fs::metadata(&path).ok().filter(Metadata::is_file)?;
         let identity = Identity::of(&metadata);
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        let compressed = path.to_str().is_some_and(names::is_compressed);
+        let compressed = names::is_compressed(path.as_os_str().as_bytes());
+        let named = surroundings.named.contains(&path);
         let head = match self.heads.get(&path, identity, &metadata, compressed) {
             Ok(head) => {
                 self.warned.remove(&path);
@@ -246,11 +263,13 @@ impl Scanner {
             Some(head) if head.bytes.len() < HEAD_LENGTH => Some(head.bytes.len() as u64),
             _ => None,
         };
-        let real_root = family.real_path.as_deref().and_then(Path::to_str).unwrap_or(&family.root);
+        let searched = surroundings.line_ends && named && !compressed;
         Some(Observed {
-            root: Arc::clone(&family.root),
-            real_root: real_root.into(),
+            root: family.root.clone(),
+            real_root: family.real_path.as_ref().unwrap_or(&family.root).clone(),
+            base: base.clone(),
             role,
+            named,
             identity,
             compressed,
             size,
@@ -258,7 +277,7 @@ impl Scanner {
             modified,
             born: metadata.created().unwrap_or(modified),
             head: head.map(|head| head.bytes),
-            line_end: None,
+            line_end: searched.then(|| heads::last_line_end(&path).ok()).flatten(),
             path,
         })
     }
@@ -268,65 +287,62 @@ impl Scanner {
             tracing::warn!(path = %path.display(), %error, "cannot be looked at; trying again at every look");
         }
     }
+
+    /// Says once of each file why it is not read.
+    fn pass_over(&mut self, path: &Path, reason: &str) {
+        if self.last_passed_over.get(path).is_none_or(|last| last != reason) {
+            tracing::info!(path = %path.display(), reason, "passed over");
+        }
+        self.passed_over.insert(path.to_owned(), reason.to_owned());
+    }
+
+    /// Of several names of one file one is read.
+    fn pass_over_twins(&mut self, scan: &Scan) {
+        let mut roots: HashMap<Identity, &FilePath> = HashMap::new();
+        for file in scan.files.iter().filter(|file| file.role == Role::Root) {
+            if let Some(first) = roots.insert(file.identity, &file.root) {
+                roots.insert(file.identity, first);
+                self.pass_over(&file.root, &format!("it is the same file as {first}"));
+            }
+        }
+    }
+}
+
+/// The path with symbolic links resolved, or as it is when nothing is there any more.
+fn real_path(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Folders listed once per scan.
 #[derive(Default)]
-struct Listings(HashMap<PathBuf, io::Result<BTreeSet<String>>>);
+struct Listings(HashMap<PathBuf, io::Result<Vec<OsString>>>);
 
 impl Listings {
-    fn of(&mut self, folder: &Path) -> Result<&BTreeSet<String>, &io::Error> {
-        self.0.entry(folder.to_owned()).or_insert_with(|| list(folder)).as_ref()
+    fn of(&mut self, folder: &Path) -> Result<&[OsString], &io::Error> {
+        self.0.entry(folder.to_owned()).or_insert_with(|| list(folder)).as_deref()
     }
 }
 
-fn list(folder: &Path) -> io::Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(folder)? {
-        names.extend(entry?.file_name().into_string().ok());
-    }
-    Ok(names)
-}
-
-/// The files of a folder that may have been made of `name` by rotation.
-fn siblings<'a>(name: &'a str, listing: &'a BTreeSet<String>) -> impl Iterator<Item = (&'a str, Role)> {
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    let stem = if stem.is_empty() { name } else { stem };
-    let from_stem = (Bound::Included(stem), Bound::Unbounded);
-    let similar = listing.range::<str, _>(from_stem).take_while(move |other| other.starts_with(stem));
-    let others = similar.map(String::as_str).filter(move |other| *other != name);
-    others.filter_map(move |other| {
+/// The files of a folder that may have been made of `name` by rotation, those without a role by compressing another one
+/// of them. The listing is in order.
+fn siblings<'a>(name: &'a OsStr, listing: &'a [OsString]) -> impl Iterator<Item = (&'a OsStr, Option<Role>)> {
+    let name = name.as_bytes();
+    let stem = names::stem(name);
+    let first = listing.partition_point(|other| other.as_bytes() < stem);
+    let similar = listing[first..].iter().take_while(move |other| other.as_bytes().starts_with(stem));
+    let contains = |name: &[u8]| listing.binary_search_by(|other| other.as_bytes().cmp(name)).is_ok();
+    similar.filter(move |other| other.as_bytes() != name).filter_map(move |other| {
+        let bytes = other.as_bytes();
         // A compressed file beside its original is a copy, and perhaps not complete yet.
-        if names::is_compressed(other)
-            && listing.contains(names::uncompressed(other))
-            && names::uncompressed(other) != name
-        {
-            return None;
+        let original = names::uncompressed(bytes);
+        if names::is_compressed(bytes) && contains(original) && original != name {
+            return bytes.starts_with(name).then_some((other.as_os_str(), None));
         }
-        match names::rotated_age(name, other) {
-            Some(age) => Some((other, Role::Rotated(age))),
-            None => other.starts_with(name).then_some((other, Role::Sibling)),
+        match names::rotated_age(name, bytes) {
+            Some(age) => Some((other.as_os_str(), Some(Role::Rotated(age)))),
+            None => bytes.starts_with(name).then_some((other.as_os_str(), Some(Role::Sibling))),
         }
     })
-}
-
-/// The pattern starting at the root of the file system.
-fn absolute(pattern: &Pattern) -> Pattern {
-    if pattern.as_str().starts_with('/') {
-        return pattern.clone();
-    }
-    let current = std::env::current_dir().ok();
-    let folder = current.as_deref().and_then(Path::to_str).map(Pattern::escape).unwrap_or_default();
-    let relative = pattern.as_str().strip_prefix("./").unwrap_or(pattern.as_str());
-    Pattern::new(&format!("{folder}/{relative}")).unwrap_or_else(|_| pattern.clone())
-}
-
-/// The deepest folder of a pattern that is named without wildcards, if it exists.
-fn base_folder(pattern: &str) -> Option<PathBuf> {
-    let literal = pattern.find(['*', '?', '[']).map_or(pattern, |index| &pattern[..index]);
-    let (folder, _) = literal.rsplit_once('/')?;
-    let folder = PathBuf::from(if folder.is_empty() { "/" } else { folder });
-    folder.is_dir().then_some(folder)
 }
 
 #[cfg(test)]
@@ -336,8 +352,8 @@ mod tests {
     use std::io::Write as _;
 
     fn scan(folder: &Path, patterns: &[&str]) -> Scan {
-        let patterns: Vec<Pattern> =
-            patterns.iter().map(|name| Pattern::new(folder.join(name).to_str().unwrap()).unwrap()).collect();
+        let patterns: Vec<PathPattern> =
+            patterns.iter().flat_map(|pattern| PathPattern::parse(pattern, folder).unwrap()).collect();
         Scanner::new(&patterns).scan(&BTreeSet::new(), true)
     }
 

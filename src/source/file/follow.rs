@@ -4,7 +4,6 @@
 //! Which file holds what is decided in `rotation`; this module only acts on it. It does no I/O but log.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -12,6 +11,7 @@ use super::FileStart;
 use super::content::Place;
 use super::discovery::{Observed, Role, Scan};
 use super::identity::{Fingerprint, Identity, first_line};
+use super::path::FilePath;
 use super::registry::{Key, TrackedFile};
 use super::rotation::{self, Known, Plan};
 use super::session::Session;
@@ -94,7 +94,7 @@ impl Session {
             file.fingerprint = Fingerprint::of(head);
         }
         if live {
-            file.real_path = Arc::clone(&seen.real_root);
+            file.real_path = seen.real_root.clone();
         }
         if !seen.compressed {
             file.size = file.size.max(seen.size.unwrap_or(0));
@@ -116,8 +116,8 @@ impl Session {
         let Some(file) = self.registry.get_mut(key).filter(|file| file.path != seen.root) else { return };
         if !scan.files.iter().any(|other| other.role == Role::Root && other.root == file.path) {
             tracing::info!(from = %file.path, to = %seen.root, "a file was moved; reading on where it was left");
-            file.path = Arc::clone(&seen.root);
-            file.real_path = Arc::clone(&seen.real_root);
+            file.path = seen.root.clone();
+            file.real_path = seen.real_root.clone();
         }
     }
 
@@ -160,6 +160,8 @@ impl Session {
 
     /// A file from before its path was first seen: not read, and never to be mistaken for a new one.
     fn remember(&mut self, seen: &Observed) {
+        let path = seen.path.display();
+        tracing::info!(%path, "passed over: it was there before the first start, and is not read from its beginning");
         let size = seen.size.or(seen.size_modulo.map(u64::from)).unwrap_or(0);
         let file = TrackedFile { offset: size, size, finished: true, ..self.new_file(seen) };
         self.registry.add(file);
@@ -179,6 +181,7 @@ impl Session {
         if self.context.once {
             file.once_end = Some(if live { seen.size.unwrap_or(TO_ITS_END) } else { TO_ITS_END });
         }
+        let start = file.offset;
         let key = match before {
             Some(newer) => self.registry.add_before(newer, file),
             None => self.registry.add(file),
@@ -192,14 +195,15 @@ impl Session {
             self.registry.name(key, line);
         }
         self.saver.note_ids(true);
+        tracing::info!(source = %self.context.name, path = %seen.path.display(), offset = start, "reading");
         self.attach(key, seen, live);
     }
 
     fn new_file(&self, seen: &Observed) -> TrackedFile {
         TrackedFile {
             id: None,
-            path: Arc::clone(&seen.root),
-            real_path: Arc::clone(&seen.real_root),
+            path: seen.root.clone(),
+            real_path: seen.real_root.clone(),
             identity: seen.identity,
             origin: seen.identity,
             generation: self.registry.next_generation(seen.identity),
@@ -244,9 +248,9 @@ impl Session {
 
     /// Reads on in files that were rotated away and decides when they are done with.
     fn look_after_rotated(&mut self, missing: &[Key]) {
-        let mut newest: HashMap<Arc<str>, Key> = HashMap::new();
+        let mut newest: HashMap<FilePath, Key> = HashMap::new();
         for (key, file) in self.registry.iter() {
-            newest.insert(Arc::clone(&file.path), key);
+            newest.insert(file.path.clone(), key);
         }
         let mut rotated = Vec::new();
         for (key, tail) in &mut self.tails {

@@ -2,6 +2,7 @@
 //!
 //! | part | does |
 //! |---|---|
+//! | `pattern`, `walk`, `path` | what `paths` mean, which files match, names of any bytes |
 //! | `discovery`, `heads`, `names` | look at the paths: what is there, how it begins, what its name says |
 //! | `rotation` | decide which of the files seen holds which known content (pure) |
 //! | `registry`, `identity` | what is known and confirmed of every content; what the checkpoint holds |
@@ -23,6 +24,8 @@ mod heads;
 mod identity;
 mod jobs;
 mod names;
+mod path;
+mod pattern;
 mod records;
 mod registry;
 mod rotation;
@@ -30,12 +33,12 @@ mod session;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod watch;
 
 use std::path::Path;
 use std::time::Duration;
 
-use glob::Pattern;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
@@ -43,6 +46,7 @@ use tokio::time::timeout;
 
 use self::checkpoint::CheckpointStore;
 use self::discovery::Scanner;
+use self::pattern::{PathPattern, PatternError};
 use self::registry::Registry;
 use self::session::{Session, Timing};
 use super::{Input, Progress, Source, SourceContext, SourceError};
@@ -53,7 +57,8 @@ use crate::problem::Problem;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// Files to read, as paths or globs. Relative paths start at the pipeline file's folder.
+    /// Files to read, as paths or globs: `*`, `?` and `[…]` within a name, `{a,b}` for alternatives, `**` for any number
+    /// of folders. As in a shell, wildcards do not match hidden files. Relative paths start at the pipeline file's folder.
     #[schemars(length(min = 1), example = ["/var/log/shop/*.jsonl"])]
     pub paths: Vec<String>,
     /// Where to start in a file that is there at the first start and was never seen before. Files that appear later are
@@ -76,7 +81,7 @@ pub enum FileStart {
 /// The source of `type = "file"`.
 pub struct FileSource {
     context: SourceContext,
-    patterns: Vec<Pattern>,
+    patterns: Vec<PathPattern>,
     start: FileStart,
     timing: Timing,
     checkpoints: CheckpointStore,
@@ -161,17 +166,22 @@ impl Source for FileSource {
     /// Looks at the paths only: the store has its own probe, and does not run.
     async fn probe(&mut self) -> Result<String, SourceError> {
         let mut scanner = Scanner::new(&self.patterns);
-        let count = spawn_blocking(move || scanner.count()).await.map_err(SourceError::transient)?;
-        Ok(match count {
-            0 => "no file matches yet".into(),
-            1 => "1 file matches".into(),
+        let looked = spawn_blocking(move || scanner.look()).await;
+        let (count, passed_over) = looked.map_err(jobs::failed)?;
+        let mut found = match count {
+            0 => "no file matches yet".to_owned(),
+            1 => "1 file matches".to_owned(),
             count => format!("{count} files match"),
-        })
+        };
+        for (path, reason) in passed_over {
+            found.push_str(&format!("; {} is passed over: {reason}", path.display()));
+        }
+        Ok(found)
     }
 }
 
-/// The globs, relative ones started at `base`.
-fn patterns(paths: &[String], base: &Path) -> Result<Vec<Pattern>, Vec<Problem>> {
+/// The patterns, relative ones started at `base`.
+fn patterns(paths: &[String], base: &Path) -> Result<Vec<PathPattern>, Vec<Problem>> {
     if paths.is_empty() {
         let problem = Problem::new(["paths"], "no path is given").with_help("name at least one file or glob");
         return Err(vec![problem]);
@@ -179,28 +189,30 @@ fn patterns(paths: &[String], base: &Path) -> Result<Vec<Pattern>, Vec<Problem>>
     let mut problems = Vec::new();
     let mut patterns = Vec::new();
     for (index, path) in paths.iter().enumerate() {
-        let problem = |message: String| Problem::new(["paths".to_owned(), index.to_string()], message);
-        match Pattern::new(path) {
-            Ok(_) if path.is_empty() => problems.push(problem("the path is empty".into())),
-            Ok(pattern) => patterns.push(start_at(base, pattern)),
-            Err(error) => {
-                let problem = problem(format!("`{path}` is not a glob: {}", error.msg));
-                let part = error.pos..path.len();
-                problems.push(problem.with_part(part).with_help("`[` and `*` stand for themselves as `[[]` and `[*]`"));
-            }
+        match PathPattern::parse(path, base) {
+            Ok(parsed) => patterns.extend(parsed),
+            Err(error) => problems.push(not_a_path(index, error)),
         }
     }
     if problems.is_empty() { Ok(patterns) } else { Err(problems) }
 }
 
-/// A relative pattern made to start at `base`, in whose own name no character is special.
-fn start_at(base: &Path, pattern: Pattern) -> Pattern {
-    if Path::new(pattern.as_str()).is_absolute() || base.as_os_str().is_empty() {
-        return pattern;
+fn not_a_path(index: usize, error: PatternError) -> Problem {
+    let problem = Problem::new(["paths".to_owned(), index.to_string()], &error);
+    match error {
+        PatternError::Empty => problem,
+        PatternError::Folder { text } => {
+            problem.with_help(format!("name the files in it: `{}/*.log`", text.trim_end_matches('/')))
+        }
+        PatternError::Glob { part, .. } => {
+            let problem =
+                problem.with_help("`[`, `*`, `{` and `}` stand for themselves as `[[]`, `[*]`, `[{]` and `[}]`");
+            match part {
+                Some(part) => problem.with_part(part),
+                None => problem,
+            }
+        }
     }
-    let base = Pattern::escape(&base.to_string_lossy());
-    // A pattern that is valid stays so behind a literal folder.
-    Pattern::new(&format!("{base}/{}", pattern.as_str())).unwrap_or(pattern)
 }
 
 fn needs_a_store() -> Problem {

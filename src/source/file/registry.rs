@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::identity::{Fingerprint, Identity, file_id};
+use super::path::FilePath;
 
 /// File systems take their times from a clock that moves in steps, of some milliseconds at most.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_millis(20);
@@ -37,9 +38,9 @@ pub(super) struct TrackedFile {
     /// The first part of its events' ids; `None` until its first line is complete.
     pub(super) id: Option<Arc<str>>,
     /// The path it was written under.
-    pub(super) path: Arc<str>,
+    pub(super) path: FilePath,
     /// The same with symbolic links resolved: its rotated siblings are beside this one.
-    pub(super) real_path: Arc<str>,
+    pub(super) real_path: FilePath,
     /// The file that holds it now.
     pub(super) identity: Identity,
     /// The file it was first seen in.
@@ -64,8 +65,8 @@ pub(super) struct TrackedFile {
 /// A path under which contents were written; it is looked after even when no file is there now.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct KnownPath {
-    pub(super) path: Arc<str>,
-    pub(super) real_path: Arc<str>,
+    pub(super) path: FilePath,
+    pub(super) real_path: FilePath,
 }
 
 /// All known contents.
@@ -146,7 +147,7 @@ impl Registry {
     }
 
     pub(super) fn known_paths(&self) -> BTreeSet<KnownPath> {
-        let paths = self.files.values().map(|file| (Arc::clone(&file.path), Arc::clone(&file.real_path)));
+        let paths = self.files.values().map(|file| (file.path.clone(), file.real_path.clone()));
         paths.map(|(path, real_path)| KnownPath { path, real_path }).collect()
     }
 

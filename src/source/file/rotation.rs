@@ -11,7 +11,8 @@ use std::time::SystemTime;
 
 use super::discovery::{Observed, Role, Scan};
 use super::identity::{HEAD_LENGTH, Identity};
-use super::names;
+use super::names::{self, Age, Times};
+use super::path::FilePath;
 use super::registry::{Key, TrackedFile};
 
 /// A known content as rotation sees it.
@@ -68,8 +69,9 @@ pub(super) fn plan(known: &[Known<'_>], scan: &Scan, was_there: impl Fn(SystemTi
 struct Matcher<'a> {
     known: &'a [Known<'a>],
     files: &'a [Observed],
-    /// The files of each root: the rotated ones, oldest first, and last the root itself.
-    families: HashMap<&'a str, Vec<usize>>,
+    /// The files of each root: the rotated ones, oldest first, and last the root itself. What the root led to before
+    /// comes with its own rotated files.
+    families: HashMap<&'a FilePath, Vec<usize>>,
     located: HashMap<Key, usize>,
     taken: HashSet<Identity>,
 }
@@ -111,7 +113,7 @@ impl<'a> Matcher<'a> {
             if self.located.contains_key(&known.key) || known.file.fingerprint.is_empty() {
                 continue;
             }
-            let Some(family) = self.families.get(&*known.file.path) else { continue };
+            let Some(family) = self.families.get(&known.file.path) else { continue };
             let holder = family.iter().copied().find(|index| {
                 let file = &self.files[*index];
                 self.is_free(*index) && file.head.is_some() && can_hold(file, known)
@@ -129,7 +131,7 @@ impl<'a> Matcher<'a> {
     fn find_truncated(&mut self) {
         for known in self.known {
             let Some(live) = self.located.get(&known.key).map(|index| &self.files[*index]) else { continue };
-            let Some(family) = self.families.get(&*live.root).filter(|_| live.role == Role::Root) else { continue };
+            let Some(family) = self.families.get(&live.root).filter(|_| live.role == Role::Root) else { continue };
             let copy = family.iter().copied().find(|index| {
                 let file = &self.files[*index];
                 matches!(file.role, Role::Rotated(_))
@@ -147,8 +149,8 @@ impl<'a> Matcher<'a> {
     }
 
     fn sort_out_new_ones(&mut self, plan: &mut Plan, was_there: impl Fn(SystemTime) -> bool) {
-        let known_paths: HashSet<&str> = self.known.iter().map(|known| &*known.file.path).collect();
-        let mut roots: Vec<&str> = self.families.keys().copied().collect();
+        let known_paths: HashSet<&FilePath> = self.known.iter().map(|known| &known.file.path).collect();
+        let mut roots: Vec<&FilePath> = self.families.keys().copied().collect();
         roots.sort_unstable();
         for root in roots {
             for index in self.families[root].clone() {
@@ -160,7 +162,7 @@ impl<'a> Matcher<'a> {
                     if !has_content(file) || self.is_copy(file) {
                         continue;
                     }
-                    if !known_paths.contains(root) && was_there(file.born) {
+                    if !file.named && !known_paths.contains(root) && was_there(file.born) {
                         self.taken.insert(file.identity);
                         plan.bygone.push(index);
                         continue;
@@ -173,7 +175,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// The known content in the file that comes next in a family.
-    fn known_after(&self, index: usize, root: &str) -> Option<Key> {
+    fn known_after(&self, index: usize, root: &FilePath) -> Option<Key> {
         let keys: HashMap<usize, Key> = self.located.iter().map(|(key, index)| (*index, *key)).collect();
         let later = self.families[root].iter().skip_while(|other| **other != index);
         later.filter_map(|index| keys.get(index)).copied().next()
@@ -193,25 +195,42 @@ impl<'a> Matcher<'a> {
     }
 }
 
-fn families(files: &[Observed]) -> HashMap<&str, Vec<usize>> {
-    let mut rotated: HashMap<&str, Vec<(usize, &names::Age)>> = HashMap::new();
-    let mut roots = Vec::new();
+fn families(files: &[Observed]) -> HashMap<&FilePath, Vec<usize>> {
+    let mut bases: HashMap<&FilePath, HashMap<&FilePath, Vec<(usize, &Age)>>> = HashMap::new();
+    let mut main_files = Vec::new();
     for (index, file) in files.iter().enumerate() {
+        let of_base = bases.entry(&file.root).or_default().entry(&file.base).or_default();
         match &file.role {
-            Role::Rotated(age) => rotated.entry(&*file.root).or_default().push((index, age)),
-            Role::Root => roots.push(index),
+            Role::Rotated(age) => of_base.push((index, age)),
+            Role::Root | Role::Former => main_files.push(index),
             Role::Sibling => {}
         }
     }
-    let mut families: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (root, mut family) in rotated {
-        names::sort_oldest_first(&mut family, |(index, age)| (age, files[*index].modified));
-        families.insert(root, family.into_iter().map(|(index, _)| index).collect());
+    let mut by_base: HashMap<(&FilePath, &FilePath), Vec<usize>> = HashMap::new();
+    for (root, bases) in bases {
+        for (base, mut rotated) in bases {
+            let times = |index: usize| Times { modified: files[index].modified, born: files[index].born };
+            names::sort_oldest_first(&mut rotated, |(index, age)| (age, times(*index)));
+            by_base.insert((root, base), rotated.into_iter().map(|(index, _)| index).collect());
+        }
     }
-    for index in roots {
-        families.entry(&*files[index].root).or_default().push(index);
+    for index in main_files {
+        by_base.entry((&files[index].root, &files[index].base)).or_default().push(index);
     }
-    families
+    let mut families: HashMap<&FilePath, Vec<Vec<usize>>> = HashMap::new();
+    for ((root, _), of_base) in by_base.into_iter().filter(|(_, of_base)| !of_base.is_empty()) {
+        families.entry(root).or_default().push(of_base);
+    }
+    let in_order = families.into_iter().map(|(root, mut of_bases)| {
+        // What a root leads to now is younger than all it led to before.
+        of_bases.sort_by_key(|of_base| {
+            let current = of_base.iter().any(|index| files[*index].base == files[*index].real_root);
+            let newest = of_base.iter().map(|index| files[*index].modified).max();
+            (current, newest, of_base.first().copied())
+        });
+        (root, of_bases.concat())
+    });
+    in_order.collect()
 }
 
 /// True when the file can hold the content: it begins like it and is long enough. A file that cannot be opened is given
@@ -268,9 +287,9 @@ mod tests {
     }
 
     fn seen(inode: u64, name: &str, text: &str) -> Observed {
-        let compressed = names::is_compressed(name);
+        let compressed = names::is_compressed(name.as_bytes());
         let head = &text.as_bytes()[..text.len().min(HEAD_LENGTH)];
-        let role = names::rotated_age("app.log", name).map_or(Role::Root, Role::Rotated);
+        let role = names::rotated_age(b"app.log", name.as_bytes()).map_or(Role::Root, Role::Rotated);
         let number = match &role {
             Role::Rotated(Age::Count(number)) => *number,
             _ => 0,
@@ -278,7 +297,9 @@ mod tests {
         Observed {
             root: "app.log".into(),
             real_root: "app.log".into(),
+            base: "app.log".into(),
             path: name.into(),
+            named: role == Role::Root,
             role,
             identity: Identity { device: 1, inode, born: Some(inode) },
             compressed,

@@ -1,5 +1,6 @@
 //! The file source on real files: reading, rotation while it runs, restarts.
 
+mod finding;
 mod random;
 mod reading;
 mod restarting;

@@ -1,0 +1,111 @@
+//! The path of a file. Names are bytes: they are compared and kept as such, and only what people see of them is text.
+//!
+//! This module does no I/O.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::Deref;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A path, cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FilePath {
+    path: Arc<Path>,
+    /// What people see of it: bytes that are no UTF-8 are replaced.
+    shown: Arc<str>,
+}
+
+/// How it is kept: as text where it is text, otherwise byte by byte.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl FilePath {
+    /// The path as text, with bytes that are no UTF-8 replaced.
+    pub(super) fn shown(&self) -> &Arc<str> {
+        &self.shown
+    }
+}
+
+impl Deref for FilePath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl From<&Path> for FilePath {
+    fn from(path: &Path) -> Self {
+        Self { path: path.into(), shown: path.to_string_lossy().into() }
+    }
+}
+
+impl From<PathBuf> for FilePath {
+    fn from(path: PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl From<&str> for FilePath {
+    fn from(path: &str) -> Self {
+        Path::new(path).into()
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+impl Serialize for FilePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.path.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => self.path.as_os_str().as_bytes().serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FilePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Kept::deserialize(deserializer)? {
+            Kept::Text(text) => PathBuf::from(text).into(),
+            Kept::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)).into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_path_of_any_bytes_is_kept_as_it_is(bytes in proptest::collection::vec(1..=255_u8, 0..40)) {
+            let path = FilePath::from(PathBuf::from(OsString::from_vec(bytes)));
+            let kept = serde_json::to_string(&path).unwrap();
+            prop_assert_eq!(serde_json::from_str::<FilePath>(&kept).unwrap(), path);
+        }
+    }
+
+    #[test]
+    fn what_is_text_is_kept_as_text() {
+        assert_eq!(serde_json::to_string(&FilePath::from("/a/ä.log")).unwrap(), "\"/a/ä.log\"");
+    }
+}

@@ -1,0 +1,297 @@
+//! Patterns: what the `paths` of a file source mean. `*`, `?`, `[…]` and `{a,b}` within a name, `**` for any number of
+//! folders.
+//!
+//! A pattern is matched name by name, never as a whole, so that names of any bytes can be walked. What is no UTF-8 in a
+//! name is matched as replacement characters, which `*` and `?` match. This module does no I/O.
+
+use std::ffi::{OsStr, OsString};
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+
+/// As in a shell: `*` does not match hidden files.
+const MATCHING: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+/// As many patterns may come of one with braces.
+const MOST_ALTERNATIVES: usize = 1000;
+
+/// One pattern without braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PathPattern {
+    /// As it is written, for people to recognise it.
+    pub(super) text: String,
+    /// Where it starts.
+    pub(super) start: PathBuf,
+    /// The names from there on; never empty.
+    pub(super) parts: Vec<Part>,
+}
+
+/// A part of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    /// This very name.
+    Name(OsString),
+    /// Any name that matches.
+    Names(Pattern),
+    /// Any number of folders, none of them hidden.
+    Folders,
+}
+
+/// Why a path is no pattern, and which part of it is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PatternError {
+    /// Nothing at all.
+    #[error("the path is empty")]
+    Empty,
+    /// It ends with a separator.
+    #[error("`{text}` names a folder, and only files can be read")]
+    Folder {
+        /// The path.
+        text: String,
+    },
+    /// What `glob` says.
+    #[error("`{text}` is not a glob: {message}")]
+    Glob {
+        /// The path.
+        text: String,
+        /// What is wrong with it.
+        message: String,
+        /// Where.
+        part: Option<Range<usize>>,
+    },
+}
+
+impl PathPattern {
+    /// The patterns that `text` stands for: one, or one for each alternative of its braces. Relative ones start at
+    /// `base`, in whose own name no character is special.
+    pub(super) fn parse(text: &str, base: &Path) -> Result<Vec<Self>, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        let not_a_glob =
+            |message: &str, part| Err(PatternError::Glob { text: text.to_owned(), message: message.to_owned(), part });
+        // As it stands first, so that a fault is shown where it stands.
+        if let Err(error) = text.split('/').try_for_each(|name| Pattern::new(name).map(|_| ())) {
+            let at = Pattern::new(text).err().map_or(0, |whole| whole.pos);
+            return not_a_glob(error.msg, Some(at..text.len()));
+        }
+        let alternatives = match alternatives(text) {
+            Ok(alternatives) => alternatives,
+            Err((message, at)) => return not_a_glob(message, Some(at..text.len())),
+        };
+        alternatives.iter().map(|alternative| Self::parse_plain(text, alternative, base)).collect()
+    }
+
+    /// The same, starting at the root of the file system.
+    pub(super) fn absolute(&self) -> Self {
+        // It can only fail when there is no current folder, from which nothing relative can be found anyway.
+        let start = std::path::absolute(&self.start).unwrap_or_else(|_| self.start.clone());
+        Self { start, ..self.clone() }
+    }
+
+    /// True when a file at this path would match, were it there.
+    pub(super) fn matches(&self, path: &Path) -> bool {
+        let Ok(rest) = path.strip_prefix(&self.start) else { return false };
+        let names: Option<Vec<&OsStr>> = rest
+            .components()
+            .map(|component| match component {
+                Component::Normal(name) => Some(name),
+                Component::ParentDir => Some(OsStr::new("..")),
+                Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+            })
+            .collect();
+        names.is_some_and(|names| matches(&self.parts, &names))
+    }
+
+    fn parse_plain(whole: &str, text: &str, base: &Path) -> Result<Self, PatternError> {
+        if text.ends_with('/') {
+            return Err(PatternError::Folder { text: whole.to_owned() });
+        }
+        let mut parts = Vec::new();
+        // Behind folders of any number at the end stands whatever is in them.
+        let any = text.ends_with("**").then_some("*");
+        for name in text.split('/').chain(any).filter(|name| !name.is_empty() && *name != ".") {
+            match name {
+                // Several in a row say no more than one.
+                "**" if parts.last() == Some(&Part::Folders) => {}
+                "**" => parts.push(Part::Folders),
+                name if !name.contains(['*', '?', '[']) => parts.push(Part::Name(name.into())),
+                name => {
+                    let glob = |error: glob::PatternError| PatternError::Glob {
+                        text: whole.to_owned(),
+                        message: error.msg.to_owned(),
+                        part: None,
+                    };
+                    parts.push(Part::Names(Pattern::new(name).map_err(glob)?));
+                }
+            }
+        }
+        if parts.is_empty() {
+            return Err(PatternError::Folder { text: whole.to_owned() });
+        }
+        let start = if text.starts_with('/') { PathBuf::from("/") } else { base.to_owned() };
+        Ok(Self { text: whole.to_owned(), start, parts })
+    }
+}
+
+/// True when a glob matches a name, as a shell would have it.
+pub(super) fn name_matches(pattern: &Pattern, name: &OsStr) -> bool {
+    pattern.matches_with(&name.to_string_lossy(), MATCHING)
+}
+
+/// True for names that a shell's `*` does not match.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn matches(parts: &[Part], names: &[&OsStr]) -> bool {
+    match (parts, names) {
+        ([], []) => true,
+        ([Part::Folders, rest @ ..], _) => {
+            let folders = names.iter().take_while(|name| !is_hidden(name)).count();
+            (0..=folders).any(|skipped| matches(rest, &names[skipped..]))
+        }
+        ([Part::Name(part), parts @ ..], [name, names @ ..]) => part == name && matches(parts, names),
+        ([Part::Names(part), parts @ ..], [name, names @ ..]) => name_matches(part, name) && matches(parts, names),
+        _ => false,
+    }
+}
+
+/// What a text with braces stands for. A brace within `[…]` stands for itself.
+///
+/// # Errors
+/// What is wrong, and at which byte.
+fn alternatives(text: &str) -> Result<Vec<String>, (&'static str, usize)> {
+    let mut done = Vec::new();
+    let mut open = vec![text.to_owned()];
+    while let Some(text) = open.pop() {
+        let Some((start, ends)) = first_braces(&text)? else {
+            done.push(text);
+            continue;
+        };
+        let Some(end) = ends.last().copied() else { continue };
+        let mut from = start + 1;
+        for to in ends {
+            open.push(format!("{}{}{}", &text[..start], &text[from..to], &text[end + 1..]));
+            from = to + 1;
+        }
+        if done.len() + open.len() > MOST_ALTERNATIVES {
+            return Err(("its braces stand for more than a thousand paths", start));
+        }
+    }
+    done.sort();
+    done.dedup();
+    Ok(done)
+}
+
+/// Where the first outermost braces start, and where each of their alternatives ends.
+fn first_braces(text: &str) -> Result<Option<(usize, Vec<usize>)>, (&'static str, usize)> {
+    let mut starts = Vec::new();
+    let mut ends = Vec::new();
+    let mut class_end = 0;
+    for (index, byte) in text.bytes().enumerate().filter(|(_, byte)| b"[{},".contains(byte)) {
+        if index < class_end {
+            continue;
+        }
+        match byte {
+            b'[' => class_end = end_of_class(text, index),
+            b'{' => starts.push(index),
+            b',' if starts.len() == 1 => ends.push(index),
+            b'}' => match starts.pop() {
+                None => return Err(("a `}` without its `{`", index)),
+                Some(start) if starts.is_empty() => {
+                    ends.push(index);
+                    return Ok(Some((start, ends)));
+                }
+                Some(_) => {}
+            },
+            _ => {}
+        }
+    }
+    match starts.first() {
+        Some(start) => Err(("a `{` without its `}`", *start)),
+        None => Ok(None),
+    }
+}
+
+/// Where `[…]` ends; a `]` at its beginning belongs to it.
+fn end_of_class(text: &str, start: usize) -> usize {
+    let mut first = start + 1;
+    first += usize::from(text[first..].starts_with('!'));
+    let from = first + text[first..].chars().next().map_or(0, char::len_utf8);
+    text[from..].find(']').map_or(start + 1, |end| from + end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matching(pattern: &str, path: &str) -> bool {
+        let patterns = PathPattern::parse(pattern, Path::new("/base")).unwrap();
+        patterns.iter().any(|pattern| pattern.matches(Path::new(path)))
+    }
+
+    #[test]
+    fn a_pattern_means_what_a_shell_means_by_it() {
+        for (pattern, path, expected) in [
+            ("/a/*.log", "/a/b.log", true),
+            ("/a/*.log", "/a/b/c.log", false),
+            ("/a/*.log", "/a/.hidden.log", false),
+            ("/a/.*.log", "/a/.hidden.log", true),
+            ("/a/?.log", "/a/ä.log", true),
+            ("/a/[!b].log", "/a/c.log", true),
+            ("/a/[*].log", "/a/*.log", true),
+            ("/a/**/*.log", "/a/b.log", true),
+            ("/a/**/*.log", "/a/b/c/d.log", true),
+            ("/a/**/*.log", "/a/.git/d.log", false),
+            ("/a/**/b/*.log", "/a/b/c/b/d.log", true),
+            ("/a/**", "/a/b/c", true),
+            ("b/./c.log", "/base/b/c.log", true),
+            ("./c.log", "/base/c.log", true),
+            ("/a/{b,c}.log", "/a/c.log", true),
+            ("/a/{b,c/d}/e.log", "/a/c/d/e.log", true),
+            ("/a/{b,{c,d}}.log", "/a/d.log", true),
+            ("/a/app.log{,.1}", "/a/app.log", true),
+            ("/a/{b,c}.log", "/a/d.log", false),
+            ("/a/[{]b[}]", "/a/{b}", true),
+        ] {
+            assert_eq!(matching(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_folders_own_name_is_not_special() {
+        let patterns = PathPattern::parse("*.log", Path::new("/a[b]/{c}")).unwrap();
+        assert!(patterns[0].matches(Path::new("/a[b]/{c}/d.log")));
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        for (text, message) in [
+            ("", "empty"),
+            ("/var/log/", "names a folder"),
+            ("/", "names a folder"),
+            ("a[b", "is not a glob"),
+            ("a{b", "a `{` without its `}`"),
+            ("ab}", "a `}` without its `{`"),
+            ("a**b", "is not a glob"),
+        ] {
+            let error = PathPattern::parse(text, Path::new("")).unwrap_err();
+            assert!(error.to_string().contains(message), "{text}: {error}");
+        }
+        let many = "{a,b}".repeat(12);
+        assert!(PathPattern::parse(&many, Path::new("")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_much(text in "[a{},/*?\\[\\]!.ä\\-]{0,20}", path in "[a,/.ä]{0,12}") {
+            for pattern in PathPattern::parse(&text, Path::new("/b")).into_iter().flatten() {
+                pattern.matches(&Path::new("/").join(&path));
+            }
+        }
+    }
+}
