@@ -67,7 +67,6 @@ impl InterpolatedText {
     }
 
     /// The text as a view.
-    #[expect(clippy::should_implement_trait, reason = "the trait gives a reference")]
     pub fn as_ref(&self) -> TextRef<'_> {
         TextRef { text: &self.text, values: &self.values }
     }

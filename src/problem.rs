@@ -44,17 +44,26 @@ pub enum WarningCode {
     ImpossibleComparison,
     /// `unknown-member`
     UnknownMember,
+    /// `masked-address`
+    MaskedAddress,
+    /// `weak-mask`
+    WeakMask,
+    /// `empty-credential`
+    EmptyCredential,
 }
 
 impl WarningCode {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::LiteralSecret,
         Self::PlainHttp,
         Self::NoRetry,
         Self::UnusedTemplate,
         Self::ImpossibleComparison,
         Self::UnknownMember,
+        Self::MaskedAddress,
+        Self::WeakMask,
+        Self::EmptyCredential,
     ];
 
     /// Its name.
@@ -66,6 +75,9 @@ impl WarningCode {
             Self::UnusedTemplate => "unused-template",
             Self::ImpossibleComparison => "impossible-comparison",
             Self::UnknownMember => "unknown-member",
+            Self::MaskedAddress => "masked-address",
+            Self::WeakMask => "weak-mask",
+            Self::EmptyCredential => "empty-credential",
         }
     }
 
@@ -78,6 +90,9 @@ impl WarningCode {
             Self::UnusedTemplate => "No sink uses a template",
             Self::ImpossibleComparison => "A filter compares what can never be equal, because the types differ",
             Self::UnknownMember => "A filter asks for what no event has",
+            Self::MaskedAddress => "A host, port or path is masked in all output, as if it were a secret",
+            Self::WeakMask => "A masked value is too short or too common to be masked well",
+            Self::EmptyCredential => "A credential is empty",
         }
     }
 }

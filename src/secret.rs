@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub const MASK: &str = "***";
 
 /// Shorter values are not searched for in text: they would blot out half of every log line and hide nothing.
-const SHORTEST_MASKED: usize = 4;
+pub const SHORTEST_MASKED: usize = 4;
 
 /// What templates leave alone in a URL (RFC 3986 section 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

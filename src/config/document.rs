@@ -72,9 +72,19 @@ impl Document {
         }
     }
 
+    /// What stands in the text at a path.
+    pub(super) fn written(&self, path: &[String]) -> &str {
+        self.text.get(self.locate(path, None)).unwrap_or_default()
+    }
+
+    /// The path of the value that stands at a place.
+    pub(super) fn path_of(&self, place: &Range<usize>) -> Option<Vec<String>> {
+        path_within(&self.root, place)
+    }
+
     /// Whether the value at a path has no reference in it.
     pub(super) fn is_literal(&self, path: &[String]) -> bool {
-        let source = self.text.get(self.locate(path, None)).unwrap_or_default();
+        let source = self.written(path);
         !["${env:", "${var:", "${file:"].iter().any(|reference| source.contains(reference))
     }
 
@@ -92,7 +102,8 @@ impl Document {
     /// A message about a value with a reference such as `${env:NAME}` may quote a part of what the reference stands for,
     /// which no mask knows. Only what stands in the file is quoted.
     fn quote_no_secret(&self, message: String, place: &Range<usize>) -> String {
-        if !self.text.get(place.clone()).is_some_and(|source| source.contains("${")) {
+        let is_masked = |source: &str| source.contains("${env:") || source.contains("${file:");
+        if !self.text.get(place.clone()).is_some_and(is_masked) {
             return message;
         }
         let pieces = message.split('`').enumerate().map(|(index, piece)| {
@@ -162,6 +173,13 @@ pub(super) fn verbatim_start(text: &str, span: Range<usize>, value: &str) -> Opt
     let quotes = opening.trim_end();
     let content = source.get(opening.len()..)?.strip_suffix(quotes)?;
     (content == value).then_some(span.start + opening.len())
+}
+
+fn path_within(node: &Node, place: &Range<usize>) -> Option<Vec<String>> {
+    node.children.iter().find_map(|(key, child)| {
+        let inner = if child.value == *place && !child.is_table { Some(Vec::new()) } else { path_within(child, place) };
+        inner.map(|path| [vec![key.clone()], path].concat())
+    })
 }
 
 /// What stands for a character of a secret: as many bytes, so that everything stays in its place.

@@ -1,9 +1,10 @@
-//! `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` in string values.
+//! `${env:NAME}`, `${var:NAME}` (both with `:-default`) and `${file:/path}` in string values.
 //!
 //! They are replaced after TOML is parsed and before values are typed, so that a secret can never change the
 //! structure of the file. Where they stand is kept (`Replaced`), so that no template or expression takes them for its own.
-//! Keys are left alone. `$${` stands for a literal `${`. What comes from the environment or a
-//! file is registered as a secret; a default, which stands in the pipeline file itself, is not.
+//! Keys are left alone. `$${` stands for a literal `${`. What comes from the environment by
+//! `${env:…}`, or from a file, is registered as a secret; what comes by `${var:…}` is not, nor is a default, which stands in
+//! the pipeline file itself.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -22,6 +23,27 @@ pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Where, by the place of a string in the file, the values stand that were put into it.
 pub(super) type Replaced = HashMap<Range<usize>, Vec<Range<usize>>>;
 
+/// A value that is masked wherever it is printed, and the string in which it stands.
+#[derive(Clone)]
+pub struct MaskedValue {
+    /// The place of the string in the file.
+    pub(super) place: Range<usize>,
+    /// The reference as it is written, such as `${env:NAME}`.
+    pub reference: String,
+    /// The text before it.
+    pub before: String,
+    /// What it stands for.
+    pub value: String,
+    /// The text behind it.
+    pub after: String,
+}
+
+impl std::fmt::Debug for MaskedValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MaskedValue").field("reference", &self.reference).finish_non_exhaustive()
+    }
+}
+
 /// What was found while values were put in.
 #[derive(Debug, Default)]
 pub(super) struct Interpolated {
@@ -31,6 +53,8 @@ pub(super) struct Interpolated {
     pub broken: HashSet<Range<usize>>,
     /// The places of the strings that were replaced.
     pub replaced: Replaced,
+    /// The values that are masked.
+    pub masked: Vec<MaskedValue>,
     /// The files that references name, those that cannot be read included.
     pub files: NamedFiles,
 }
@@ -52,14 +76,15 @@ fn interpolate_value(text: &str, value: &mut Spanned<DeValue<'_>>, env: Env<'_>,
     let span = value.span();
     match value.get_mut() {
         DeValue::String(string) if string.contains("${") => {
-            let expanded = expand(string, env);
-            found.files.extend(expanded.files);
+            let mut expanded = expand(string, env);
+            found.files.extend(std::mem::take(&mut expanded.files));
             if !expanded.faults.is_empty() {
                 let start = verbatim_start(text, span.clone(), string);
                 found.faults.extend(expanded.faults.into_iter().map(|fault| fault.at(start, &span)));
                 found.broken.insert(span);
                 return;
             }
+            found.masked.extend(expanded.masked_values(&span));
             found.replaced.insert(span, expanded.values);
             *string = expanded.text.into();
         }
@@ -75,15 +100,31 @@ struct Expanded {
     text: String,
     /// Where in the text the values stand.
     values: Vec<Range<usize>>,
+    /// Which of them are masked, with their references.
+    masked: Vec<(Range<usize>, String)>,
     faults: Vec<PartFault>,
     files: NamedFiles,
 }
 
 impl Expanded {
-    fn push_value(&mut self, value: &str) {
+    fn push_value(&mut self, value: &Resolved, reference: &str) {
         let start = self.text.len();
-        self.text.push_str(value);
+        let (Resolved::Masked(text) | Resolved::Plain(text)) = value;
+        self.text.push_str(text);
         self.values.push(start..self.text.len());
+        if let Resolved::Masked(_) = value {
+            self.masked.push((start..self.text.len(), reference.to_owned()));
+        }
+    }
+
+    fn masked_values(&self, place: &Range<usize>) -> impl Iterator<Item = MaskedValue> {
+        self.masked.iter().map(|(value, reference)| MaskedValue {
+            place: place.clone(),
+            reference: reference.clone(),
+            before: self.text.get(..value.start).unwrap_or_default().to_owned(),
+            value: self.text.get(value.clone()).unwrap_or_default().to_owned(),
+            after: self.text.get(value.end..).unwrap_or_default().to_owned(),
+        })
     }
 }
 
@@ -117,7 +158,7 @@ fn expand(value: &str, env: Env<'_>) -> Expanded {
         expanded.text.push_str(&value[rest..start]);
         let end = value[start..].find('}').map_or(value.len(), |length| start + length + 1);
         match resolve(&value[start..end], env, &mut expanded.files) {
-            Ok(value) => expanded.push_value(&value),
+            Ok(resolved) => expanded.push_value(&resolved, &value[start..end]),
             Err((message, help)) => expanded.faults.push(PartFault { part: start..end, message, help }),
         }
         rest = end;
@@ -126,11 +167,21 @@ fn expand(value: &str, env: Env<'_>) -> Expanded {
     expanded
 }
 
+/// What a reference stands for.
+#[derive(Debug)]
+enum Resolved {
+    /// It is registered as a secret.
+    Masked(String),
+    Plain(String),
+}
+
 /// What a reference such as `${env:NAME}` stands for, or a message and what to write instead.
-fn resolve(reference: &str, env: Env<'_>, files: &mut NamedFiles) -> Result<String, (String, String)> {
+fn resolve(reference: &str, env: Env<'_>, files: &mut NamedFiles) -> Result<Resolved, (String, String)> {
     let malformed = || {
         (
-            format!("`{reference}` is neither `${{env:NAME}}`, `${{env:NAME:-default}}` nor `${{file:/path}}`"),
+            format!(
+                "`{reference}` is neither `${{env:NAME}}`, `${{env:NAME:-default}}`, `${{var:NAME}}` nor `${{file:/path}}`"
+            ),
             "a literal `${` is written `$${`".to_owned(),
         )
     };
@@ -138,7 +189,12 @@ fn resolve(reference: &str, env: Env<'_>, files: &mut NamedFiles) -> Result<Stri
     if let Some(path) = content.strip_prefix("file:").filter(|path| !path.is_empty()) {
         return read_file(path, files);
     }
-    let variable = content.strip_prefix("env:").ok_or_else(malformed)?;
+    let (kind, variable) = content.split_once(':').ok_or_else(malformed)?;
+    let bring = match kind {
+        "env" => registered,
+        "var" => Resolved::Plain,
+        _ => return Err(malformed()),
+    };
     let (name, default) = match variable.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (variable, None),
@@ -148,17 +204,17 @@ fn resolve(reference: &str, env: Env<'_>, files: &mut NamedFiles) -> Result<Stri
     }
     match (env(name), default) {
         // As in a shell, the default of `:-` also stands in for an empty value.
-        (Some(value), None) => Ok(registered(value)),
-        (Some(value), Some(_)) if !value.is_empty() => Ok(registered(value)),
-        (_, Some(default)) => Ok(default.to_owned()),
+        (Some(value), None) => Ok(bring(value)),
+        (Some(value), Some(_)) if !value.is_empty() => Ok(bring(value)),
+        (_, Some(default)) => Ok(Resolved::Plain(default.to_owned())),
         (None, None) => Err((
             format!("the environment variable `{name}` is not set"),
-            format!("set it, or give a default: `${{env:{name}:-default}}`"),
+            format!("set it, or give a default: `${{{kind}:{name}:-default}}`"),
         )),
     }
 }
 
-fn read_file(path: &str, files: &mut NamedFiles) -> Result<String, (String, String)> {
+fn read_file(path: &str, files: &mut NamedFiles) -> Result<Resolved, (String, String)> {
     let mut text = files
         .read(path)
         .map_err(|error| (format!("cannot read `{path}`: {error}"), "the file must exist and be UTF-8 text".into()))?;
@@ -172,9 +228,9 @@ fn read_file(path: &str, files: &mut NamedFiles) -> Result<String, (String, Stri
     Ok(registered(text))
 }
 
-fn registered(value: String) -> String {
+fn registered(value: String) -> Resolved {
     secret::register(&value);
-    value
+    Resolved::Masked(value)
 }
 
 #[cfg(test)]
@@ -210,6 +266,20 @@ mod tests {
         assert_eq!(expanded("${env:EMPTY:-b}"), "b");
         assert_eq!(expanded("[${env:EMPTY}]"), "[]");
         assert_eq!(expanded("${env:NONE:-}"), "");
+    }
+
+    #[test]
+    fn a_variable_that_is_no_secret_is_not_masked() {
+        let env = |name: &str| (name == "REGION").then(|| "region-of-no-secret".to_owned());
+        let found = expand("${var:REGION}/${var:NONE:-x}", &env);
+        assert_eq!((found.text.as_str(), found.masked.len()), ("region-of-no-secret/x", 0));
+        assert_eq!(secret::mask("region-of-no-secret"), "region-of-no-secret");
+        let found = expand("<${env:REGION}>", &env).masked_values(&(0..1)).next().unwrap();
+        assert_eq!(
+            (found.before.as_str(), found.value.as_str(), found.after.as_str()),
+            ("<", "region-of-no-secret", ">")
+        );
+        assert!(!format!("{found:?}").contains("region-of"));
     }
 
     #[test]

@@ -49,6 +49,7 @@ use crate::units::Period;
 pub use diagnostics::{ConfigErrors, ConfigWarnings, Fault, Look};
 use document::Document;
 pub use fingerprint::{Fingerprint, Fingerprints, NodeFingerprint, Settings};
+pub use interpolate::MaskedValue;
 pub use named_files::NamedFiles;
 pub use reference::reference;
 pub use schema::{schema, schema_text};
@@ -154,6 +155,8 @@ pub struct Parsed {
     pub named_files: NamedFiles,
     /// What is wrong, in the order of discovery.
     pub faults: Vec<Fault>,
+    /// The values that are masked.
+    masked: Vec<MaskedValue>,
     document: Document,
     /// The places of the values at fault.
     broken: HashSet<Range<usize>>,
@@ -177,6 +180,16 @@ impl Parsed {
     /// Whether the value at a path is written out in the file, without a reference such as `${env:NAME}`.
     pub fn is_literal(&self, path: &[String]) -> bool {
         self.document.is_literal(path)
+    }
+
+    /// The values that are masked, each with the path of the string in which it stands.
+    pub fn masked_values(&self) -> impl Iterator<Item = (Vec<String>, &MaskedValue)> {
+        self.masked.iter().filter_map(|masked| Some((self.document.path_of(&masked.place)?, masked)))
+    }
+
+    /// What stands in the file at a path.
+    pub fn written(&self, path: &[String]) -> &str {
+        self.document.written(path)
     }
 
     /// Blots the values at these paths out of what is shown of the file from now on: secrets that are written out.

@@ -40,12 +40,13 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
             broken: HashSet::new(),
             document: Document::new(name, text, &DeTable::new()),
             named_files: NamedFiles::default(),
+            masked: Vec::new(),
         };
     }
     let interpolated = env.map(|env| interpolate::interpolate(text, &mut root, env)).unwrap_or_default();
     defaults::apply(&mut root);
     let document = Document::new(name, text, &root);
-    let interpolate::Interpolated { faults, broken, replaced, files: named_files } = interpolated;
+    let interpolate::Interpolated { faults, broken, replaced, masked, files: named_files } = interpolated;
     let findings = Findings { text, faults, broken, replaced, ..Findings::default() };
     let mut reader = Reader { document: &document, findings };
     let pipeline = reader.pipeline(&root);
@@ -59,6 +60,7 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
         broken: reader.findings.broken,
         document,
         named_files,
+        masked,
     }
 }
 

@@ -39,8 +39,8 @@ meant. `bridge schema` prints the same as a JSON Schema, for editors: with `#:sc
 line of a pipeline file, those that know [taplo](https://taplo.tamasfe.dev) (such as Even Better TOML) complete and check
 keys.
 
-- In every string, `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` are replaced when the file is read; `$${` is a
-  literal `${`. What comes from them is masked wherever it is printed.
+- In every string, `${env:NAME}`, `${var:NAME}` (both with `:-default`) and `${file:/path}` are replaced when the file is
+  read; `$${` is a literal `${`. What `${env:…}` and `${file:…}` bring is masked wherever it is printed.
 - A **duration** is a number and a unit (`ns us ms s m h d`), or several of them: `\"250ms\"`, `\"5s\"`, `\"1h 30m\"`.
 - A **size** is a number and a unit (`B KiB MiB GiB`, and `kB MB GB` as powers of ten): `\"64KiB\"`.
 - A **template** is Handlebars, an **expression** a filter expression of RFC 9535; both see the event as `id`, `time`,

@@ -2,6 +2,8 @@
 //!
 //! What cannot run is a fault, and found by `config` or `compile`.
 
+mod masking;
+
 use std::collections::BTreeSet;
 
 use reqwest::header::HeaderName;
@@ -25,7 +27,8 @@ pub fn find(parsed: &Parsed) -> Vec<Warning> {
         let warnings = plain_http(sink).into_iter().chain(no_retry(sink));
         warnings.map(move |warning| under(warning, ["sinks", name]))
     });
-    secrets.chain(sinks).chain(unused_templates(config)).chain(doubtful_filters(config)).collect()
+    let masking = masking::masked_values(parsed).chain(masking::empty_credentials(parsed));
+    secrets.chain(masking).chain(sinks).chain(unused_templates(config)).chain(doubtful_filters(config)).collect()
 }
 
 /// Where secrets are written out in a pipeline file.
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn a_secret_is_to_come_from_elsewhere() {
         let signing = |secrets: &str| of_sink(&format!("{HTTPS}signing.secrets = [{secrets}]"));
-        assert_eq!(signing("'${env:A}', 'whsec_YWJj', ''"), ["literal-secret sinks.b.signing.secrets.1"]);
+        assert_eq!(signing("'${env:A}', 'whsec_YWJj'"), ["literal-secret sinks.b.signing.secrets.1"]);
         let header = |header: &str| of_sink(&format!("{HTTPS}headers = {{ {header} }}"));
         assert_eq!(header("Authorization = 'Bearer abc'"), ["literal-secret sinks.b.headers.Authorization"]);
         assert_eq!(header("X-Api-Key = '${file:Cargo.toml}'"), [""; 0]);

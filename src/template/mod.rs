@@ -26,7 +26,7 @@ mod compile;
 mod helpers;
 mod insert;
 mod nesting;
-mod values;
+pub(crate) mod values;
 
 use std::fmt;
 use std::ops::Range;

@@ -240,7 +240,8 @@ fn is_within_json_string(before: &str) -> bool {
 }
 
 /// Where in a URL a value stands.
-enum UrlPlace {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UrlPlace {
     /// Before or within the scheme: the value is the beginning of a URL itself.
     Beginning,
     /// In the host and port.
@@ -249,7 +250,8 @@ enum UrlPlace {
     Rest,
 }
 
-fn url_place(before: &str) -> UrlPlace {
+/// Where in a URL the text behind `before` stands.
+pub(crate) fn url_place(before: &str) -> UrlPlace {
     match before.split_once("://") {
         None => UrlPlace::Beginning,
         Some((_, rest)) if rest.contains(['/', '?', '#', '\\']) => UrlPlace::Rest,
