@@ -6,6 +6,7 @@
 pub mod request;
 pub mod signing;
 mod tls;
+mod url_template;
 pub mod webhook;
 
 use schemars::JsonSchema;

@@ -10,6 +10,7 @@ use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::signing::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use super::url_template::UrlTemplate;
 use super::webhook::WebhookConfig;
 use crate::event::Event;
 use crate::interpolated::InterpolatedText;
@@ -38,12 +39,6 @@ pub struct RequestTemplate {
     fixed_headers: HeaderMap,
     headers: Vec<(HeaderName, Template)>,
     body: BodyTemplate,
-}
-
-#[derive(Debug)]
-enum UrlTemplate {
-    Fixed(Url),
-    Rendered(Box<Template>),
 }
 
 #[derive(Debug)]
@@ -139,7 +134,7 @@ impl RequestTemplate {
 
     /// True when rendering needs the envelope; otherwise no payload is ever parsed for this sink.
     pub fn needs_envelope(&self) -> bool {
-        matches!(self.url, UrlTemplate::Rendered(_))
+        matches!(self.url, UrlTemplate::Rendered(..))
             || !self.headers.is_empty()
             || matches!(&self.body, BodyTemplate::Rendered { template, .. } if template.literal().is_none())
     }
@@ -161,61 +156,6 @@ impl RequestTemplate {
         headers.insert(CONTENT_TYPE, content_type);
         Ok(Request { url, headers, body })
     }
-}
-
-impl UrlTemplate {
-    fn new(text: &InterpolatedText, options: &Options) -> Result<Self, Problem> {
-        let template = Template::compile_with(text, Escape::Url, options);
-        let template = template.map_err(|error| template_problem(["url"], &error))?;
-        let help = "write for example \"https://crm.example.com/hooks/{{data.region}}\"";
-        let text = text.as_str();
-        match template.literal() {
-            // A URL parser would call this a relative URL.
-            Some(url) if !url.contains("://") => {
-                Err(Problem::new(["url"], "must begin with http:// or https://").with_help(help))
-            }
-            Some(url) => match parse_url(url) {
-                Ok(url) => Ok(Self::Fixed(url)),
-                Err(message) => Err(Problem::new(["url"], message).with_help(help)),
-            },
-            // What follows the scheme may depend on the event; the scheme itself may not.
-            None if text.starts_with("http://") || text.starts_with("https://") => {
-                Ok(Self::Rendered(Box::new(template)))
-            }
-            None => Err(Problem::new(["url"], "must begin with http:// or https://").with_help(help)),
-        }
-    }
-
-    fn render(&self, context: &Context) -> Result<Url, RequestError> {
-        match self {
-            Self::Fixed(url) => Ok(url.clone()),
-            Self::Rendered(template) => {
-                let text = render("url", template, context)?;
-                parse_url(&text).map_err(RequestError::Url)
-            }
-        }
-    }
-}
-
-fn parse_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("the scheme is `{}`, not http or https", url.scheme()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("a user name or password has no place in it: send it as a header, `Authorization`".to_owned());
-    }
-    if has_dot_segment(text) {
-        // A URL parser would resolve these, and a value such as `..` would leave the path that the sink was given.
-        return Err("the path has a `.` or `..` segment".to_owned());
-    }
-    Ok(url)
-}
-
-fn has_dot_segment(url: &str) -> bool {
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    let is_dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-    path.split(['/', '\\']).skip(3).any(is_dots)
 }
 
 /// A header of a sink, compiled.
@@ -309,7 +249,7 @@ impl BodyTemplate {
     }
 }
 
-fn render(part: &str, template: &Template, context: &Context) -> Result<String, RequestError> {
+pub(super) fn render(part: &str, template: &Template, context: &Context) -> Result<String, RequestError> {
     template.render(context).map_err(|failure| RequestError::Render { part: part.to_owned(), failure })
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::helpers::{self, Kind, SIGNATURES, Signature};
 use super::nesting::{self, MAX_NESTING};
 use super::values::Values;
-use super::{Escape, TemplateError, has_dot_segment, insert};
+use super::{Escape, Outline, TemplateError, has_dot_segment, insert};
 use crate::event::ENVELOPE;
 use crate::interpolated::TextRef;
 use crate::jsonpath::Query;
@@ -25,6 +25,8 @@ pub(super) struct Compiled {
     pub(super) queries: HashMap<String, Query>,
     /// The output, if it is the same for every event.
     pub(super) literal: Option<String>,
+    /// See [`Template::outline`](super::Template::outline).
+    pub(super) outline: Outline,
 }
 
 /// Parses and checks a template.
@@ -41,7 +43,7 @@ pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Tem
     if escape == Escape::Url && has_dot_segment(&shape(&template)) {
         return Err(Fault::new("a segment of the URL's path is `.` or `..`, which leads to another path").at(text, 0));
     }
-    Ok(Compiled { literal: literal(&template), queries: walk.queries, template })
+    Ok(Compiled { literal: literal(&template), outline: outline(&template), queries: walk.queries, template })
 }
 
 /// What is wrong with an expression; its place is known a level above.
@@ -298,6 +300,22 @@ fn shape(template: &handlebars::Template) -> String {
         _ => "x".to_owned(),
     };
     template.elements.iter().map(text).collect()
+}
+
+fn outline(template: &handlebars::Template) -> Outline {
+    let mut outline = Outline { text: String::new(), is_whole: true };
+    for element in &template.elements {
+        match element {
+            TemplateElement::RawString(text) => outline.text.push_str(text),
+            TemplateElement::Comment(_) => {}
+            TemplateElement::HelperBlock(_) => {
+                outline.is_whole = false;
+                break;
+            }
+            _ => outline.text.push(Outline::VALUE),
+        }
+    }
+    outline
 }
 
 fn literal(template: &handlebars::Template) -> Option<String> {

@@ -95,7 +95,22 @@ pub struct Template {
     registry: Handlebars<'static>,
     escape: Escape,
     literal: Option<String>,
+    outline: Outline,
     max_output: usize,
+}
+
+/// The text of a template with [`VALUE`](Self::VALUE) where an expression inserts something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The text, up to the first block.
+    pub text: String,
+    /// False when a block follows, which decides with each event what text there is.
+    pub is_whole: bool,
+}
+
+impl Outline {
+    /// Stands for what an expression inserts: a character that no URL can hold.
+    pub const VALUE: char = '\0';
 }
 
 /// An envelope as templates see it. It is made once for an event and serves all its templates.
@@ -196,6 +211,7 @@ impl Template {
             registry: helpers::registry(escape, options, compiled.queries),
             escape,
             literal: compiled.literal,
+            outline: compiled.outline,
             max_output: options.max_output,
         })
     }
@@ -203,6 +219,11 @@ impl Template {
     /// The output, if it is the same for every event, so that no envelope is needed.
     pub fn literal(&self) -> Option<&str> {
         self.literal.as_deref()
+    }
+
+    /// What of the output is the same for every event.
+    pub fn outline(&self) -> &Outline {
+        &self.outline
     }
 
     /// Renders one event.
