@@ -15,6 +15,7 @@ use super::schedule::{BucketName, shown};
 use super::worker::{Attempted, Running};
 use super::{Delivery, LONGEST_PAUSE, dead_letter};
 use crate::health::State;
+use crate::sink::webhook::Answer;
 use crate::store::record::{AttemptRecord, Reason};
 
 /// The gauge of a sink's circuit breaker: 0 closed, 1 half-open, 2 open; of several buckets, that of the worst.
@@ -41,8 +42,11 @@ impl Running {
             return self.end(*delivery, now);
         }
         let began = Timestamp::now() - latency;
-        note_failure(&mut delivery, AttemptRecord::answered(began, latency, answer.status, &answer.excerpt));
-        let message = format!("the receiver answered {}", answer.status);
+        note_failure(
+            &mut delivery,
+            AttemptRecord::answered(began, latency, answer.status, &answer.excerpt).with_headers(&answer.headers),
+        );
+        let message = said_of(&answer);
         if action == Action::Retry {
             let pause = answer.retry_after.as_deref().and_then(|header| retry_after(header, SystemTime::now()));
             // A receiver that asks for less (429) works.
@@ -217,6 +221,15 @@ impl Running {
             parking.claims.soon(now);
         }
         !matches!(change, Change::Closed(_))
+    }
+}
+
+/// What people are told of an answer: its status, and the headers that say what to do about it.
+fn said_of(answer: &Answer) -> String {
+    let headers: Vec<_> = answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    match headers.as_slice() {
+        [] => format!("the receiver answered {}", answer.status),
+        headers => format!("the receiver answered {} ({})", answer.status, headers.join("; ")),
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ALLOW, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use reqwest::{Client, Response, redirect};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,6 +103,8 @@ pub struct Answer {
     pub status: u16,
     /// The `Retry-After` header, as it came.
     pub retry_after: Option<String>,
+    /// Headers that tell a person what to do, secrets masked; none for 2xx.
+    pub headers: Vec<(String, String)>,
     /// The beginning of the body, for people, secrets masked; empty for 2xx.
     pub excerpt: String,
 }
@@ -121,6 +125,14 @@ pub enum AttemptError {
 
 /// As much of an answer's body is kept for people to read, in bytes.
 const EXCERPT_SIZE: usize = 1024;
+
+/// As much of a header that tells a person what to do is kept, in bytes.
+const HEADER_SIZE: usize = 256;
+
+/// The headers of an answer that say what is wrong or what to do: where the receiver has gone (3xx), when it wants to
+/// be asked again, how to sign in (401, 407), which methods (405) and content types (415) it takes.
+const TELLING_HEADERS: [HeaderName; 6] =
+    [LOCATION, RETRY_AFTER, WWW_AUTHENTICATE, PROXY_AUTHENTICATE, ALLOW, HeaderName::from_static("accept-post")];
 
 /// As much of it is looked at, so that a secret across the end of the excerpt is masked whole and not cut in two.
 const MASKED_SIZE: usize = 4 * EXCERPT_SIZE;
@@ -211,6 +223,7 @@ impl Webhook {
     async fn read_answer(&self, mut response: Response) -> Answer {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let headers = if status.is_success() { Vec::new() } else { telling_headers(response.headers()) };
         let mut excerpt = Vec::new();
         let mut read = 0;
         while let Ok(Some(chunk)) = response.chunk().await {
@@ -227,7 +240,7 @@ impl Webhook {
         // The client's own task takes a connection back into the pool, and has to run before the next attempt asks for
         // one: otherwise that attempt opens another connection, of which most would never be used.
         tokio::task::yield_now().await;
-        Answer { status: status.as_u16(), retry_after, excerpt: to_excerpt(&excerpt) }
+        Answer { status: status.as_u16(), retry_after, headers, excerpt: to_excerpt(&excerpt) }
     }
 
     fn classify(&self, error: reqwest::Error) -> AttemptError {
@@ -261,11 +274,26 @@ impl From<Method> for reqwest::Method {
     }
 }
 
-/// The beginning of a body as text, with its secrets masked before it is cut.
+/// The headers of an answer that tell a person what to do.
+fn telling_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let of_name = |name: HeaderName| {
+        let values: Vec<_> =
+            headers.get_all(&name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        (!values.is_empty()).then(|| (name.to_string(), to_text(values.join(", ").as_bytes(), HEADER_SIZE)))
+    };
+    TELLING_HEADERS.into_iter().filter_map(of_name).collect()
+}
+
+/// The beginning of a body as text.
 fn to_excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+    to_text(body, EXCERPT_SIZE)
+}
+
+/// At most `size` bytes as text, with its secrets masked before it is cut.
+fn to_text(bytes: &[u8], size: usize) -> String {
+    let text = String::from_utf8_lossy(bytes);
     let mut text = mask(&text).into_owned();
-    let end = (0..=EXCERPT_SIZE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    let end = (0..=size.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.truncate(end.unwrap_or_default());
     text
 }

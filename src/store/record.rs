@@ -5,6 +5,7 @@
 //! [`AttemptRecord`]). Headers that do not depend on the event are not among them: they come from the pipeline file at
 //! each attempt, and no credential of that file is written to the disk with them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +107,9 @@ pub struct AttemptRecord {
     /// Why there was no answer; secrets masked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Headers of the answer that tell a person what to do, by name; secrets masked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// The beginning of the answer's body; secrets masked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub body_excerpt: String,
@@ -115,13 +119,22 @@ impl AttemptRecord {
     /// An attempt that was answered.
     pub fn answered(time: Timestamp, latency: Duration, status: u16, excerpt: &str) -> Self {
         let body_excerpt = mask(excerpt).into_owned();
-        Self { time, latency_ms: milliseconds(latency), status: Some(status), error: None, body_excerpt }
+        let (status, headers) = (Some(status), BTreeMap::new());
+        Self { time, latency_ms: milliseconds(latency), status, error: None, headers, body_excerpt }
+    }
+
+    /// The same attempt, with these headers of the answer.
+    #[must_use]
+    pub fn with_headers(self, headers: &[(String, String)]) -> Self {
+        let masked = headers.iter().map(|(name, value)| (name.clone(), mask(value).into_owned()));
+        Self { headers: masked.collect(), ..self }
     }
 
     /// An attempt without an answer.
     pub fn unanswered(time: Timestamp, latency: Duration, error: &dyn std::error::Error) -> Self {
         let error = Some(mask(&error.to_string()).into_owned());
-        Self { time, latency_ms: milliseconds(latency), status: None, error, body_excerpt: String::new() }
+        let (headers, body_excerpt) = (BTreeMap::new(), String::new());
+        Self { time, latency_ms: milliseconds(latency), status: None, error, headers, body_excerpt }
     }
 }
 

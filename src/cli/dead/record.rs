@@ -1,5 +1,7 @@
 //! A dead letter as one JSON object, for `bridge dead export` and `bridge dead show --format json`.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
@@ -47,6 +49,8 @@ struct AnswerRecord {
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     body_excerpt: String,
 }
@@ -57,8 +61,8 @@ impl LetterRecord {
     pub(super) fn line(letter: &Letter, pipeline: &str) -> Result<String, serde_json::Error> {
         let attempts: Vec<_> = letter.attempts.records.iter().map(masked_attempt).collect();
         let last_answer = attempts.last().cloned().map(|attempt| {
-            let AttemptRecord { status, error, body_excerpt, .. } = attempt;
-            AnswerRecord { status, error, body_excerpt }
+            let AttemptRecord { status, error, headers, body_excerpt, .. } = attempt;
+            AnswerRecord { status, error, headers, body_excerpt }
         });
         let record = Self {
             id: letter.row,
@@ -100,6 +104,7 @@ impl EventRecord {
 pub(super) fn masked_attempt(attempt: &AttemptRecord) -> AttemptRecord {
     AttemptRecord {
         error: attempt.error.as_deref().map(|error| mask(error).into_owned()),
+        headers: attempt.headers.iter().map(|(name, value)| (name.clone(), mask(value).into_owned())).collect(),
         body_excerpt: mask(&attempt.body_excerpt).into_owned(),
         ..attempt.clone()
     }

@@ -118,6 +118,10 @@ fn attempt(record: &AttemptRecord) -> String {
         (None, Some(error)) => line.push_str(&printable(error)),
         (None, None) => line.push_str("no answer"),
     }
+    for (name, value) in &record.headers {
+        // Writing to a string does not fail.
+        write!(line, "  {name}: {}", printable(value)).ok();
+    }
     if !record.body_excerpt.is_empty() {
         // Writing to a string does not fail.
         write!(line, "  {}", printable(record.body_excerpt.trim())).ok();

@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 use webhook_bridge::receiver::{Behaviour, Reply};
 
 use super::{Site, answer, number, numbered, numbers};
+use crate::support::{command, run_to_end};
 
 /// The events' numbers are the statuses that they are answered with.
 async fn site_answering_as_asked() -> Site {
@@ -104,4 +105,38 @@ async fn of_a_long_answer_only_the_beginning_is_kept() {
     let letters = site.dead_letters();
     let excerpt = letters[0]["last_answer"]["body_excerpt"].as_str().unwrap();
     assert!(excerpt.starts_with("no! no! ") && excerpt.len() <= 1024, "{} bytes", excerpt.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_needs_to_mend_it_is_kept_of_an_answer() {
+    let long = "x".repeat(2000);
+    let headers = [
+        ("location", "https://new.example.com/hook"),
+        ("www-authenticate", "Bearer realm=\"hooks\""),
+        ("allow", "PUT, PATCH"),
+        ("retry-after", long.as_str()),
+        ("x-other", "left out"),
+    ];
+    let headers = headers.map(|(name, value)| (name, value.to_owned()));
+    let site = Site::choosing(move |request| {
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        answer(number(request).try_into().unwrap(), &headers, "")
+    });
+    let site = site.await;
+    site.deliver("", &statuses(&[302]));
+    let letter = &site.dead_letters()[0];
+    let kept = &letter["last_answer"]["headers"];
+    assert_eq!(kept["location"], "https://new.example.com/hook");
+    assert_eq!(kept["www-authenticate"], "Bearer realm=\"hooks\"");
+    assert_eq!(kept["allow"], "PUT, PATCH");
+    assert_eq!(kept["retry-after"].as_str().unwrap().len(), 256);
+    assert!(kept.get("x-other").is_none());
+    let log = std::fs::read_to_string(site.folder.path().join("bridge.log")).unwrap();
+    let said = "the receiver answered 302 (location: https://new.example.com/hook;";
+    assert!(log.contains(said) && letter["message"].as_str().unwrap().starts_with(said), "{log}");
+
+    let mut show = command();
+    show.args(["dead", "show", "--state-dir"]).arg(site.folder.path().join("state"));
+    let (code, stdout, _) = run_to_end(show.arg(site.folder.path().join("pipeline.toml")).arg("1"));
+    assert!(code == 0 && stdout.contains("302  allow: PUT, PATCH  location: https://new.example.com/hook"), "{stdout}");
 }
