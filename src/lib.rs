@@ -44,10 +44,11 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `event`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `units` ← `jsonpath` ← `filter`,
-//! `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor`, `testing` ←
-//! `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the
-//! bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
+//! `ack`, `backoff`, `descriptors`, `event`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `units` ←
+//! `jsonpath` ← `filter`, `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ←
+//! `supervisor`, `testing` ← `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver`
+//! stands at the far side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or
+//! another connector.
 //!
 //! `ARCHITECTURE.md` says why it is so.
 
@@ -57,6 +58,7 @@ pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod descriptors;
 pub mod event;
 pub mod filter;
 pub mod health;

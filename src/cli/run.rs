@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::load::StateArgs;
 use super::{CliError, signals};
 use crate::admin::{self, AdminAddress, DEFAULT_ADDRESS};
+use crate::descriptors;
 use crate::health::Health;
 use crate::shutdown::Shutdown;
 use crate::supervisor::{self, Options, Trigger, watch};
@@ -67,7 +67,9 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let RunArgs { paths, once, watch, strict, state, admin } = args;
     let options =
         Options { paths: paths.clone(), state_root: state.folder()?, once: *once, strict: *strict, watch: *watch };
-    allow_many_open_files();
+    if let Err(error) = descriptors::raise_limit() {
+        debug!(%error, "the limit of open files stays as it is");
+    }
     // Each pipeline has a timeout of its own.
     let shutdown = Shutdown::new(Duration::ZERO);
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
@@ -101,14 +103,4 @@ fn listen(asked: Option<&AdminAddress>) -> Result<Option<TcpListener>, CliError>
         info!(%address, "answering probes");
     }
     Ok(listened)
-}
-
-/// Takes as many open files as the system allows without asking: each pipeline needs some ten, and the usual first
-/// limit of 1024 is for programs that use `select`.
-fn allow_many_open_files() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(error) = raised {
-        debug!(%error, "the limit of open files stays as it is");
-    }
 }

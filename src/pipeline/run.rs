@@ -16,6 +16,7 @@ use super::graph::Graph;
 use super::nodes::Surroundings;
 use super::opening;
 use super::threads::WorkerThread;
+use crate::descriptors::{self, Budget};
 use crate::health::{Health, PipelineHealth};
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
@@ -108,6 +109,7 @@ pub struct Place {
 /// The first of what went wrong and was not mended by a reload; everything that could be finished has been.
 pub async fn run_on(place: Place, mut graph: Graph, shutdown: Shutdown) -> Result<(), RunError> {
     let Place { workers, reloads, span, health, only_replay } = place;
+    let _kept_back = Budget::of_process().keep_back(descriptors::PIPELINE);
     let Some((store, running)) = opening::open(&mut graph, &health, &shutdown).await? else { return Ok(()) };
     if only_replay.is_some() {
         graph.sources.clear();

@@ -22,6 +22,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use crate::descriptors::{self, Budget};
 use crate::event::{Event, Format};
 use crate::health::NodeHealth;
 use crate::problem::Problem;
@@ -287,11 +288,22 @@ impl Connector {
         health: NodeHealth,
         shutdown: Shutdown,
     ) -> Result<(), SourceError> {
+        let _kept_back = Budget::of_process().keep_back(self.fixed_descriptors());
         match self {
             Self::Kafka(source) => drive::drive(*source, name, bounds, arrivals, health, shutdown).await,
             Self::Amqp(source) => drive::drive(*source, name, bounds, arrivals, health, shutdown).await,
             Self::File(source) => drive::drive(*source, name, bounds, arrivals, health, shutdown).await,
             Self::Stdin(source) => drive::drive(*source, name, bounds, arrivals, health, shutdown).await,
+        }
+    }
+
+    /// How many descriptors it cannot do without, however few there are.
+    fn fixed_descriptors(&self) -> usize {
+        match self {
+            Self::Kafka(_) => descriptors::KAFKA,
+            Self::Amqp(_) => descriptors::AMQP,
+            // A file source has a share, and standard input is open anyway.
+            Self::File(_) | Self::Stdin(_) => 0,
         }
     }
 
