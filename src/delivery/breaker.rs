@@ -120,6 +120,16 @@ impl Breaker {
         }
     }
 
+    /// Takes back an attempt that has no result, as its request was not processed. Was it the probe, the next one is.
+    pub fn withdraw(&mut self, permit: Permit, now: Instant) {
+        let is_current = permit.generation == self.generation;
+        if let State::HalfOpen { opened_for, since } = self.state
+            && is_current
+        {
+            self.enter(State::Open { until: now, opened_for, since });
+        }
+    }
+
     /// The state, for people and metrics.
     pub fn state(&self) -> BreakerState {
         match self.state {

@@ -110,6 +110,8 @@ pub struct Delivery {
     pub ack: Option<Ack>,
     /// Attempts made.
     pub attempts: AttemptLog,
+    /// So often in a row the receiver has not processed its request.
+    pub unprocessed: u8,
 }
 
 /// A receiver may ask for a longer pause than this in vain: it must not be able to silence a sink for good.
@@ -121,7 +123,19 @@ impl Delivery {
         // `webhook_id` makes every id fit for a header; an empty one would still be delivered.
         let webhook_id = HeaderValue::try_from(webhook_id(&event.id)).unwrap_or(HeaderValue::from_static(""));
         let (since, attempts) = (Instant::now(), AttemptLog::default());
-        Self { event, request, webhook_id, bucket, lane: None, copy: 0, row: None, since, ack, attempts }
+        Self {
+            event,
+            request,
+            webhook_id,
+            bucket,
+            lane: None,
+            copy: 0,
+            row: None,
+            since,
+            ack,
+            attempts,
+            unprocessed: 0,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::schedule::{BucketName, shown};
 use super::worker::{Attempted, Running};
 use super::{Delivery, LONGEST_PAUSE, dead_letter};
 use crate::health::State;
+use crate::sink::failure::AttemptError;
 use crate::sink::webhook::Answer;
 use crate::store::record::{AttemptRecord, Reason};
 
@@ -27,6 +28,16 @@ impl Running {
         let Attempted { mut delivery, permit, started, result } = attempted;
         let now = Instant::now();
         let latency = now - started;
+        if let Err(AttemptError::NotProcessed(reason)) = &result
+            && delivery.unprocessed < MOST_UNPROCESSED
+        {
+            delivery.unprocessed += 1;
+            debug!(sink = %self.worker.name, event = %delivery.event.id, "goes again at once: {reason}");
+            return self.go_again(delivery, permit, now);
+        }
+        delivery.unprocessed = 0;
+        delivery.attempts.total = delivery.attempts.total.saturating_add(1);
+        delivery.attempts.round = delivery.attempts.round.saturating_add(1);
         let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
@@ -137,6 +148,22 @@ impl Running {
         }
     }
 
+    /// Lets a delivery go again that the receiver has not processed: that was no attempt.
+    fn go_again(&mut self, delivery: Box<Delivery>, permit: Permit, now: Instant) {
+        let bucket = delivery.bucket.clone();
+        self.worker.schedule.withdraw(&bucket, permit, now);
+        if self.is_gone() {
+            return self.leave_behind(delivery, now);
+        }
+        if self.disabled && delivery.row.is_none() {
+            return self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
+        }
+        match self.worker.schedule.hold(&bucket, now) {
+            Some(hold) if !hold.is_probe_due => self.wait(delivery, now, now),
+            _ => self.worker.schedule.push_front(bucket, delivery, now),
+        }
+    }
+
     fn after_failure(
         &mut self,
         delivery: Box<Delivery>,
@@ -234,6 +261,10 @@ fn said_of(answer: &Answer) -> String {
 }
 
 const TOO_MANY_REQUESTS: u16 = 429;
+
+/// So often in a row a request that was not processed goes again before it counts as a failed attempt. Those that go
+/// again go first, so that a receiver which takes only a few requests on each connection gets round to all under way.
+const MOST_UNPROCESSED: u8 = 8;
 
 /// Why events of a disabled sink become dead letters.
 pub(super) const IS_DISABLED: &str = "the sink is disabled";

@@ -98,9 +98,18 @@ impl<T> Schedule<T> {
 
     /// Adds a delivery that may start as soon as its bucket lets it.
     pub fn push(&mut self, bucket: BucketName, delivery: T, now: Instant) {
+        self.add(bucket, now, |queue| queue.push_back(delivery));
+    }
+
+    /// As [`push`](Self::push), before all others of its bucket.
+    pub fn push_front(&mut self, bucket: BucketName, delivery: T, now: Instant) {
+        self.add(bucket, now, |queue| queue.push_front(delivery));
+    }
+
+    fn add(&mut self, bucket: BucketName, now: Instant, put: impl FnOnce(&mut VecDeque<T>)) {
         self.sweep(now);
         let line = self.lines.entry(bucket.clone()).or_insert_with(|| Line::new(self.rate, self.breaker, now));
-        line.queue.push_back(delivery);
+        put(&mut line.queue);
         self.queued += 1;
         if !line.listed {
             line.listed = true;
@@ -131,6 +140,17 @@ impl<T> Schedule<T> {
             self.ready.push_back(bucket.clone());
         }
         change
+    }
+
+    /// Takes back an attempt that has no result: the breaker of its bucket does not count it. The place that it took in
+    /// the rate limit is spent.
+    pub fn withdraw(&mut self, bucket: &BucketName, permit: Permit, now: Instant) {
+        let Some(line) = self.lines.get_mut(bucket) else { return };
+        line.withdraw(permit, now);
+        if !line.listed && !line.queue.is_empty() {
+            line.listed = true;
+            self.ready.push_back(bucket.clone());
+        }
     }
 
     /// What keeps a bucket from starting attempts; a rate limit does not count, as it always lets some through.

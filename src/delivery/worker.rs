@@ -25,7 +25,8 @@ use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
 use crate::health::NodeHealth;
 use crate::shutdown::Shutdown;
-use crate::sink::webhook::{Answer, AttemptError, Webhook};
+use crate::sink::failure::AttemptError;
+use crate::sink::webhook::{Answer, Webhook};
 use crate::store::SinkStore;
 use crate::store::handle::FromStore;
 use crate::timer::{Alarm, sleep_until};
@@ -190,10 +191,8 @@ fn unheard(mut orders: mpsc::UnboundedReceiver<SinkOrder>) -> Vec<SinkOrder> {
     std::iter::from_fn(|| orders.try_recv().ok()).collect()
 }
 
-async fn attempt(webhook: Arc<Webhook>, mut delivery: Box<Delivery>, permit: Permit) -> Attempted {
+async fn attempt(webhook: Arc<Webhook>, delivery: Box<Delivery>, permit: Permit) -> Attempted {
     let started = Instant::now();
-    delivery.attempts.total = delivery.attempts.total.saturating_add(1);
-    delivery.attempts.round = delivery.attempts.round.saturating_add(1);
     let result = webhook.attempt(&delivery.request, &delivery.webhook_id).await;
     Attempted { delivery, permit, started, result }
 }

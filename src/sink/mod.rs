@@ -1,8 +1,10 @@
 //! Sinks: what is sent, how one attempt is made, and how it is signed.
 //!
-//! [`request`] renders an event into URL, headers and body; [`webhook`] sends them once; [`signing`] makes the
+//! [`request`] renders an event into URL, headers and body; [`webhook`] sends them once, and
+//! [`failure`] says why there was no answer; [`signing`] makes the
 //! signature. When to send, and what an answer means, is decided in `delivery`: this module must not wait or retry.
 
+pub mod failure;
 pub mod request;
 pub mod signing;
 mod tls;

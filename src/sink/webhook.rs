@@ -12,6 +12,7 @@ use reqwest::{Client, Response, redirect};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::failure::{AttemptError, chain, classify};
 use super::request::Request;
 use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, SigningConfig, TIMESTAMP_HEADER};
 use super::tls;
@@ -109,20 +110,6 @@ pub struct Answer {
     pub excerpt: String,
 }
 
-/// Why there was no answer. All of these may pass: none is permanent.
-#[derive(Debug, thiserror::Error)]
-pub enum AttemptError {
-    /// No answer within the timeout.
-    #[error("no answer within {}", humantime::format_duration(*.0))]
-    Timeout(Duration),
-    /// No connection.
-    #[error("cannot connect: {0}")]
-    Connect(String),
-    /// The connection broke or the answer was not HTTP.
-    #[error("the request failed: {0}")]
-    Broken(String),
-}
-
 /// As much of an answer's body is kept for people to read, in bytes.
 const EXCERPT_SIZE: usize = 1024;
 
@@ -184,7 +171,7 @@ impl Webhook {
         *http.headers_mut() = self.headers_of_attempt(request, id, Timestamp::now());
         *http.body_mut() = Some(request.body.clone().into());
         *http.timeout_mut() = Some(self.timeout);
-        let response = self.client.execute(http).await.map_err(|error| self.classify(error))?;
+        let response = self.client.execute(http).await.map_err(|error| classify(error, self.timeout))?;
         Ok(self.read_answer(response).await)
     }
 
@@ -242,18 +229,6 @@ impl Webhook {
         tokio::task::yield_now().await;
         Answer { status: status.as_u16(), retry_after, headers, excerpt: to_excerpt(&excerpt) }
     }
-
-    fn classify(&self, error: reqwest::Error) -> AttemptError {
-        // The URL may hold a secret; which sink it was is known from the context.
-        let error = error.without_url();
-        if error.is_connect() {
-            AttemptError::Connect(chain(&error))
-        } else if error.is_timeout() {
-            AttemptError::Timeout(self.timeout)
-        } else {
-            AttemptError::Broken(chain(&error))
-        }
-    }
 }
 
 /// Whether the host of a URL, or of a URL's template, is this machine by its loopback name or address.
@@ -296,15 +271,4 @@ fn to_text(bytes: &[u8], size: usize) -> String {
     let end = (0..=size.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.truncate(end.unwrap_or_default());
     text
-}
-
-/// An error with its causes: reqwest's own message names none of them.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    mask(&text).into_owned()
 }

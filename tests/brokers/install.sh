@@ -55,6 +55,8 @@ missing_packages() {
     have logrotate || echo logrotate # rabbitmq-server depends on it
     have kcat || echo kcat
     have ps || echo procps
+    have nginx || echo nginx-light
+    have openssl || echo openssl
     # To build the image and run it (tests/container).
     have buildah || echo buildah
     have unshare || echo util-linux

@@ -141,3 +141,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_probe_without_a_result_leaves_its_turn_to_the_next() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(policy("failures = 1\nopen_for = '10s'\nmax_open = '30s'"), now);
+    attempt(&mut breaker, true, now);
+    let late = now + 10 * SECOND;
+    let probe = breaker.start();
+    assert!(probe.is_probe);
+    breaker.withdraw(probe, late);
+    assert_eq!(breaker.check(late), Ok(()));
+    let next = breaker.start();
+    assert!(next.is_probe);
+    assert_eq!(breaker.report(probe, true, late), None, "what was taken back says nothing any more");
+    assert!(matches!(breaker.report(next, false, late), Some(Change::Closed(_))));
+}

@@ -91,6 +91,14 @@ impl<T> Line<T> {
         self.breaker.as_mut()?.report(permit, failed, now)
     }
 
+    /// Takes back an attempt that has no result.
+    pub(super) fn withdraw(&mut self, permit: Permit, now: Instant) {
+        self.under_way = self.under_way.saturating_sub(1);
+        if let Some(breaker) = &mut self.breaker {
+            breaker.withdraw(permit, now);
+        }
+    }
+
     /// The state of the breaker; closed when there is none.
     pub(super) fn breaker_state(&self) -> BreakerState {
         self.breaker.as_ref().map_or(BreakerState::Closed, Breaker::state)

@@ -245,3 +245,18 @@ proptest! {
         prop_assert!(schedule.is_empty());
     }
 }
+
+#[test]
+fn an_attempt_that_was_none_goes_again_first_and_through_the_rate_limit() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(per_second(1), None);
+    schedule.push(bucket(""), 1, now);
+    schedule.push(bucket(""), 2, now);
+    let Next::Start(1, permit) = schedule.next(now) else { panic!() };
+    schedule.withdraw(&bucket(""), permit, now);
+    schedule.push_front(bucket(""), 1, now);
+    assert_eq!(schedule.next(now), Next::WaitUntil(now + SECOND));
+    assert_eq!(schedule.next(now + SECOND), start(1));
+    assert_eq!(schedule.next(now + 2 * SECOND), start(2));
+    assert!(schedule.is_empty());
+}

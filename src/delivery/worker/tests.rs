@@ -121,9 +121,7 @@ impl Site {
         }
     }
 
-    fn finish(&mut self, (mut delivery, permit): (Box<Delivery>, Permit), status: u16) {
-        delivery.attempts.total += 1;
-        delivery.attempts.round += 1;
+    fn finish(&mut self, (delivery, permit): (Box<Delivery>, Permit), status: u16) {
         let answer = Answer { status, retry_after: None, headers: Vec::new(), excerpt: String::new() };
         self.sink.finish_attempt(Attempted { delivery, permit, started: Instant::now(), result: Ok(answer) });
     }

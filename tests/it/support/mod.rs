@@ -9,9 +9,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod nginx;
 mod small_disk;
 mod store;
 
+pub(crate) use nginx::Nginx;
 pub(crate) use small_disk::SmallDisk;
 pub(crate) use store::{Parked, lock_store, parked, rows, store_file};
 
