@@ -16,7 +16,7 @@ use crate::delivery::Delivery;
 use crate::delivery::stored::to_stored;
 use crate::event::{Event, Format};
 use crate::secret::mask;
-use crate::store::record::{AttemptLog, Letter, Reason, StoredDelivery};
+use crate::store::record::{AttemptLog, Letter, Reason, StoredDelivery, StoredRequest};
 use crate::store::replays::{Fate, Row};
 
 /// What today's pipeline makes of dead letters.
@@ -70,7 +70,9 @@ impl Replayer {
         let stays = |stop: &Stop| self.node_of(stop) == letter.node;
         Ok(match stops.pop_if(|stop| stays(stop)) {
             Some(Stop::Sink(_, delivery)) => {
-                Fate::Delivery(letter.node.clone(), Box::new(parked_again(letter, *delivery, now)))
+                let node = letter.node.clone();
+                let (delivery, first_request) = parked_again(letter, *delivery, now);
+                Fate::Delivery { node, delivery: Box::new(delivery), first_request }
             }
             Some(Stop::Failed(failure)) => Fate::Letter(Box::new(given_up_again(letter, failure, now))),
             None => Fate::Rows(stops.into_iter().map(|stop| self.row(stop, &event, now)).collect()),
@@ -131,8 +133,9 @@ impl Replayer {
     }
 }
 
+/// The delivery with the request of the first attempts, whatever was replayed in between.
 fn as_it_was_sent(letter: Letter, now: Timestamp) -> Result<Fate, String> {
-    let Some(request) = letter.request else {
+    let Some(request) = letter.first_sent().cloned() else {
         return Err("the store has no request of it as it was sent; without --as-sent one is rendered anew".to_owned());
     };
     let delivery = StoredDelivery {
@@ -145,14 +148,16 @@ fn as_it_was_sent(letter: Letter, now: Timestamp) -> Result<Fate, String> {
         attempts: new_round(letter.attempts),
         due: now,
     };
-    Ok(Fate::Delivery(letter.node, Box::new(delivery)))
+    Ok(Fate::Delivery { node: letter.node, delivery: Box::new(delivery), first_request: None })
 }
 
 /// A letter that is a delivery again: it keeps its row and its attempts. It has no lane, as those that came after it
-/// have long gone on.
-fn parked_again(letter: Letter, delivery: Delivery, now: Timestamp) -> StoredDelivery {
+/// have long gone on. The request of its first attempts stays beside the new one.
+fn parked_again(letter: Letter, delivery: Delivery, now: Timestamp) -> (StoredDelivery, Option<StoredRequest>) {
     let stored = due_now(delivery, now);
-    StoredDelivery { row: letter.row, copy: letter.copy, attempts: new_round(letter.attempts), ..stored }
+    let first_request = letter.first_request_beside(Some(&stored.request)).cloned();
+    let (row, copy, attempts) = (letter.row, letter.copy, new_round(letter.attempts));
+    (StoredDelivery { row, copy, attempts, ..stored }, first_request)
 }
 
 fn due_now(delivery: Delivery, now: Timestamp) -> StoredDelivery {
@@ -180,6 +185,7 @@ fn new_letter(failure: Failure, event: &Arc<Event>, now: Timestamp) -> Letter {
         event: Arc::clone(event),
         copy: failure.copy,
         request: None,
+        first_request: None,
         shown: None,
         bucket: Arc::default(),
         lane: None,
@@ -196,7 +202,7 @@ mod tests {
     use super::*;
     use crate::config::parse_lenient;
     use crate::pipeline::load::compile_parsed;
-    use crate::store::record::{AttemptRecord, StoredRequest};
+    use crate::store::record::AttemptRecord;
 
     const PIPELINE: &str = r#"
         name = "replays"
@@ -251,6 +257,7 @@ mod tests {
             event: Arc::new(event),
             copy: 2,
             request: None,
+            first_request: None,
             shown: None,
             bucket: Arc::default(),
             lane: Some("old".into()),
@@ -269,7 +276,7 @@ mod tests {
     #[test]
     fn a_letter_of_a_sink_is_rendered_anew_in_its_row() {
         let fate = replay(letter("sinks.crm", Reason::Rejected, "lines", r#"{"n":5}"#)).unwrap();
-        let Fate::Delivery(node, delivery) = fate else { panic!("{fate:?}") };
+        let Fate::Delivery { node, delivery, .. } = fate else { panic!("{fate:?}") };
         assert_eq!((node.as_str(), delivery.row, delivery.copy), ("sinks.crm", Some(7), 2));
         assert_eq!(delivery.request.url, "http://127.0.0.1:9/5");
         assert_eq!((delivery.attempts.total, delivery.attempts.round, delivery.attempts.first), (3, 0, None));
@@ -284,9 +291,25 @@ mod tests {
         assert!(error.contains("no request"), "{error}");
         let request = StoredRequest { url: "http://h/old".into(), headers: vec![], body: "old".into() };
         sent.request = Some(request.clone());
-        let Ok(Fate::Delivery(_, delivery)) = replayer().replay(sent, true, now()) else { panic!() };
-        assert_eq!(delivery.request, request);
+        let replayed = |letter: Letter, as_sent| match replayer().replay(letter, as_sent, now()) {
+            Ok(Fate::Delivery { delivery, first_request, .. }) => (*delivery, first_request),
+            other => panic!("{other:?}"),
+        };
+        let (delivery, first) = replayed(sent.clone(), true);
+        assert_eq!((delivery.request, first), (request.clone(), None));
         assert_eq!((delivery.attempts.total, delivery.attempts.round), (3, 0));
+
+        // Rendered anew, and given up again: the first one is still there, and is no longer when it was sent again.
+        let (anew, first) = replayed(sent.clone(), false);
+        assert_eq!((anew.request.url.as_str(), first.as_ref()), ("http://127.0.0.1:9/5", Some(&request)));
+        let again = Letter { request: Some(anew.request), first_request: first, ..sent.clone() };
+        assert_eq!(replayed(again.clone(), false).1.as_ref(), Some(&request));
+        let (delivery, first) = replayed(again, true);
+        assert_eq!((delivery.request, first), (request, None));
+
+        // What was never attempted was never sent.
+        sent.attempts = AttemptLog::default();
+        assert_eq!(replayed(sent, false).1, None);
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl Failure {
             event: Arc::clone(event),
             copy: self.copy,
             request: None,
+            first_request: None,
             shown: None,
             bucket: BucketName::default(),
             lane: None,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::record::StoredRequest;
 use crate::event::{Event, Format, MetaValue};
 
 /// The column `event`.
@@ -32,12 +33,36 @@ enum MetaRow<'a> {
     Json(Cow<'a, Value>),
 }
 
-/// A header's value: text where it is UTF-8.
+/// Bytes, such as a header's value: text where they are UTF-8.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum HeaderRow<'a> {
+enum ValueRow<'a> {
     Text(Cow<'a, str>),
     Bytes { base64: String },
+}
+
+impl<'a> ValueRow<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(Cow::Borrowed(text)),
+            Err(_) => Self::Bytes { base64: BASE64.encode(bytes) },
+        }
+    }
+
+    fn into_bytes(self) -> Result<Vec<u8>, base64::DecodeError> {
+        match self {
+            Self::Text(text) => Ok(text.into_owned().into_bytes()),
+            Self::Bytes { base64 } => BASE64.decode(base64),
+        }
+    }
+}
+
+/// The column `first_request`.
+#[derive(Serialize, Deserialize)]
+struct RequestRow<'a> {
+    url: Cow<'a, str>,
+    headers: Vec<(Cow<'a, str>, ValueRow<'a>)>,
+    body: ValueRow<'a>,
 }
 
 /// What an event has in columns of its own.
@@ -93,14 +118,7 @@ pub(super) fn event_from_json(json: &str, columns: EventColumns) -> serde_json::
 
 /// The column `headers`.
 pub(super) fn headers_to_json(headers: &[(String, Vec<u8>)]) -> String {
-    let rows = headers.iter().map(|(name, value)| {
-        let value = match std::str::from_utf8(value) {
-            Ok(text) => HeaderRow::Text(Cow::Borrowed(text)),
-            Err(_) => HeaderRow::Bytes { base64: BASE64.encode(value) },
-        };
-        (name, value)
-    });
-    to_json(&rows.collect::<Vec<_>>())
+    to_json(&headers.iter().map(|(name, value)| (name, ValueRow::new(value))).collect::<Vec<_>>())
 }
 
 /// Names and values of headers.
@@ -108,12 +126,29 @@ type Headers = Vec<(String, Vec<u8>)>;
 
 /// Headers out of their column.
 pub(super) fn headers_from_json(json: &str) -> Result<Headers, Box<dyn std::error::Error>> {
-    let rows: Vec<(String, HeaderRow)> = serde_json::from_str(json)?;
-    let headers = rows.into_iter().map(|(name, value)| match value {
-        HeaderRow::Text(text) => Ok((name, text.into_owned().into_bytes())),
-        HeaderRow::Bytes { base64 } => Ok((name, BASE64.decode(base64)?)),
-    });
-    headers.collect()
+    let rows: Vec<(String, ValueRow)> = serde_json::from_str(json)?;
+    rows.into_iter().map(|(name, value)| Ok((name, value.into_bytes()?))).collect()
+}
+
+/// The column `first_request`.
+pub(super) fn request_to_json(request: &StoredRequest) -> String {
+    let headers = request.headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), ValueRow::new(value)));
+    to_json(&RequestRow {
+        url: Cow::Borrowed(&request.url),
+        headers: headers.collect(),
+        body: ValueRow::new(&request.body),
+    })
+}
+
+/// A request out of the column `first_request`.
+pub(super) fn request_from_json(json: &str) -> Result<StoredRequest, Box<dyn std::error::Error>> {
+    let row: RequestRow = serde_json::from_str(json)?;
+    let headers = row.headers.into_iter().map(|(name, value)| Ok((name.into_owned(), value.into_bytes()?)));
+    Ok(StoredRequest {
+        url: row.url.into_owned(),
+        headers: headers.collect::<Result<_, base64::DecodeError>>()?,
+        body: row.body.into_bytes()?.into(),
+    })
 }
 
 /// JSON of a type that has nothing JSON cannot say.

@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use sqlx::Row as _;
 
 use super::lanes::Lane;
-use super::record::AttemptLog;
-use super::row::NewRow;
+use super::record::{AttemptLog, Letter};
+use super::row::{Identity, LETTER_COLUMNS, NewRow, letter};
 use super::sql::{chunks, list};
 use super::work::{Work, statement};
 
@@ -25,11 +25,12 @@ impl Placed<'_> {
     }
 }
 
-/// A row that was there before.
+/// A letter that was there before.
 struct Former {
     id: i64,
     size: i64,
-    attempts: AttemptLog,
+    /// `None` when it cannot be read; then it is replaced as a whole.
+    letter: Option<Letter>,
 }
 
 impl Work<'_> {
@@ -95,13 +96,14 @@ impl Work<'_> {
         let values: Vec<String> = (0..chunk.len()).map(row).collect();
         let sql = format!(
             "INSERT INTO deliveries (pipeline, {}) VALUES {} \
-             ON CONFLICT (pipeline, node, source, event_id, copy) DO NOTHING RETURNING size",
+             ON CONFLICT (pipeline, node, source, event_id, copy, content) DO NOTHING RETURNING size",
             NewRow::COLUMNS,
             values.join(",")
         );
         let mut query = statement(sql).bind(self.pipeline);
         for one in chunk {
-            (query, _) = one.row.bind(query, one.row.lane.as_deref(), one.due, &one.row.attempts);
+            let (lane, attempts) = (one.row.lane.as_deref(), &one.row.attempts);
+            (query, _) = one.row.bind(query, lane, one.due, attempts, None);
         }
         let inserted = self.fetch(query).await?;
         for row in &inserted {
@@ -113,31 +115,31 @@ impl Work<'_> {
     /// Parks a delivery that is there as a dead letter. In an occupied lane it would be in front of the head, as its
     /// number is an old one: there it goes outside the lane, like a replay.
     async fn park_again(&mut self, placed: &Placed<'_>) -> sqlx::Result<()> {
-        let Some(letter) = self.dead_letter(placed.row).await? else { return Ok(()) };
+        let Some(former) = self.dead_letter(placed.row).await? else { return Ok(()) };
         let row = placed.row;
         let lane = row.lane.as_deref().filter(|_| !placed.is_follower());
         self.parked += 1;
-        self.replace(&letter, row, lane, row.due, &row.attempts).await
+        self.replace(&former, row, lane, row.due, &row.attempts).await
     }
 
     /// Adds to a dead letter that is there.
     async fn bury_again(&mut self, row: &NewRow) -> sqlx::Result<()> {
-        let Some(letter) = self.dead_letter(row).await? else { return Ok(()) };
-        let attempts = letter.attempts.clone().continued_by(row.attempts.clone());
-        self.replace(&letter, row, row.lane.as_deref(), None, &attempts).await
+        let Some(former) = self.dead_letter(row).await? else { return Ok(()) };
+        let attempts = former.letter.as_ref().map(|letter| letter.attempts.clone()).unwrap_or_default();
+        self.replace(&former, row, row.lane.as_deref(), None, &attempts.continued_by(row.attempts.clone())).await
     }
 
     async fn dead_letter(&mut self, row: &NewRow) -> sqlx::Result<Option<Former>> {
-        let sql = "SELECT id, size, attempts FROM deliveries WHERE pipeline = $1 AND node = $2 AND source = $3 \
-                   AND event_id = $4 AND copy = $5 AND state = 'dead'";
-        let (node, source, event_id, copy) = row.identity();
-        let query = sqlx::query(sql).bind(self.pipeline).bind(node).bind(source);
-        let query = query.bind(event_id.as_bytes().to_vec()).bind(i64::from(copy));
+        let sql = format!(
+            "SELECT {LETTER_COLUMNS}, size FROM deliveries WHERE pipeline = $1 AND node = $2 AND source = $3 \
+             AND event_id = $4 AND copy = $5 AND content = $6 AND state = 'dead'"
+        );
+        let Identity { node, source, event_id, copy, content } = row.identity();
+        let query = statement(sql).bind(self.pipeline).bind(node).bind(source);
+        let query = query.bind(event_id.as_bytes().to_vec()).bind(i64::from(copy)).bind(content.to_vec());
         let found = self.fetch(query).await?;
         let Some(found) = found.first() else { return Ok(None) };
-        // A log that cannot be read is replaced.
-        let attempts = serde_json::from_str(found.try_get(2)?).unwrap_or_default();
-        Ok(Some(Former { id: found.try_get(0)?, size: found.try_get(1)?, attempts }))
+        Ok(Some(Former { id: found.try_get("id")?, size: found.try_get("size")?, letter: letter(found).ok() }))
     }
 
     async fn replace(
@@ -153,7 +155,8 @@ impl Work<'_> {
             NewRow::COLUMNS,
             list(2, NewRow::WIDTH)
         );
-        let (query, size) = row.bind(statement(sql).bind(former.id), lane, due, attempts);
+        let letter = former.letter.as_ref();
+        let (query, size) = row.bind(statement(sql).bind(former.id), lane, due, attempts, letter);
         self.execute(query).await?;
         self.growth += size - former.size;
         Ok(())

@@ -10,7 +10,7 @@
 //! - `room`: whether there is any, as sinks see it;
 //! - `group` and `work`: what one transaction does, in this order: `ended`, `keep`, `claim`; with `lanes` and
 //!   `replicas` beside them;
-//! - [`row`]: how deliveries and letters become rows, and back;
+//! - [`row`]: how deliveries and letters become rows, and back; `content`: what tells events with one id apart;
 //! - [`letters`], [`replays`], [`sinks`]: what the command line looks at and changes; `statement` builds its queries;
 //! - [`probe`](mod@probe): what `check --connect` says;
 //! - [`database`]: a connection with its tables up to date; `backend`, `sqlite` and `postgres`: what differs.
@@ -20,6 +20,7 @@
 mod backend;
 mod claim;
 pub mod config;
+mod content;
 pub mod database;
 mod ended;
 mod error;

@@ -159,8 +159,10 @@ pub struct Letter {
     pub event: Arc<Event>,
     /// As in [`StoredDelivery::copy`].
     pub copy: u32,
-    /// The request as it can be sent again, when it could be rendered.
+    /// The request as it can be sent again, when it could be rendered: that of the last attempts.
     pub request: Option<StoredRequest>,
+    /// The request of the first attempts, where that is another one: a replay has rendered the event anew since.
+    pub first_request: Option<StoredRequest>,
     /// The request as it may be shown: all headers, secrets masked.
     pub shown: Option<RequestRecord>,
     /// The rate limit's bucket.
@@ -169,6 +171,20 @@ pub struct Letter {
     pub lane: Option<Arc<str>>,
     /// The attempts made.
     pub attempts: AttemptLog,
+}
+
+impl Letter {
+    /// The request of the first attempts, or the one that would have been sent if there had been any.
+    pub fn first_sent(&self) -> Option<&StoredRequest> {
+        self.first_request.as_ref().or(self.request.as_ref())
+    }
+
+    /// What is to be kept of the first attempts when this request takes the place of the letter's; `None` when there
+    /// were none, or when it is theirs.
+    pub fn first_request_beside(&self, next: Option<&StoredRequest>) -> Option<&StoredRequest> {
+        let was_sent = self.first_request.is_some() || self.attempts.total > 0;
+        self.first_sent().filter(|first| was_sent && Some(*first) != next)
+    }
 }
 
 /// Why an event was given up.

@@ -3,16 +3,16 @@
 //! What a replay makes of a letter is decided in `pipeline::replay`; here it is written, page by page, and counted while
 //! it is delivered. A row bears the replay's name until the replay has ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::StoreError;
 use super::letters::Letters;
-use super::record::{Letter, RowId, StoredDelivery};
+use super::record::{Letter, RowId, StoredDelivery, StoredRequest};
 use super::replicas::add_bytes;
-use super::row::{NewRow, milliseconds};
+use super::row::{Identity, NewRow, milliseconds};
 use super::sql;
 use super::statement::StatementBuilder;
 
@@ -28,8 +28,15 @@ pub struct Change {
 /// What becomes of a letter that is replayed.
 #[derive(Debug)]
 pub enum Fate {
-    /// A delivery, in its own row, to this node.
-    Delivery(String, Box<StoredDelivery>),
+    /// A delivery, in its own row.
+    Delivery {
+        /// To this node.
+        node: String,
+        /// With this request.
+        delivery: Box<StoredDelivery>,
+        /// The request of the first attempts, where it is another one.
+        first_request: Option<StoredRequest>,
+    },
     /// The letter with another message, in its own row.
     Letter(Box<Letter>),
     /// It goes, and these new rows come; none when the filters turn the event away.
@@ -141,10 +148,11 @@ impl Writer<'_> {
 
     async fn change(&mut self, letter: RowId, fate: Fate) -> Result<(), sqlx::Error> {
         match fate {
-            Fate::Delivery(node, delivery) => {
+            Fate::Delivery { node, delivery, first_request } => {
                 self.queued += 1;
                 let due = milliseconds(delivery.due);
-                self.replace(letter, &NewRow::parked(&node, *delivery), Some(due)).await
+                let row = NewRow::parked(&node, *delivery).with_first_request(first_request.as_ref());
+                self.replace(letter, &row, Some(due)).await
             }
             Fate::Letter(dead) => self.replace(letter, &NewRow::dead(*dead), None).await,
             Fate::Rows(rows) => {
@@ -167,7 +175,7 @@ impl Writer<'_> {
             values = sql::list(1, width + 1),
             id = width + 2,
         );
-        let (statement, size) = row.bind(sqlx::query(AssertSqlSafe(text)), None, due, &row.attempts);
+        let (statement, size) = row.bind(sqlx::query(AssertSqlSafe(text)), None, due, &row.attempts, None);
         // A letter that stays one belongs to no replay.
         let replay = due.map(|_| self.replay.to_owned());
         statement.bind(replay).bind(id).execute(&mut *self.connection).await?;
@@ -176,26 +184,21 @@ impl Writer<'_> {
     }
 
     async fn insert(&mut self, row: Row) -> Result<(), sqlx::Error> {
-        let (row, due) = match row {
-            Row::Delivery(node, mut delivery) => {
+        let mut row = match row {
+            Row::Delivery(node, delivery) => {
                 self.queued += 1;
-                let due = milliseconds(delivery.due);
-                let identity = (node.as_str(), &*delivery.event.source, delivery.event.id.as_str(), delivery.copy);
-                delivery.copy = self.free_copy(identity).await?;
-                (NewRow::parked(&node, *delivery), Some(due))
+                NewRow::parked(&node, *delivery)
             }
-            Row::Letter(mut letter) => {
-                let identity = (letter.node.as_str(), &*letter.event.source, letter.event.id.as_str(), letter.copy);
-                letter.copy = self.free_copy(identity).await?;
-                (NewRow::dead(*letter), None)
-            }
+            Row::Letter(letter) => NewRow::dead(*letter),
         };
+        row.copy = self.free_copy(row.identity()).await?;
+        let due = row.due;
         let text = format!(
             "INSERT INTO deliveries ({columns}, pipeline, replay) VALUES ({values})",
             columns = NewRow::COLUMNS,
             values = sql::list(1, NewRow::WIDTH + 2),
         );
-        let (statement, size) = row.bind(sqlx::query(AssertSqlSafe(text)), None, due, &row.attempts);
+        let (statement, size) = row.bind(sqlx::query(AssertSqlSafe(text)), None, due, &row.attempts, None);
         let replay = due.map(|_| self.replay.to_owned());
         statement.bind(self.pipeline.to_owned()).bind(replay).execute(&mut *self.connection).await?;
         self.bytes += size;
@@ -204,13 +207,14 @@ impl Writer<'_> {
 
     /// The number of a further delivery of an event to a node: the event may have come there on another path as well,
     /// and that delivery may be in the store.
-    async fn free_copy(&mut self, (node, source, id, copy): (&str, &str, &str, u32)) -> Result<u32, sqlx::Error> {
-        let text = "SELECT max(copy) AS last_copy FROM deliveries \
-                    WHERE pipeline = $1 AND node = $2 AND source = $3 AND event_id = $4";
+    async fn free_copy(&mut self, identity: Identity<'_>) -> Result<u32, sqlx::Error> {
+        let Identity { node, source, event_id, copy, content } = identity;
+        let text = "SELECT copy FROM deliveries \
+                    WHERE pipeline = $1 AND node = $2 AND source = $3 AND event_id = $4 AND content = $5";
         let statement = sqlx::query(text).bind(self.pipeline.to_owned()).bind(node.to_owned()).bind(source.to_owned());
-        let row = statement.bind(id.as_bytes().to_vec()).fetch_one(&mut *self.connection).await?;
-        let last: Option<i64> = row.try_get("last_copy")?;
-        let next = last.map_or(0, |last| last.saturating_add(1));
-        Ok(copy.max(u32::try_from(next).unwrap_or(u32::MAX)))
+        let statement = statement.bind(event_id.as_bytes().to_vec()).bind(content.to_vec());
+        let rows = statement.fetch_all(&mut *self.connection).await?;
+        let taken: HashSet<i64> = rows.iter().map(|row| row.try_get("copy")).collect::<Result<_, _>>()?;
+        Ok((copy..=u32::MAX).chain(0..copy).find(|free| !taken.contains(&i64::from(*free))).unwrap_or(copy))
     }
 }

@@ -11,7 +11,11 @@ use sqlx::query::Query;
 use sqlx::{Any, Row as _};
 
 use super::StoreError;
-use super::event_row::{EventColumns, event_from_json, event_to_json, headers_from_json, headers_to_json, to_json};
+use super::content::{Content, content_of};
+use super::event_row::{
+    EventColumns, event_from_json, event_to_json, headers_from_json, headers_to_json, request_from_json,
+    request_to_json, to_json,
+};
 use super::record::{AttemptLog, Letter, Reason, RowId, StoredDelivery, StoredRequest};
 use crate::event::Event;
 
@@ -24,7 +28,8 @@ pub const DELIVERY_COLUMNS: &str = "id, source, event_id, copy, event_key, event
 
 /// The columns that [`letter`] reads.
 pub const LETTER_COLUMNS: &str = "id, source, event_id, copy, event_key, event, payload, url, headers, body, \
-                                  body_is_payload, bucket, lane, attempts, node, died, reason, message, shown";
+                                  body_is_payload, first_request, bucket, lane, attempts, node, died, reason, message, \
+                                  shown";
 
 /// A statement on its way to either database.
 pub(super) type Statement<'q> = Query<'q, Any, AnyArguments>;
@@ -39,11 +44,12 @@ pub(super) struct NewRow {
     pub(super) attempts: AttemptLog,
     state: &'static str,
     event: Arc<Event>,
-    copy: u32,
+    content: Content,
+    pub(super) copy: u32,
     event_json: String,
-    url: Option<String>,
+    request: Option<StoredRequest>,
+    first_request: Option<String>,
     headers: Option<String>,
-    body: Option<Bytes>,
     body_is_payload: bool,
     bucket: Arc<str>,
     died: Option<i64>,
@@ -52,20 +58,28 @@ pub(super) struct NewRow {
     shown: Option<String>,
 }
 
-/// What tells a row from all others of its pipeline: the node, and the source, id and copy of the event.
-pub(super) type Identity<'a> = (&'a str, &'a str, &'a str, u32);
+/// What tells a row from all others of its pipeline: the node, and the source, id, copy and content of the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Identity<'a> {
+    pub(super) node: &'a str,
+    pub(super) source: &'a str,
+    pub(super) event_id: &'a str,
+    pub(super) copy: u32,
+    pub(super) content: &'a Content,
+}
 
 impl NewRow {
     /// What is bound for each row, in this order.
-    pub(super) const COLUMNS: &'static str = "node, source, event_id, copy, state, event_key, event, payload, url, \
-                                              headers, body, body_is_payload, bucket, lane, attempts, attempts_made, \
-                                              due, died, reason, message, shown, size";
+    pub(super) const COLUMNS: &'static str = "node, source, event_id, copy, content, state, event_key, event, payload, \
+                                              url, headers, body, body_is_payload, first_request, bucket, lane, \
+                                              attempts, attempts_made, due, died, reason, message, shown, size";
     /// How many [`COLUMNS`](Self::COLUMNS) are.
-    pub(super) const WIDTH: usize = 22;
+    pub(super) const WIDTH: usize = 24;
 
     /// The row of a delivery to park.
     pub(super) fn parked(node: &str, delivery: StoredDelivery) -> Self {
-        let parts = RequestColumns::new(Some(delivery.request), &delivery.event);
+        let request = Some(delivery.request);
+        let parts = RequestColumns::new(request.as_ref(), &delivery.event);
         Self {
             node: node.to_owned(),
             lane: delivery.lane,
@@ -73,11 +87,12 @@ impl NewRow {
             attempts: delivery.attempts,
             state: "parked",
             event_json: event_to_json(&delivery.event),
+            content: content_of(&delivery.event),
             event: delivery.event,
             copy: delivery.copy,
-            url: parts.url,
+            request,
+            first_request: None,
             headers: parts.headers,
-            body: parts.body,
             body_is_payload: parts.body_is_payload,
             bucket: delivery.bucket,
             died: None,
@@ -90,7 +105,7 @@ impl NewRow {
     /// The row of a dead letter.
     pub(super) fn dead(letter: Letter) -> Self {
         let end = End::of(&letter);
-        let parts = RequestColumns::new(letter.request, &letter.event);
+        let parts = RequestColumns::new(letter.request.as_ref(), &letter.event);
         Self {
             node: letter.node,
             lane: letter.lane,
@@ -98,11 +113,12 @@ impl NewRow {
             attempts: letter.attempts,
             state: "dead",
             event_json: event_to_json(&letter.event),
+            content: content_of(&letter.event),
             event: letter.event,
             copy: letter.copy,
-            url: parts.url,
+            first_request: letter.first_request.as_ref().map(request_to_json),
+            request: letter.request,
             headers: parts.headers,
-            body: parts.body,
             body_is_payload: parts.body_is_payload,
             bucket: letter.bucket,
             died: Some(end.died),
@@ -112,48 +128,67 @@ impl NewRow {
         }
     }
 
+    /// The row with the request of earlier attempts, where that is another one.
+    #[must_use]
+    pub(super) fn with_first_request(self, first: Option<&StoredRequest>) -> Self {
+        Self { first_request: first.map(request_to_json), ..self }
+    }
+
     pub(super) fn identity(&self) -> Identity<'_> {
-        (&self.node, &self.event.source, &self.event.id, self.copy)
+        let Self { node, event, copy, content, .. } = self;
+        Identity { node, source: &event.source, event_id: &event.id, copy: *copy, content }
+    }
+
+    /// The body, when it is not the payload.
+    fn body(&self) -> Option<&Bytes> {
+        self.request.as_ref().filter(|_| !self.body_is_payload).map(|request| &request.body)
     }
 
     /// Bytes that the row counts against `max_size`, with these attempts.
-    fn size(&self, attempts: &str) -> i64 {
-        let texts = [&self.url, &self.headers, &self.message, &self.shown];
-        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-        let body = self.body.as_ref().map_or(0, Bytes::len);
-        let size = FIXED_SIZE + self.event.size() + self.event_json.len() + body + texts + attempts.len();
+    fn size(&self, attempts: &str, first_request: Option<&str>) -> i64 {
+        let texts = [&self.headers, &self.message, &self.shown].map(Option::as_deref);
+        let texts: usize = texts.into_iter().chain([first_request]).flatten().map(str::len).sum();
+        let url = self.request.as_ref().map_or(0, |request| request.url.len());
+        let body = self.body().map_or(0, Bytes::len);
+        let size = FIXED_SIZE + self.event.size() + self.event_json.len() + url + body + texts + attempts.len();
         i64::try_from(size).unwrap_or(i64::MAX)
     }
 
     /// About the memory that the row takes until it is written.
     pub(super) fn weight(&self) -> usize {
-        self.event.size() + self.event_json.len() + self.body.as_ref().map_or(0, Bytes::len) + FIXED_SIZE
+        self.event.size() + self.event_json.len() + self.body().map_or(0, Bytes::len) + FIXED_SIZE
     }
 
-    /// Binds [`COLUMNS`](Self::COLUMNS), with the place in the lane that was found for it. Also gives the row's size.
+    /// Binds [`COLUMNS`](Self::COLUMNS), with the place in the lane that was found for it. `former` is the letter whose
+    /// place it takes: the request of its first attempts is kept. Also gives the row's size.
     pub(super) fn bind<'q>(
         &self,
         statement: Statement<'q>,
         lane: Option<&str>,
         due: Option<i64>,
         attempts: &AttemptLog,
+        former: Option<&Letter>,
     ) -> (Statement<'q>, i64) {
         let made = i64::from(attempts.total);
         let attempts = to_json(attempts);
-        let size = self.size(&attempts);
+        let first = former.and_then(|letter| letter.first_request_beside(self.request.as_ref()));
+        let first = first.map(request_to_json).or_else(|| self.first_request.clone());
+        let size = self.size(&attempts, first.as_deref());
         let statement = statement
             .bind(self.node.clone())
             .bind(self.event.source.to_string())
             .bind(self.event.id.as_bytes().to_vec())
             .bind(i64::from(self.copy))
+            .bind(self.content.to_vec())
             .bind(self.state)
             .bind(self.event.key.as_ref().map(|key| key.as_bytes().to_vec()))
             .bind(self.event_json.clone())
             .bind(self.event.payload.as_ref().map(|payload| payload.to_vec()))
-            .bind(self.url.clone())
+            .bind(self.request.as_ref().map(|request| request.url.clone()))
             .bind(self.headers.clone())
-            .bind(self.body.as_ref().map(|body| body.to_vec()))
+            .bind(self.body().map(|body| body.to_vec()))
             .bind(i64::from(self.body_is_payload))
+            .bind(first)
             .bind(self.bucket.as_bytes().to_vec())
             .bind(lane.map(|lane| lane.as_bytes().to_vec()))
             .bind(attempts)
@@ -168,25 +203,18 @@ impl NewRow {
     }
 }
 
-/// The columns of a request; all empty when it could not be rendered.
+/// The columns of a request that are not in it as they are; empty when it could not be rendered.
 #[derive(Default)]
 struct RequestColumns {
-    url: Option<String>,
     headers: Option<String>,
-    body: Option<Bytes>,
     body_is_payload: bool,
 }
 
 impl RequestColumns {
-    fn new(request: Option<StoredRequest>, event: &Event) -> Self {
+    fn new(request: Option<&StoredRequest>, event: &Event) -> Self {
         let Some(request) = request else { return Self::default() };
         let body_is_payload = event.payload.as_ref() == Some(&request.body);
-        Self {
-            url: Some(request.url),
-            headers: Some(headers_to_json(&request.headers)),
-            body: (!body_is_payload).then_some(request.body),
-            body_is_payload,
-        }
+        Self { headers: Some(headers_to_json(&request.headers)), body_is_payload }
     }
 }
 
@@ -249,6 +277,7 @@ pub fn letter(row: &AnyRow) -> Result<Letter, StoreError> {
             time: time(row, "died")?,
             copy: copy(row)?,
             request: request(row, &event)?,
+            first_request: row.try_get::<Option<&str>, _>("first_request")?.map(request_from_json).transpose()?,
             event,
             shown: row.try_get::<Option<&str>, _>("shown")?.map(json).transpose()?,
             bucket: text(row, "bucket")?.into(),

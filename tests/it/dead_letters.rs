@@ -159,6 +159,29 @@ async fn as_sent_sends_the_very_bytes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_sent_sends_the_first_bytes_whatever_was_replayed_in_between() {
+    let mut mailbox = Mailbox::rejecting().await;
+    let sink = format!("{NO_RETRY}\nheaders = {{ X-At = \"{{{{now}}}}\" }}\nbody = '{{\"id\": \"{{{{uuid}}}}\"}}'");
+    mailbox.site.deliver(&sink, &numbered(1));
+    let first = mailbox.site.received().remove(0);
+    let id = mailbox.list(&[])[0]["id"].to_string();
+    for _ in 0..2 {
+        assert_eq!(mailbox.dead("replay", &[&id]).0, 1);
+        assert_ne!(first.body, mailbox.site.received().remove(0).body, "it is rendered anew");
+        let shown = mailbox.dead_well("show", &[&id]);
+        assert!(shown.contains("The first attempts sent another request"), "{shown}");
+    }
+    for status in [400, 200] {
+        mailbox.answer_with(status);
+        mailbox.dead("replay", &[&id, "--as-sent"]);
+        let again = mailbox.site.received().remove(0);
+        assert_eq!(first.body, again.body);
+        assert_eq!(header(&first, "x-at"), header(&again, "x-at"));
+    }
+    assert!(mailbox.list(&[]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_fails_again_is_one_letter_with_more_attempts() {
     let mailbox = Mailbox::rejecting().await;
     mailbox.site.deliver(NO_RETRY, &numbered(2));

@@ -175,7 +175,9 @@ impl Replay {
     /// Nothing goes to a sink that is disabled: it would only wait there.
     fn check_enabled(&self, fate: Fate) -> Result<Fate, String> {
         match &fate {
-            Fate::Delivery(node, _) if self.disabled.iter().any(|sink| node.strip_prefix("sinks.") == Some(sink)) => {
+            Fate::Delivery { node, .. }
+                if self.disabled.iter().any(|sink| node.strip_prefix("sinks.") == Some(sink)) =>
+            {
                 Err(format!("{node} is disabled; `bridge sinks enable` lifts that"))
             }
             _ => Ok(fate),

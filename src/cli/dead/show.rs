@@ -64,6 +64,12 @@ fn text(letter: &Letter) -> std::io::Result<Vec<u8>> {
         Some(shown) => request(&mut out, &masked_request(shown), letter)?,
         None => writeln!(out, "\nRequest: none could be made")?,
     }
+    if letter.first_request.is_some() {
+        writeln!(
+            out,
+            "\nThe first attempts sent another request; `bridge dead replay {id} --as-sent` sends that again."
+        )?;
+    }
     attempts(&mut out, letter)?;
     Ok(out)
 }

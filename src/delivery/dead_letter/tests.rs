@@ -35,6 +35,7 @@ pub(super) fn letter() -> Letter {
         event: Arc::new(event),
         copy: 0,
         request: None,
+        first_request: None,
         shown: None,
         bucket: BucketName::default(),
         lane: None,

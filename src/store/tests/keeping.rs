@@ -112,6 +112,114 @@ pub(super) async fn kept_once(site: Site) {
     assert_eq!(claimed.deliveries[1].copy, 1);
 }
 
+/// A delivery of an event that shares its id with others, as publishers and topics that were made anew have it.
+fn saying(payload: &'static str, second: i64) -> StoredDelivery {
+    let event = Arc::new(Event { payload: Some(payload.into()), ..event("a") });
+    StoredDelivery { event, ..delivery("a", second) }
+}
+
+fn payloads<'e>(events: impl IntoIterator<Item = &'e Arc<Event>>) -> Vec<&'e str> {
+    events.into_iter().map(|event| std::str::from_utf8(event.payload.as_ref().unwrap()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn events_that_share_an_id_are_parked_beside_each_other() {
+    parked_beside(Site::sqlite()).await;
+}
+
+pub(super) async fn parked_beside(site: Site) {
+    let mut sink = site.sink("crm");
+    // Within one group, in later ones, and read again after a crash.
+    sink.park(vec![saying("one", 5), saying("two", 5), saying("one", 5)]).await;
+    sink.park(vec![saying("three", 5)]).await;
+    sink.park(vec![saying("three", 5), saying("two", 5)]).await;
+    let claimed = sink.due(5).await.deliveries;
+    assert_eq!(payloads(claimed.iter().map(|delivery| &delivery.event)), ["one", "two", "three"]);
+    let (one, two) = (claimed[0].clone(), claimed[1].clone());
+    sink.handle.finish(one.row.unwrap());
+    sink.handle.bury(letter(two, Reason::Rejected), None);
+    sink.handle.reschedule(claimed[2].row.unwrap(), at(7), attempts(2));
+    assert_eq!(payloads(sink.due(7).await.deliveries.iter().map(|delivery| &delivery.event)), ["three"]);
+    assert_eq!(payloads(site.letters().await.iter().map(|letter| &letter.event)), ["two"]);
+
+    // In a lane they keep their order.
+    let in_lane = |payload, second| StoredDelivery { lane: Some("k".into()), ..saying(payload, second) };
+    let mut mail = site.sink("mail");
+    mail.park(vec![in_lane("one", 5), in_lane("two", 5)]).await;
+    mail.park(vec![in_lane("three", 5)]).await;
+    for payload in ["one", "two", "three"] {
+        let claimed = mail.due(i64::from(u32::MAX)).await.deliveries;
+        assert_eq!(payloads(claimed.iter().map(|delivery| &delivery.event)), [payload]);
+        mail.handle.finish(claimed[0].row.unwrap());
+    }
+    assert_sizes_add_up(&site).await;
+}
+
+#[tokio::test]
+async fn events_that_share_an_id_die_beside_each_other() {
+    dead_beside(Site::sqlite()).await;
+}
+
+pub(super) async fn dead_beside(site: Site) {
+    let sink = site.sink("crm");
+    let bury = async |payloads: &[&'static str]| {
+        let (mut settlements, acks) = acks(payloads.len());
+        for (payload, ack) in payloads.iter().zip(acks) {
+            sink.handle.bury(letter(saying(payload, 0), Reason::Rejected), Some(ack));
+        }
+        all_settled(&mut settlements).await;
+    };
+    bury(&["one", "two"]).await;
+    bury(&["three"]).await;
+    let tombstone = Arc::new(Event { payload: None, ..event("a") });
+    site.store().bury(letter(StoredDelivery { event: tombstone, ..delivery("a", 0) }, Reason::Rejected), None);
+    let later = AttemptRecord::answered(at(50), Duration::ZERO, 400, "no");
+    let later = AttemptLog { total: 1, round: 1, first: Some(at(50)), records: vec![later] };
+    let again = letter(StoredDelivery { attempts: later, ..saying("two", 0) }, Reason::Rejected);
+    site.store().bury(again, None);
+    site.store().load_checkpoint("any".into()).await.unwrap();
+    let letters = site.letters().await;
+    assert_eq!(payloads(letters[..3].iter().map(|letter| &letter.event)), ["one", "two", "three"]);
+    let attempts: Vec<u32> = letters.iter().map(|letter| letter.attempts.total).collect();
+    assert_eq!((letters[3].event.payload.as_ref(), attempts), (None, vec![1, 2, 1, 1]));
+
+    // One is parked again, as its event is read again; the others stay letters.
+    sink.park(vec![saying("two", 5)]).await;
+    assert_eq!(payloads(site.letters().await[..2].iter().map(|letter| &letter.event)), ["one", "three"]);
+    assert_sizes_add_up(&site).await;
+}
+
+#[tokio::test]
+async fn the_request_of_the_first_attempts_outlives_later_ones() {
+    first_request(Site::sqlite()).await;
+}
+
+pub(super) async fn first_request(site: Site) {
+    let mut sink = site.sink("crm");
+    let rendered = |body: &'static [u8]| StoredRequest { body: body.into(), ..odd_delivery().request };
+    let with = |body| StoredDelivery { request: rendered(body), ..delivery("a", 5) };
+    let kept = async |delivery: StoredDelivery| {
+        let (mut settlements, mut acks) = acks(1);
+        site.store().bury(letter(delivery, Reason::Rejected), acks.pop());
+        all_settled(&mut settlements).await;
+        site.letters().await.remove(0)
+    };
+    let first = kept(with(b"first\xff\0")).await;
+    assert!(first.first_request.is_none() && first.first_sent() == Some(&rendered(b"first\xff\0")));
+    // Read again, and rendered anew, as a letter and as a delivery that is parked and dies.
+    let second = kept(StoredDelivery { attempts: AttemptLog::default(), ..with(b"second") }).await;
+    assert!(second.request == Some(rendered(b"second")) && second.first_request == Some(rendered(b"first\xff\0")));
+    sink.park(vec![with(b"third")]).await;
+    assert_sizes_add_up(&site).await;
+    let claimed = sink.due(5).await.deliveries.remove(0);
+    assert_eq!(claimed.request, rendered(b"third"));
+    let third = kept(claimed).await;
+    assert!(third.request == Some(rendered(b"third")) && third.first_sent() == Some(&rendered(b"first\xff\0")));
+    let same_again = kept(with(b"first\xff\0")).await;
+    assert!(same_again.first_request.is_none(), "it is not kept twice");
+    assert_sizes_add_up(&site).await;
+}
+
 #[tokio::test]
 async fn rescheduling_keeps_the_attempts_and_finishing_forgets_them() {
     rescheduled_and_finished(Site::sqlite()).await;
@@ -194,7 +302,7 @@ pub(super) async fn assert_sizes_add_up(site: &Site) {
     let columns = "SELECT CAST(SUM(512 + octet_length(event) + octet_length(attempts) \
                    + COALESCE(octet_length(payload), 0) + COALESCE(octet_length(url), 0) \
                    + COALESCE(octet_length(headers), 0) + COALESCE(octet_length(body), 0) \
-                   + COALESCE(octet_length(message), 0) + COALESCE(octet_length(shown), 0)) AS BIGINT) FROM deliveries";
+                   + COALESCE(octet_length(first_request), 0) + COALESCE(octet_length(message), 0) + COALESCE(octet_length(shown), 0)) AS BIGINT) FROM deliveries";
     assert_eq!(booked, site.number(columns).await);
 }
 

@@ -107,13 +107,18 @@ async fn a_letter_becomes_a_delivery_in_its_row_once() {
 pub(super) async fn replayed_in_place(site: Site) {
     let mut letters = letters_of(&site, vec![letter("sinks.crm", "a", 1)]).await;
     let dead = letters.all().await.remove(0);
+    let first = StoredRequest { url: "http://h/first".into(), headers: vec![], body: "\0\u{ff}".into() };
     let change = || {
-        let fate = Fate::Delivery("sinks.crm".to_owned(), delivery_of(&dead, 100));
+        let (node, first_request) = ("sinks.crm".to_owned(), Some(first.clone()));
+        let fate = Fate::Delivery { node, delivery: delivery_of(&dead, 100), first_request };
         vec![Change { letter: dead.row.unwrap(), fate }]
     };
     assert_eq!(letters.change(change(), "r1").await.unwrap(), 1);
     assert_eq!(letters.change(change(), "r2").await.unwrap(), 0, "it is no letter any more");
     assert_eq!(letters.all().await.len(), 0);
+    let kept = sqlx::query("SELECT first_request FROM deliveries").fetch_one(letters.database.connection()).await;
+    let kept = crate::store::event_row::request_from_json(kept.unwrap().get(0)).unwrap();
+    assert!(kept == first, "the first request is another one");
     let (booked, there) = letters.bytes().await;
     assert_eq!(booked, there);
 
@@ -161,6 +166,50 @@ pub(super) async fn replayed_onwards(site: Site) {
     assert_eq!(copy, 1);
 }
 
+#[tokio::test]
+async fn letters_of_events_that_share_an_id_go_their_own_ways() {
+    shared_ids(Site::sqlite()).await;
+}
+
+pub(super) async fn shared_ids(site: Site) {
+    let saying = |node: &str, payload: &'static str, seconds| {
+        let mut letter = letter(node, "a", seconds);
+        Arc::make_mut(&mut letter.event).payload = Some(payload.into());
+        letter
+    };
+    let rows =
+        vec![saying("filters.paid", "one", 1), saying("filters.paid", "two", 2), saying("sinks.log", "three", 3)];
+    let mut letters = letters_of(&site, rows).await;
+    let dead = letters.all().await;
+    // Both go on from the filter to one sink, where another event of this id has died.
+    let onwards = |letter: &Letter| Change {
+        letter: letter.row.unwrap(),
+        fate: Fate::Rows(vec![Row::Delivery("sinks.log".to_owned(), delivery_of(letter, 100))]),
+    };
+    assert_eq!(letters.change(dead[..2].iter().map(onwards).collect(), "r").await.unwrap(), 2);
+    let left = letters.all().await;
+    assert_eq!(left.iter().map(|letter| letter.row).collect::<Vec<_>>(), [dead[2].row]);
+    let copies = sqlx::query("SELECT payload, copy FROM deliveries WHERE state = 'parked' ORDER BY payload");
+    let copies = copies.fetch_all(letters.database.connection()).await.unwrap();
+    let copies: Vec<(Vec<u8>, i64)> = copies.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(copies, [(b"one".to_vec(), 0), (b"two".to_vec(), 0)]);
+    let one = LetterFilter { ids: vec![left[0].row.unwrap()], ..filter() };
+    assert_eq!(letters.purge_some(&one).await.unwrap(), 1);
+    let (booked, there) = letters.bytes().await;
+    assert_eq!(booked, there);
+}
+
+#[tokio::test]
+async fn a_free_copy_is_found_though_the_last_one_is_taken() {
+    let site = Site::sqlite();
+    let last = Letter { copy: u32::MAX, ..letter("sinks.log", "a", 1) };
+    let mut letters = letters_of(&site, vec![last, letter("filters.paid", "a", 2)]).await;
+    let dead = letters.all().await;
+    let delivery = StoredDelivery { copy: u32::MAX, ..*delivery_of(&dead[1], 100) };
+    let fate = Fate::Rows(vec![Row::Delivery("sinks.log".to_owned(), Box::new(delivery))]);
+    assert_eq!(letters.change(vec![Change { letter: dead[1].row.unwrap(), fate }], "r").await.unwrap(), 1);
+}
+
 fn filter() -> LetterFilter {
     LetterFilter::default()
 }
@@ -191,6 +240,7 @@ fn letter(node: &str, id: &str, seconds: i64) -> Letter {
         event: Arc::new(event),
         copy: 0,
         request: None,
+        first_request: None,
         shown: None,
         bucket: Arc::default(),
         lane: None,

@@ -237,6 +237,7 @@ fn letter(delivery: StoredDelivery, reason: Reason) -> Letter {
         event: delivery.event,
         copy: delivery.copy,
         request: Some(delivery.request),
+        first_request: None,
         shown: Some(RequestRecord {
             method: "POST".to_owned(),
             url: "http://127.0.0.1/".to_owned(),

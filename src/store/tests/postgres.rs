@@ -37,6 +37,9 @@ on_postgres! {
     a_letter_comes_back_as_it_was: keeping::letter_comes_back,
     what_waits_together_is_kept_together: keeping::kept_together,
     an_event_that_is_read_twice_is_kept_once: keeping::kept_once,
+    events_that_share_an_id_are_parked_beside_each_other: keeping::parked_beside,
+    events_that_share_an_id_die_beside_each_other: keeping::dead_beside,
+    the_request_of_the_first_attempts_outlives_later_ones: keeping::first_request,
     rescheduling_and_finishing: keeping::rescheduled_and_finished,
     a_delivery_is_one_row_for_life: keeping::one_row_for_life,
     the_size_of_every_change_is_booked: keeping::booked,
@@ -60,6 +63,7 @@ on_postgres! {
     what_is_purged_counts_no_more: letters::purged,
     a_letter_becomes_a_delivery_in_its_row_once: letters::replayed_in_place,
     a_letter_that_goes_on_leaves_its_row_to_others: letters::replayed_onwards,
+    letters_of_events_that_share_an_id_go_their_own_ways: letters::shared_ids,
     a_newer_schema_is_refused: opening::newer_schema,
 }
 

@@ -9,6 +9,7 @@ mod kafka_group;
 mod kafka_limits;
 mod outages;
 mod probes;
+mod shared_ids;
 pub(crate) mod topic;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,8 @@ CREATE TABLE deliveries (
     source        TEXT    NOT NULL,
     event_id      BYTEA    NOT NULL,
     copy          BIGINT NOT NULL,
+    -- Of key, headers and payload: others choose the ids, and may use one twice.
+    content       BYTEA   NOT NULL,
     event_key     BYTEA,
     event         TEXT    NOT NULL, -- JSON: everything but the payload
     payload       BYTEA,
@@ -17,6 +19,8 @@ CREATE TABLE deliveries (
     headers       TEXT,             -- JSON
     body          BYTEA,             -- NULL when body_is_payload
     body_is_payload BIGINT NOT NULL,
+    -- JSON: the request of the first attempts, where a later one has taken its place; for replays `--as-sent`.
+    first_request TEXT,
     bucket        BYTEA    NOT NULL,
     lane          BYTEA,
     -- The attempts.
@@ -32,7 +36,7 @@ CREATE TABLE deliveries (
     message       TEXT,
     shown         TEXT,             -- JSON: the request as it may be shown
     size          BIGINT NOT NULL, -- bytes it counts against max_size
-    UNIQUE (pipeline, node, source, event_id, copy)
+    UNIQUE (pipeline, node, source, event_id, copy, content)
 );
 
 CREATE INDEX deliveries_due ON deliveries (pipeline, node, due, id, bucket)

@@ -9,6 +9,8 @@ CREATE TABLE deliveries (
     source        TEXT    NOT NULL,
     event_id      BLOB    NOT NULL,
     copy          INTEGER NOT NULL,
+    -- Of key, headers and payload: others choose the ids, and may use one twice.
+    content       BLOB    NOT NULL,
     event_key     BLOB,
     event         TEXT    NOT NULL, -- JSON: everything but the payload
     payload       BLOB,
@@ -17,6 +19,8 @@ CREATE TABLE deliveries (
     headers       TEXT,             -- JSON
     body          BLOB,             -- NULL when body_is_payload
     body_is_payload INTEGER NOT NULL,
+    -- JSON: the request of the first attempts, where a later one has taken its place; for replays `--as-sent`.
+    first_request TEXT,
     bucket        BLOB    NOT NULL,
     lane          BLOB,
     -- The attempts.
@@ -32,7 +36,7 @@ CREATE TABLE deliveries (
     message       TEXT,
     shown         TEXT,             -- JSON: the request as it may be shown
     size          INTEGER NOT NULL, -- bytes it counts against max_size
-    UNIQUE (pipeline, node, source, event_id, copy)
+    UNIQUE (pipeline, node, source, event_id, copy, content)
 ) STRICT;
 
 CREATE INDEX deliveries_due ON deliveries (pipeline, node, due, id, bucket)
