@@ -10,7 +10,8 @@ use super::{Cli, CliError};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  bridge completions bash > /usr/share/bash-completion/completions/bridge")]
+  bridge completions bash \\
+    > /usr/share/bash-completion/completions/bridge")]
 pub struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,

@@ -34,12 +34,14 @@ use crate::store::letters::{LetterFilter, LetterSummary, Letters};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bridge dev --once examples/quickstart/pipeline.toml   show what the sample events become, then exit
-  bridge dev examples/quickstart/pipeline.toml          go on: what is appended to the file is seen to arrive
+  # show what the sample events become, then exit
+  bridge dev --once examples/quickstart/pipeline.toml
+  # go on: what is appended to the file is seen to arrive
+  bridge dev examples/quickstart/pipeline.toml
 
-Every delivered webhook is shown with method, URL, headers, body and whether its signature is right.
-Nothing is sent to the sinks of the file, no dead letter to a broker, and the store is a new one
-that goes with the run. Brokers are read for real: what is taken from a queue is gone from it, and
+Every delivered webhook is shown with method, URL, headers, body and whether its signature is right. \
+Nothing is sent to the sinks of the file, no dead letter to a broker, and the store is a new one \
+that goes with the run. Brokers are read for real: what is taken from a queue is gone from it, and \
 a consumer group's offsets are committed. Use a queue and a `group_id` made for trying.")]
 pub struct DevArgs {
     /// The pipeline file

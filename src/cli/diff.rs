@@ -21,11 +21,13 @@ use crate::secret::mask;
 #[command(after_help = "\
 Examples:
   bridge diff deployed/ pipelines/
-  git show main:pipeline.toml > /tmp/main.toml && bridge diff /tmp/main.toml pipeline.toml
-  bridge diff --format json deployed/ pipelines/ | jq '.pipelines[] | select(.change == \"changed\")'
+  git show main:pipeline.toml > /tmp/main.toml
+  bridge diff /tmp/main.toml pipeline.toml
+  bridge diff --format json deployed/ pipelines/ |
+    jq '.pipelines[] | select(.change == \"changed\")'
 
-Pipelines are compared by name, wherever their files are. The files are read as they are written:
-`${env:NAME}` is compared by its text, so no secret is needed, and no value is shown. `bridge check`
+Pipelines are compared by name, wherever their files are. The files are read as they are written: \
+`${env:NAME}` is compared by its text, so no secret is needed, and no value is shown. `bridge check` \
 says whether NEW is sound; a reload keeps what runs when it is not.")]
 pub struct DiffArgs {
     /// A pipeline file, or a folder of which every *.toml is meant: what runs

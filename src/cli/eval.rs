@@ -20,13 +20,18 @@ use crate::template::{Context, Escape, Template, verify_json};
 #[command(group = ArgGroup::new("what").required(true))]
 #[command(after_help = "\
 Examples:
-  bridge eval --when \"$.data.total >= 100\" examples/quickstart/orders.jsonl
-  bridge eval --template '{\"text\": \"Order {{data.id}}\"}' order.json
-  bridge eval --url --template 'https://crm.example.com/hooks/{{data.region}}' order.json
-  bridge dead export pipeline.toml | jq -r .event.payload | bridge eval --when \"$.data.total\"
+  bridge eval --when \"$.data.total >= 100\" \\
+    examples/quickstart/orders.jsonl
+  bridge eval --template '{\"text\": \"{{data.id}}\"}' \\
+    order.json
+  bridge eval --url order.json \\
+    --template 'https://crm.example.com/{{data.region}}'
+  bridge dead export pipeline.toml |
+    jq -r .event.payload |
+    bridge eval --when \"$.data.total\"
 
-Events are JSON, one after the other. An object with `data`, and nothing beside it but members
-of the envelope (id time source key headers meta), is a whole event; anything else is the `data`
+Events are JSON, one after the other. An object with `data`, and nothing beside it but members \
+of the envelope (id time source key headers meta), is a whole event; anything else is the `data` \
 of one. Each gives one line: `true` or `false` for an expression, the text for a template.")]
 pub struct EvalArgs {
     /// A filter expression, as in a filter's `when`

@@ -14,9 +14,13 @@ use crate::pipeline::run::new_runtime;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bridge health                             0: the process works; 1: it does not, or there is none
-  bridge health --ready                     0: sources are connected, receivers answer; 1: not so, and why
-  bridge health --admin 127.0.0.1:9181      of a bridge that was started with --admin 127.0.0.1:9181
+  # 0: the process works; 1: it does not, or there is none
+  bridge health
+  # 0: sources are connected, receivers answer
+  # 1: not so, and why
+  bridge health --ready
+  # of a bridge that was started with --admin 127.0.0.1:9181
+  bridge health --admin 127.0.0.1:9181
 
 For more, `curl -s 127.0.0.1:9180/readyz` shows every node of every pipeline.")]
 pub struct HealthArgs {

@@ -23,13 +23,19 @@ const UNPRINTED: usize = 64;
 
 const EXAMPLES: &str = "\
 Examples:
-  bridge listen                                        Show every request and answer 200
-  bridge listen --secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
-                                                       Verify Standard Webhooks signatures too
-  bridge listen --fail-first 3 --retry-after 5         Watch the bridge retry
-  bridge listen --status 410                           Watch it give an endpoint up
-  bridge listen --delay 20s                            Watch it run into its timeout
-  bridge listen --count 1 --format json | jq .headers  Look at one request with a script";
+  # show every request and answer 200
+  bridge listen
+  # verify Standard Webhooks signatures too
+  bridge listen --secret \\
+    whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
+  # watch the bridge retry
+  bridge listen --fail-first 3 --retry-after 5
+  # watch it give an endpoint up
+  bridge listen --status 410
+  # watch it run into its timeout
+  bridge listen --delay 20s
+  # look at one request with a script
+  bridge listen --count 1 --format json | jq .headers";
 
 /// Receive webhooks on this machine and show them.
 ///

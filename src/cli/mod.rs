@@ -73,18 +73,29 @@ pub enum Command {
 
 const AFTER_HELP: &str = "\
 Examples:
-  bridge dev --once examples/quickstart/pipeline.toml   see events become webhooks
-  bridge check pipeline.toml                            find every fault before anything runs
-  bridge test pipeline.toml                             run the file's own tests
-  bridge run pipeline.toml                              run until SIGTERM or Ctrl-C
-  bridge dead list pipeline.toml                        what could not be delivered, and why
-  journalctl -fo json | bridge run pipeline.toml        feed a pipeline that has a stdin source
+  # see events become webhooks
+  bridge dev --once examples/quickstart/pipeline.toml
+  # find every fault before anything runs
+  bridge check pipeline.toml
+  # run the file's own tests
+  bridge test pipeline.toml
+  # run until SIGTERM or Ctrl-C
+  bridge run pipeline.toml
+  # what could not be delivered, and why
+  bridge dead list pipeline.toml
+  # feed a pipeline that has a stdin source
+  journalctl -fo json | bridge run pipeline.toml
 
 Exit codes:
   0    everything went well
-  1    it failed, and the last error says why; after `dead replay`: some letters are still dead;
-       after `test`: a test failed; after `health`: the bridge does not work, or is not ready
-  2    the command line is wrong, or does not fit the pipeline
-  3    a pipeline file is wrong, or `check --deny-warnings` has warnings
-  4    `check --connect` could not reach something, or open the store
-  130  ended at once by a second signal; what was in flight stays uncommitted";
+  1    it failed, and the last error says why;
+       after `dead replay`: some letters are still dead;
+       after `test`: a test failed;
+       after `health`: it does not work, or is not ready
+  2    the command line is wrong, or does not fit
+  3    a pipeline file is wrong,
+       or `check --deny-warnings` has warnings
+  4    `check --connect` could not reach something,
+       or open the store
+  130  ended at once by a second signal;
+       what was in flight stays uncommitted";

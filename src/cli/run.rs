@@ -21,21 +21,24 @@ use crate::supervisor::{self, Options, Trigger, watch};
 #[command(after_help = "\
 Examples:
   bridge run pipeline.toml
-  bridge run --once pipeline.toml              deliver what is there now, then exit
-  bridge run --state-dir /var/lib/bridge --log-format json pipeline.toml
-  bridge run --watch /etc/bridge               every *.toml there, and what changes of them
+  # deliver what is there now, then exit
+  bridge run --once pipeline.toml
+  bridge run --state-dir /var/lib/bridge \\
+    --log-format json pipeline.toml
+  # every *.toml there, and what changes of them
+  bridge run --watch /etc/bridge
 
 Each file is a pipeline of its own: one that is wrong or fails does not stop the others.
 
-SIGHUP loads the files again, and so does every change with --watch. A version that is wrong changes nothing. Of one
-that is right, only the nodes that differ are touched: sources that are the same keep their connections and positions,
+SIGHUP loads the files again, and so does every change with --watch. A version that is wrong changes nothing. Of one \
+that is right, only the nodes that differ are touched: sources that are the same keep their connections and positions, \
 sinks theirs and all that waits. Changed `[store]` or `[runtime]` tables restart their pipeline.
 
-Probes are answered on the admin address: /healthz says whether the process works, /readyz whether sources are
+Probes are answered on the admin address: /healthz says whether the process works, /readyz whether sources are \
 connected, receivers answer and all files are loaded, with the state of every node. `bridge health` asks there.
 
-At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s)
-to end; what is parked stays in the store. A second signal ends the process at once, with exit
+At SIGTERM or SIGINT reading stops, and what is in flight has `[runtime] shutdown_timeout` (25 s) \
+to end; what is parked stays in the store. A second signal ends the process at once, with exit \
 code 130. Either way no event is lost that its source can read again (standard input cannot).")]
 pub struct RunArgs {
     /// Pipeline files, and folders: of a folder every *.toml

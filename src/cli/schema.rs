@@ -11,8 +11,11 @@ use crate::config::{reference, schema_text};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bridge schema > pipeline.schema.json         for editors: put `#:schema ./pipeline.schema.json` on a file's first line
-  bridge schema --format markdown | less       every key, with its default and what it means")]
+  # for editors: put this on the first line of a file:
+  # `#:schema ./pipeline.schema.json`
+  bridge schema > pipeline.schema.json
+  # every key, with its default and what it means
+  bridge schema --format markdown | less")]
 pub struct SchemaArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t)]

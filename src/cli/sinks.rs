@@ -21,7 +21,7 @@ Examples:
   bridge sinks list pipeline.toml
   bridge sinks enable pipeline.toml crm
 
-A sink is disabled when its receiver answers 410, or another status that `responses` maps to `disable`.
+A sink is disabled when its receiver answers 410, or another status that `responses` maps to `disable`. \
 A bridge may be running on the store meanwhile.")]
 pub struct SinksArgs {
     /// What to do.
@@ -43,7 +43,8 @@ pub enum SinksCommand {
 #[command(after_help = "\
 Examples:
   bridge sinks list pipeline.toml
-  bridge sinks list pipeline.toml --format json | jq 'select(.parked > 1000)'")]
+  bridge sinks list pipeline.toml --format json |
+    jq 'select(.parked > 1000)'")]
 pub struct SinksListArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -59,7 +60,8 @@ Examples:
   bridge sinks enable pipeline.toml crm
 
 What was parked for the sink is attempted again. What came while it was disabled are dead letters:
-  bridge dead replay pipeline.toml --sink crm --reason sink-disabled")]
+  bridge dead replay pipeline.toml \\
+    --sink crm --reason sink-disabled")]
 pub struct SinksEnableArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -131,6 +131,36 @@ fn help_is_helpful() {
     insta::assert_snapshot!("help", cli.term_width(100).render_long_help().to_string());
 }
 
+/// clap wraps the help to the width of the terminal: a line break that is written within a paragraph would break it twice.
+#[test]
+fn help_is_wrapped_once_at_any_width() {
+    let mut cli = Cli::command();
+    cli.build();
+    let mut commands = vec![cli];
+    while let Some(command) = commands.pop() {
+        commands.extend(command.get_subcommands().filter(|nested| nested.get_name() != "help").cloned());
+        for width in [60, 80, 100] {
+            let help = command.clone().term_width(width).render_long_help().to_string();
+            let lines: Vec<&str> = help.lines().collect();
+            let name = command.get_name();
+            // clap leaves the usage on one line.
+            let fits = |line: &&str| line.chars().count() <= width || line.starts_with("Usage: ");
+            assert!(lines.iter().all(fits), "{name} at {width}:\n{help}");
+            let is_wrapped_too_early = |pair: &[&str]| {
+                let word = pair[1].split(' ').next().unwrap_or_default();
+                let are_prose = [pair[0], pair[1]].iter().all(|line| !line.is_empty() && !line.starts_with(' '));
+                are_prose && !pair[0].ends_with(':') && pair[0].chars().count() + 1 + word.chars().count() <= width
+            };
+            let broken = lines.windows(2).find(|pair| is_wrapped_too_early(pair));
+            assert_eq!(broken, None, "{name} at {width}:\n{help}");
+            let written = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for example in written.lines().filter(|line| line.starts_with("  ")) {
+                assert!(lines.contains(&example), "{name} at {width} breaks {example:?}:\n{help}");
+            }
+        }
+    }
+}
+
 fn assert_help(name: &str, command: &clap::Command) {
     let help = command.clone().term_width(100).render_long_help().to_string();
     assert!(help.contains("Example"), "{name} has no example:\n{help}");

@@ -27,16 +27,17 @@ use report::{CheckedFile, Report};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bridge check pipelines/                      every *.toml in the folder
+  # every *.toml in the folder
+  bridge check pipelines/
+  # in CI: annotations at the lines of a pull request
   bridge check --deny-warnings --format github pipelines/
-                                               in CI: annotations at the lines of a pull request
+  # for code scanning
   bridge check --format sarif pipelines/ > bridge.sarif
-                                               for code scanning
-  bridge check --connect pipeline.toml         also reach for brokers, receivers, the store and
-                                               where dead letters go; no event is read or sent
+  # also reach for brokers, receivers, the store and where
+  # dead letters go; no event is read or sent
+  bridge check --connect pipeline.toml
 
-Warnings are given for files without a fault: literal-secret, plain-http, no-retry, unused-template,
-impossible-comparison, unknown-member.")]
+Warnings are given for files without a fault. Each has a code, such as literal-secret; the README lists them.")]
 pub struct CheckArgs {
     /// Pipeline files, and folders of which every *.toml is meant
     #[arg(value_name = "PATH", required = true)]

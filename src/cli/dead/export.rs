@@ -21,8 +21,10 @@ use crate::store::record::RowId;
 #[command(after_help = "\
 Examples:
   bridge dead export pipeline.toml > letters.jsonl
-  bridge dead export pipeline.toml --sink crm | jq -r .event.payload > again.jsonl
-  bridge dead export pipeline.toml | jq -r '[.time, .node, .reason, .event.id, .message] | @tsv'")]
+  bridge dead export pipeline.toml --sink crm |
+    jq -r .event.payload > again.jsonl
+  bridge dead export pipeline.toml |
+    jq -r '[.time, .node, .reason, .message] | @tsv'")]
 pub struct ExportArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -20,8 +20,10 @@ use crate::store::letters::LetterSummary;
 #[command(after_help = "\
 Examples:
   bridge dead list pipeline.toml
-  bridge dead list pipeline.toml --sink crm --reason rejected --since 2h
-  bridge dead list pipeline.toml --limit 1000 --format json | jq -r .event_id")]
+  bridge dead list pipeline.toml \\
+    --sink crm --reason rejected --since 2h
+  bridge dead list pipeline.toml --limit 99 --format json |
+    jq -r .event_id")]
 pub struct ListArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,

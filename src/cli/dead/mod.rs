@@ -24,11 +24,16 @@ use crate::store::letters::{LetterFilter, Letters};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bridge dead list pipeline.toml --sink crm --since 2h   what was given up lately, and why
-  bridge dead show pipeline.toml 17                      event, request, every attempt of one
-  bridge dead replay pipeline.toml --reason rejected     send again, with today's pipeline file
-  bridge dead export pipeline.toml > letters.jsonl       for other programs
-  bridge dead purge pipeline.toml --until 30d            throw away what is older than 30 days
+  # what was given up lately, and why
+  bridge dead list pipeline.toml --sink crm --since 2h
+  # event, request, every attempt of one
+  bridge dead show pipeline.toml 17
+  # send again, with today's pipeline file
+  bridge dead replay pipeline.toml --reason rejected
+  # for other programs
+  bridge dead export pipeline.toml > letters.jsonl
+  # throw away what is older than 30 days
+  bridge dead purge pipeline.toml --until 30d
 
 A bridge may be running on the store meanwhile.")]
 pub struct DeadArgs {

@@ -40,18 +40,21 @@ use crate::store::sinks::SinkStates;
 #[command(after_help = "\
 Examples:
   bridge dead replay pipeline.toml 17 18
-  bridge dead replay pipeline.toml --sink crm --reason rejected     after a template was mended
-  bridge dead replay pipeline.toml --sink crm --as-sent             the very bytes of the first time
+  # after a template was mended
+  bridge dead replay pipeline.toml \\
+    --sink crm --reason rejected
+  # the very bytes of the first time
+  bridge dead replay pipeline.toml --sink crm --as-sent
   bridge dead replay pipeline.toml --all --no-wait
 
-A letter of a filter or a source goes on from there: the filters decide, and every sink that is
+A letter of a filter or a source goes on from there: the filters decide, and every sink that is \
 reached gets its delivery. A letter that fails again is the same letter with more attempts.
 
-A running bridge delivers them; when there is none, this command does, without reading from any
-source. Rate limit, Retry-After and circuit breaker hold. At Ctrl-C the rest stays queued for the
+A running bridge delivers them; when there is none, this command does, without reading from any \
+source. Rate limit, Retry-After and circuit breaker hold. At Ctrl-C the rest stays queued for the \
 next `bridge run`.
 
-Exit codes: 0 when all were delivered, were turned away by a filter, or wait for their next attempt;
+Exit codes: 0 when all were delivered, were turned away by a filter, or wait for their next attempt; \
 1 when some are dead letters still or again.")]
 pub struct ReplayArgs {
     #[command(flatten)]

@@ -19,7 +19,8 @@ use crate::store::record::{AttemptRecord, Letter, RequestRecord, RowId};
 #[command(after_help = "\
 Examples:
   bridge dead show pipeline.toml 17
-  bridge dead show pipeline.toml 17 --format json | jq .request
+  bridge dead show pipeline.toml 17 --format json |
+    jq .request
 
 Secrets of the pipeline file are masked. Of the attempts the last 20 are kept.")]
 pub struct ShowArgs {

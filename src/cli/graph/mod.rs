@@ -19,9 +19,12 @@ use crate::pipeline::outline::Outline;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bridge graph pipeline.toml                              a drawing for the terminal
-  bridge graph --format mermaid pipelines/ > graph.mmd    for Markdown on GitHub and GitLab
-  bridge graph --format dot pipeline.toml | dot -Tsvg > graph.svg
+  # a drawing for the terminal
+  bridge graph pipeline.toml
+  # for Markdown on GitHub and GitLab
+  bridge graph --format mermaid pipelines/ > graph.mmd
+  bridge graph --format dot pipeline.toml |
+    dot -Tsvg > graph.svg
 
 The files are read as they are written: `${env:NAME}` and `${file:/path}` stand for themselves.")]
 pub struct GraphArgs {

@@ -29,16 +29,18 @@ use crate::testing::update::{Updated, update};
 #[command(after_help = "\
 Examples:
   bridge test examples/quickstart/pipeline.toml
-  bridge test --only refund pipelines/         tests with `refund` in their name, of all *.toml there
-  bridge test --update pipeline.toml           write what was found into the file; then look at the diff
+  # tests with `refund` in their name, of all *.toml there
+  bridge test --only refund pipelines/
+  # write what was found into the file
+  bridge test --update pipeline.toml
   bridge test --format junit pipelines/ > tests.xml
 
 A test, in the pipeline file:
   [[tests]]
   name   = \"a paid order reaches the CRM\"
   source = \"orders\"
-  event  = { key = \"o-1\", data = { id = \"o-1\", type = \"order.paid\", total = 120 } }
-  expect = [{ sink = \"crm\", body_json = { text = \"Order o-1: 120\" } }]
+  event  = { key = \"o-1\", data = { id = \"o-1\" } }
+  expect = [{ sink = \"crm\", json = { \"$.id\" = \"o-1\" } }]
 
 Every delivery and every dead letter must be expected; with `expect = []` the event reaches nothing.")]
 pub struct TestArgs {
