@@ -127,12 +127,17 @@ fn tagged<Common: JsonSchema, Kind: JsonSchema>() -> Schema {
             properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
             required.extend(part["required"].as_array().cloned().unwrap_or_default());
         }
+        let mut exclusions = Map::new();
+        for part in [own, &common] {
+            exclusions.extend(part["dependentSchemas"].as_object().cloned().unwrap_or_default());
+        }
         Some(json!({
             "type": "object",
             "title": name,
             "description": own["description"],
             "properties": properties,
             "required": required,
+            "dependentSchemas": exclusions,
             "additionalProperties": false,
         }))
     });

@@ -52,6 +52,7 @@ pub struct TestCase {
 /// The event of a test. What is left out is as short as it can be.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("dependentSchemas" = serde_json::json!({ "data": { "properties": { "payload": false } } })))]
 pub struct TestEvent {
     /// Its id, from which `webhook-id` is made.
     #[serde(default = "first_id")]
@@ -87,6 +88,15 @@ pub struct TestEvent {
 /// A delivery (`sink`) or a dead letter (`dead_letter`). Of a delivery only what is named here is compared.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("dependentSchemas" = serde_json::json!({
+    "sink": { "properties": { "dead_letter": false, "reason": false } },
+    "dead_letter": { "properties": {
+        "method": false, "url": false, "headers": false, "body": false, "body_json": false, "json": false,
+        "webhook_id": false,
+    } },
+    "body": { "properties": { "body_json": false } },
+})))]
+#[schemars(extend("anyOf" = serde_json::json!([{ "required": ["sink"] }, { "required": ["dead_letter"] }])))]
 pub struct Expectation {
     /// Name of the sink that the event is delivered to; a dead letter is expected without it.
     #[schemars(extend("examples" = ["crm"]))]

@@ -12,6 +12,9 @@ use crate::units::Period;
 /// When and how often a failed attempt is repeated: by `schedule`, or by `initial`, `factor` and `max`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("dependentSchemas" = serde_json::json!({
+    "schedule": { "properties": { "initial": false, "factor": false, "max": false } },
+})))]
 pub struct RetryConfig {
     /// The waits, one per retry; after the last one the delivery is given up. Default, when neither this nor `initial`
     /// is set: `["5s", "5m", "30m", "2h", "5h", "10h", "10h"]`, as Standard Webhooks recommends. `[]` means no retry.

@@ -24,6 +24,7 @@ use crate::units::{ByteSize, Period};
 /// Sends each event as one HTTP request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("dependentSchemas" = serde_json::json!({ "template": { "properties": { "body": false } } })))]
 pub struct WebhookConfig {
     /// The request's URL, `http` or `https`. It may be a template; values are percent-encoded.
     #[schemars(example = &"https://crm.example/hooks/{{data.region}}")]

@@ -98,6 +98,72 @@ fn files_with_unknown_keys_or_words_do_not_match_the_schema() {
     }
 }
 
+/// What a schema can say, it says: an editor and `check` judge alike.
+#[test]
+fn the_schema_and_the_check_agree() {
+    let validator = jsonschema::validator_for(&config::schema()).unwrap();
+    let sink = |lines: &str| format!("[sinks.b]\ntype = 'webhook'\nfrom = ['a']\nurl = 'https://x/'\n{lines}");
+    let test = |event: &str, expect: &str| {
+        sink(&format!("[[tests]]\nname = 't'\nsource = 'a'\nevent = {event}\nexpect = [{expect}]"))
+    };
+    let retry = |keys: &str| sink(&format!("retry = {{ {keys} }}"));
+    let timeout = |period: &str| sink(&format!("timeout = {period}"));
+    let size = |size: &str| sink(&format!("max_response_size = {size}"));
+    let defaults = "[defaults.webhook]\nbody = '\"x\"'\nretry.schedule = ['1s']\n[templates.t]\nbody = '\"y\"'\n";
+    let right = [
+        sink("body = '\"x\"'"),
+        sink("template = 't'\n[templates.t]\nbody = '\"y\"'"),
+        format!("{defaults}{}", sink("template = 't'\nretry.initial = '1s'")),
+        retry("initial = '1s', factor = 3, max = '1h 30m'"),
+        retry("schedule = ['250ms', '1.5s', '3d', '2 hours', '1h30m']"),
+        retry("schedule = []"),
+        timeout("'${env:TIMEOUT:-5s}'"),
+        size("'512B'"),
+        size("'1 MiB'"),
+        size("'1.5kB'"),
+        test("{ data = 1 }", "{ sink = 'b', body = '1' }"),
+        test("{ payload = '1' }", "{ sink = 'b', body_json = 1 }"),
+        test("{ data = 1 }", "{ dead_letter = 'sinks.b', reason = 'too-large' }"),
+        sink("rate_limit = { requests = 1, per = '366d' }"),
+    ];
+    let wrong = [
+        sink("template = 't'\nbody = '\"x\"'\n[templates.t]\nbody = '\"y\"'"),
+        retry("schedule = ['1s'], initial = '1s'"),
+        retry("schedule = ['1s'], factor = 2"),
+        retry("schedule = [5]"),
+        retry("schedule = ['5']"),
+        retry("max_elapsed = '5 parsecs'"),
+        retry("max_attempts = 0"),
+        retry("factor = 1001"),
+        timeout("5"),
+        timeout("'5'"),
+        timeout("''"),
+        timeout("'-5s'"),
+        timeout("'5s,'"),
+        timeout("'1M'"),
+        size("'100'"),
+        size("'1M'"),
+        size("'lots'"),
+        sink("concurrency = 100001"),
+        sink("responses = { 4x = 'drop' }"),
+        test("{ data = 1, payload = '1' }", "{ sink = 'b' }"),
+        test("{ data = 1 }", "{ sink = 'b', body = '1', body_json = 1 }"),
+        test("{ data = 1 }", "{ sink = 'b', dead_letter = 'sinks.b' }"),
+        test("{ data = 1 }", "{ sink = 'b', reason = 'too-large' }"),
+        test("{ data = 1 }", "{ dead_letter = 'sinks.b', url = 'x' }"),
+        test("{ data = 1 }", "{ body = '1' }"),
+    ];
+    let cases = right.map(|text| (text, true)).into_iter().chain(wrong.map(|text| (text, false)));
+    for (lines, is_right) in cases {
+        let text = format!("name = 'x'\n[sources.a]\ntype = 'stdin'\n{lines}");
+        let file = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&file).map(|error| error.to_string()).collect();
+        assert_eq!(errors.is_empty(), is_right, "the schema on {text}: {errors:?}");
+        let faults = config::parse_lenient("x.toml", &text, &|_| None).faults;
+        assert_eq!(faults.is_empty(), is_right, "the check on {text}: {faults:?}");
+    }
+}
+
 #[test]
 fn the_checked_in_schema_is_fresh() {
     let checked_in = std::fs::read_to_string("schemas/pipeline.schema.json").unwrap_or_default();
