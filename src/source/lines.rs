@@ -7,7 +7,21 @@ use memchr::memchr;
 
 use super::Defect;
 
-/// One line that is not empty, without its line end (`\n` or `\r\n`).
+/// What some programs put at the beginning of a text in UTF-8; it is no part of the text.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// As many NULs before a line may be read again when the line has no end yet. There may be gigabytes of them, which take
+/// no room on the disk.
+const NULS_READ_AGAIN: u64 = 64 * 1024;
+
+/// True for the beginning of a text in UTF-16, by its byte order mark. No lines can be made of it.
+pub(super) fn is_utf16(head: &[u8]) -> bool {
+    head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF")
+}
+
+/// One line that is not empty, without its line end (`\n` or `\r\n`), without NULs before its text, and without the
+/// byte order mark of UTF-8 before the first line. A file that is truncated while a program writes to it without
+/// `O_APPEND` gets NULs up to where that program was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     /// Offset of the line's first byte.
@@ -16,7 +30,7 @@ pub(super) struct Line {
     pub(super) end: u64,
     /// The line's bytes; of a line longer than the limit only the first `limit` bytes.
     pub(super) payload: Bytes,
-    /// The line's full length in bytes.
+    /// The full length of its text in bytes.
     pub(super) size: u64,
 }
 
@@ -40,11 +54,13 @@ pub(super) struct LineSplitter {
     cursor: usize,
     /// Where the line being read starts.
     line_start: u64,
-    /// Its bytes from earlier chunks: one more than the limit at most, so that a `\r` can still turn out to be a part
-    /// of the line's end.
+    /// Its text from earlier chunks: a few bytes more than the limit at most, so that a `\r` can still turn out to be a
+    /// part of the line's end, and a byte order mark be taken off.
     held: Vec<u8>,
     /// The number of its bytes in earlier chunks, held or not.
     length: u64,
+    /// As many of them are NULs before its text, which are not held.
+    nuls: u64,
     ends_with_carriage_return: bool,
 }
 
@@ -58,6 +74,7 @@ impl LineSplitter {
             line_start: offset,
             held: Vec::new(),
             length: 0,
+            nuls: 0,
             ends_with_carriage_return: false,
         }
     }
@@ -93,8 +110,16 @@ impl LineSplitter {
     /// Forgets the beginning of the unfinished line; its bytes must be fed again, from [`position`](Self::position).
     pub(super) fn rewind(&mut self) {
         self.length = 0;
+        self.nuls = 0;
         self.held = Vec::new();
         self.ends_with_carriage_return = false;
+    }
+
+    /// Makes no line of what is left of the chunk, nor of what was held; once the chunk is used up.
+    pub(super) fn discard(&mut self) {
+        self.hold_rest();
+        self.line_start = self.position();
+        self.rewind();
     }
 
     /// The offset of the next byte to feed, once the chunk is used up.
@@ -112,9 +137,10 @@ impl LineSplitter {
         self.length > 0
     }
 
-    /// True when the unfinished line is too long already, so that its bytes are counted and no longer kept.
+    /// True when the unfinished line is too long already, or has many NULs before it, so that its bytes are counted and
+    /// not kept.
     pub(super) fn is_skipping(&self) -> bool {
-        self.length > self.held.len() as u64
+        self.length - self.nuls > self.limit as u64 + 1 || self.nuls > NULS_READ_AGAIN
     }
 
     /// Gives the buffer of the used-up chunk back, to be filled again.
@@ -127,16 +153,19 @@ impl LineSplitter {
     fn complete(&mut self, end_in_chunk: usize, terminator: u64) -> Line {
         let in_chunk = &self.chunk[self.cursor..end_in_chunk];
         let length = self.length + in_chunk.len() as u64;
-        let carriage_return = in_chunk.last().map_or(self.ends_with_carriage_return, |byte| *byte == b'\r');
-        let size = length - u64::from(carriage_return);
-        let kept = usize::try_from(size).unwrap_or(usize::MAX).min(self.limit);
+        let text = if self.length == self.nuls { without_nuls(in_chunk) } else { in_chunk };
+        let nuls = self.nuls + (in_chunk.len() - text.len()) as u64;
+        let marked = self.line_start == 0 && nuls == 0 && self.held.iter().chain(text).take(3).eq(BYTE_ORDER_MARK);
+        let mark = if marked { BYTE_ORDER_MARK.len() } else { 0 };
+        let carriage_return = text.last().map_or(self.ends_with_carriage_return, |byte| *byte == b'\r');
+        let size = length - nuls - mark as u64 - u64::from(carriage_return);
+        let kept = mark + usize::try_from(size).unwrap_or(usize::MAX).min(self.limit);
         let payload = if self.held.is_empty() {
-            Bytes::copy_from_slice(&in_chunk[..kept])
+            Bytes::copy_from_slice(&text[mark..kept])
         } else {
             let missing = kept.saturating_sub(self.held.len());
-            self.held.extend_from_slice(&in_chunk[..missing]);
-            self.held.truncate(kept);
-            Bytes::copy_from_slice(&self.held)
+            self.held.extend_from_slice(&text[..missing]);
+            Bytes::copy_from_slice(&self.held[mark..kept])
         };
         let start = self.line_start;
         let end = start + length + terminator;
@@ -147,13 +176,23 @@ impl LineSplitter {
 
     fn hold_rest(&mut self) {
         let rest = &self.chunk[self.cursor..];
-        let Some(last) = rest.last() else { return };
-        let room = (self.limit + 1).saturating_sub(self.held.len());
-        self.ends_with_carriage_return = *last == b'\r';
-        self.held.extend_from_slice(&rest[..room.min(rest.len())]);
+        let text = if self.length == self.nuls { without_nuls(rest) } else { rest };
+        self.nuls += (rest.len() - text.len()) as u64;
         self.length += rest.len() as u64;
+        if let Some(last) = text.last() {
+            self.ends_with_carriage_return = *last == b'\r';
+            let most = self.limit.saturating_add(1 + BYTE_ORDER_MARK.len());
+            let room = most.saturating_sub(self.held.len());
+            self.held.extend_from_slice(&text[..room.min(text.len())]);
+        }
         self.cursor = self.chunk.len();
     }
+}
+
+/// What follows the NULs at the beginning.
+fn without_nuls(bytes: &[u8]) -> &[u8] {
+    let text = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
+    &bytes[text..]
 }
 
 #[cfg(test)]
@@ -176,7 +215,7 @@ mod tests {
                 lines.push(line);
             }
             assert_eq!(splitter.position(), range[1] as u64);
-            assert!(splitter.held.len() <= LIMIT + 1, "memory is bounded");
+            assert!(splitter.held.len() <= LIMIT + 4, "memory is bounded");
         }
         lines.extend(splitter.finish());
         lines
@@ -190,6 +229,10 @@ mod tests {
             let end = start + line.len();
             let body = line.strip_suffix(b"\n").unwrap_or(line);
             let body = body.strip_suffix(b"\r").unwrap_or(body);
+            let body = match body.strip_prefix(BYTE_ORDER_MARK) {
+                Some(text) if start == 0 => text,
+                _ => without_nuls(body),
+            };
             if !body.is_empty() {
                 let payload = Bytes::copy_from_slice(&body[..body.len().min(LIMIT)]);
                 lines.push(Line { start: start as u64, end: end as u64, payload, size: body.len() as u64 });
@@ -229,13 +272,24 @@ mod tests {
         assert_eq!(&splitter.next_line().unwrap().payload[..], b"two");
     }
 
+    #[test]
+    fn what_is_before_the_text_is_no_part_of_it() {
+        let nuls = vec![0; 100];
+        let lines = split(&[BYTE_ORDER_MARK, b"12345678\r\n", &nuls, b"two\0\r\n", &nuls].concat(), &[1, 2, 7, 50, 80]);
+        assert_eq!(lines.len(), 2, "NULs alone are no line");
+        assert_eq!((&lines[0].payload[..], lines[0].defect(LIMIT)), (&b"12345678"[..], None));
+        assert_eq!((&lines[1].payload[..], lines[1].start, lines[1].size), (&b"two\0"[..], 13, 4));
+    }
+
     proptest! {
         /// The lines do not depend on where the chunks are cut.
         #[test]
         fn chunks_do_not_matter(
-            text in prop::collection::vec(prop::sample::select(b"ab\r\n".as_slice()), 0..60),
+            mark in any::<bool>(),
+            text in prop::collection::vec(prop::sample::select(b"ab\0\0\r\n".as_slice()), 0..60),
             cuts in prop::collection::vec(0usize..60, 0..10),
         ) {
+            let text = if mark { [BYTE_ORDER_MARK, &text].concat() } else { text };
             prop_assert_eq!(split(&text, &cuts), expected(&text));
         }
     }

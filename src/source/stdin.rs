@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::lines::{Line, LineSplitter};
+use super::lines::{Line, LineSplitter, is_utf16};
 use super::{Input, Progress, Record, Source, SourceContext, SourceError};
 use crate::event::{Event, MetaValue};
 use crate::problem::Problem;
@@ -44,6 +44,8 @@ enum StdinError {
     Read(#[from] io::Error),
     #[error("the thread that reads standard input cannot be started: {0}")]
     Thread(io::Error),
+    #[error("standard input is text in UTF-16, and only UTF-8 can be read: convert it, `iconv -f UTF-16 -t UTF-8`")]
+    Utf16,
     #[error("standard input was read before it was connected")]
     NotConnected,
 }
@@ -119,6 +121,9 @@ impl Source for StdinSource {
             }
             let chunks = self.chunks.as_mut().ok_or_else(|| SourceError::permanent(StdinError::NotConnected))?;
             match chunks.recv().await {
+                Some(Ok(chunk)) if self.splitter.position() == 0 && is_utf16(&chunk) => {
+                    return Err(SourceError::permanent(StdinError::Utf16));
+                }
                 Some(Ok(chunk)) => {
                     self.time = Timestamp::now();
                     self.splitter.feed(chunk);

@@ -76,10 +76,6 @@ impl Content {
         self.identity
     }
 
-    pub(super) fn is_compressed(&self) -> bool {
-        matches!(self.reader, Reader::Compressed { .. })
-    }
-
     /// Reads a chunk from `position` into `buffer`. `head` is what the content is known to begin with. A compressed
     /// content can only be read onwards.
     pub(super) fn read_chunk(&mut self, position: u64, head: &[u8], buffer: Vec<u8>) -> io::Result<Chunk> {

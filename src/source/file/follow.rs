@@ -74,7 +74,7 @@ impl Session {
         let located: HashMap<Key, Identity> =
             plan.found.iter().map(|(key, index)| (*key, scan.files[*index].identity)).collect();
         for (key, tail) in &mut self.tails {
-            let Some(open) = tail.content.as_ref().map(super::content::Content::identity) else { continue };
+            let Some(open) = tail.file() else { continue };
             if !tail.has_ended() && seen.contains(&open) && located.get(key) != Some(&open) {
                 tail.displace();
             }
@@ -134,8 +134,9 @@ impl Session {
         tail.displaced = None;
         tail.set_head(seen.head.as_deref().unwrap_or_default());
         tail.place = Some(Place { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed });
-        if tail.content.is_none() {
-            self.to_open.push(key);
+        tail.must_stay_open = false;
+        if tail.content.is_none() && !tail.set_aside {
+            self.open_later(key);
         } else if seen.size != Some(tail.size) {
             self.enqueue(key);
         }
@@ -258,7 +259,7 @@ impl Session {
             if newest.get(&file.path).is_some_and(|newest| newest > key) {
                 tail.supersede();
             }
-            if tail.live || tail.content.is_none() {
+            if tail.live || tail.file().is_none() {
                 continue;
             }
             let gone = missing.contains(key);

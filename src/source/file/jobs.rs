@@ -11,13 +11,15 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use super::FileStart;
-use super::content::{Chunk, Content, Place};
+use super::content::{Chunk, Content};
 use super::discovery::{Scan, Scanner};
 use super::identity::{Fingerprint, first_line};
 use super::registry::Key;
 use super::session::Session;
 use super::tail::Tail;
+use crate::descriptors::{is_shortage, shortage};
 use crate::source::SourceError;
+use crate::source::lines::is_utf16;
 
 /// Reported changes lead to a look at the paths this soon, so that a burst of them leads to one.
 const CHANGE_DELAY: Duration = Duration::from_millis(50);
@@ -29,6 +31,8 @@ const SCAN_SHARE: u32 = 20;
 pub(super) enum Done {
     Scanned(Scanner, Scan, Duration),
     Opened(Vec<(Key, io::Result<Content>)>),
+    /// What had to stay open comes back.
+    Closed(Vec<(Key, Option<Content>)>),
     Read(Key, Content, io::Result<Chunk>),
 }
 
@@ -64,8 +68,10 @@ impl Session {
                 self.scanner = Some(scanner);
                 self.next_scan = Instant::now() + self.timing.rescan.max(took * SCAN_SHARE);
                 self.apply_scan(&scan);
+                self.open_files.want(self.tails.len());
             }
             Done::Opened(opened) => opened.into_iter().for_each(|(key, content)| self.opened(key, content)),
+            Done::Closed(closed) => closed.into_iter().for_each(|(key, kept)| self.closed(key, kept)),
             Done::Read(key, content, chunk) => self.chunk_read(key, content, chunk),
         }
         Ok(())
@@ -75,11 +81,12 @@ impl Session {
         if Instant::now() >= self.next_scan {
             return self.start_scan();
         }
-        if !self.to_open.is_empty() {
-            return self.start_opening();
+        if self.start_opening(reading) || !reading || self.current.is_some() {
+            return;
         }
-        if reading && self.current.is_none() {
-            self.start_reading();
+        self.start_reading();
+        if self.job.is_none() {
+            self.start_opening_the_next();
         }
     }
 
@@ -94,22 +101,11 @@ impl Session {
         }));
     }
 
-    fn start_opening(&mut self) {
-        let tails = &self.tails;
-        let place = |key: Key| tails.get(&key).and_then(|tail| tail.place.clone());
-        let places: Vec<(Key, Place)> =
-            self.to_open.drain(..).filter_map(|key| place(key).map(|place| (key, place))).collect();
-        self.job = Some(spawn_blocking(move || {
-            Done::Opened(places.into_iter().map(|(key, place)| (key, Content::open(&place))).collect())
-        }));
-    }
-
-    fn opened(&mut self, key: Key, content: io::Result<Content>) {
+    pub(super) fn opened(&mut self, key: Key, content: io::Result<Content>) {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         match content {
             Ok(content) => {
-                tail.content = Some(content);
-                tail.was_open = true;
+                tail.opened(content);
                 self.enqueue(key);
             }
             // Moved on since it was seen: the next look finds it.
@@ -123,15 +119,19 @@ impl Session {
 
     fn start_reading(&mut self) {
         while let Some(key) = self.queue.pop_front() {
-            let newer_may_pass = |key: &Key| self.tails.get(key).is_none_or(Tail::lets_newer_pass);
-            let allowed = self.tails.get(&key).is_some_and(|tail| tail.older.iter().all(newer_may_pass));
+            let allowed = self.tails.get(&key).is_some_and(|tail| self.may_be_read(tail));
             let Some(tail) = self.tails.get_mut(&key) else { continue };
             tail.queued = false;
             // Whatever keeps it from being read now puts it into the queue again when it is over.
             if !allowed || tail.has_ended() {
                 continue;
             }
-            let Some(mut content) = tail.content.take() else { continue };
+            let Some(mut content) = tail.content.take() else {
+                if tail.set_aside {
+                    self.open_later(key);
+                }
+                continue;
+            };
             let (position, head, buffer) = (tail.position(), tail.head().to_vec(), std::mem::take(&mut self.buffer));
             self.job = Some(spawn_blocking(move || {
                 let chunk = content.read_chunk(position, &head, buffer);
@@ -141,14 +141,24 @@ impl Session {
         }
     }
 
+    /// True when what was written before it has been read.
+    pub(super) fn may_be_read(&self, tail: &Tail) -> bool {
+        tail.older.iter().all(|older| self.tails.get(older).is_none_or(Tail::lets_newer_pass))
+    }
+
     fn chunk_read(&mut self, key: Key, content: Content, chunk: io::Result<Chunk>) {
         let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get_mut(key)) else { return };
         tail.content = Some(content);
+        self.reads += 1;
+        tail.last_read = Some(self.reads);
         match chunk {
             Ok(Chunk::Bytes { bytes, end_of_file, size, modified }) => {
                 file.size = file.size.max(size);
                 if tail.feed(bytes, end_of_file, size, modified) {
                     file.fingerprint = Fingerprint::of(tail.head());
+                }
+                if is_utf16(tail.head()) {
+                    return self.pass_over(key);
                 }
                 if let Some(line) = first_line(tail.head()) {
                     self.saver.note_ids(self.registry.name(key, line));
@@ -169,12 +179,19 @@ impl Session {
         let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get(key)) else { return };
         let compressed = tail.place.as_ref().is_some_and(|place| place.compressed);
         let since = tail.failing_since;
-        if since.is_none() {
-            tracing::warn!(path = %file.path, %error, "cannot be read; trying again at every look");
+        match since {
+            Some(_) => {}
+            None if is_shortage(error) => {
+                tracing::warn!(path = %file.path, "cannot be opened now, trying again: {}", shortage());
+            }
+            None => tracing::warn!(path = %file.path, %error, "cannot be read; trying again at every look"),
         }
         let since = *tail.failing_since.get_or_insert_with(Instant::now);
         tail.close();
         if since.elapsed() < self.timing.settle {
+            return;
+        }
+        if is_shortage(error) {
             return;
         }
         if compressed {

@@ -8,6 +8,7 @@
 //! | `registry`, `identity` | what is known and confirmed of every content; what the checkpoint holds |
 //! | `checkpoint` | its form in the store, and saving it |
 //! | `session`, `jobs`, `follow` | one connection: handing out, blocking work, acting on what was seen |
+//! | `open_files` | which files are open when not all can be |
 //! | `tail`, `content`, `records` | one content being read: lines, chunks, events |
 //! | `watch` | hear of changes at once |
 //!
@@ -24,6 +25,7 @@ mod heads;
 mod identity;
 mod jobs;
 mod names;
+mod open_files;
 mod path;
 mod pattern;
 mod records;
@@ -52,8 +54,8 @@ use self::session::{Session, Timing};
 use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
 
-/// Reads the lines of files that grow, such as logs. Rotation by rename and by copytruncate loses nothing. Every file
-/// that matches is kept open, so the limit on open files must be above their number.
+/// Reads the lines of files that grow, such as logs. Rotation by rename and by copytruncate loses nothing. Files are
+/// kept open while the limit on open files allows it; beyond that, those that do not grow are closed until they do.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {

@@ -3,7 +3,7 @@
 //!
 //! Fairness: contents with something to read wait in a queue and are read a chunk at a time. Memory: one chunk in all,
 //! plus the beginning of an over-long line for each file that ends within one. Descriptors: one per file that may still
-//! grow, so that a file that is renamed or deleted can be read to its end; their number is not bounded here.
+//! grow, so that a file that is renamed or deleted can be read to its end; where those are too many, `open_files` decides.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use tokio::time::Instant;
 
 use super::FileStart;
 use super::checkpoint::{CheckpointStore, Saver};
-use super::content::Content;
 use super::discovery::Scanner;
 use super::jobs::Done;
 use super::records::{line_record, lost_record};
 use super::registry::{Key, Registry};
 use super::tail::{Next, Tail};
 use super::watch::Watch;
+use crate::descriptors::{Budget, Purpose, Share};
 use crate::source::lines::Line;
 use crate::source::{Input, Progress, SourceContext, SourceError};
 
@@ -55,7 +55,13 @@ pub(super) struct Session {
     pub(super) saver: Saver,
     pub(super) next_partition: u32,
     /// Contents that are found but not open.
-    pub(super) to_open: Vec<Key>,
+    pub(super) to_open: VecDeque<Key>,
+    /// How many files may be open.
+    pub(super) open_files: Share,
+    /// True once it was said that not all files can be open.
+    pub(super) told_of_limit: bool,
+    /// Chunks read so far.
+    pub(super) reads: u64,
     /// `None` while it is lent to a job.
     pub(super) scanner: Option<Scanner>,
     pub(super) queue: VecDeque<Key>,
@@ -87,7 +93,10 @@ impl Session {
             watch: Watch::new(),
             saver: Saver::new(checkpoints),
             next_partition: 0,
-            to_open: Vec::new(),
+            to_open: VecDeque::new(),
+            open_files: Budget::of_process().share(Purpose::Files),
+            told_of_limit: false,
+            reads: 0,
             scanner: Some(scanner),
             queue: VecDeque::new(),
             current: None,
@@ -167,7 +176,7 @@ impl Session {
 
     /// True for a content that ends because its file does, not because this run does.
     fn is_over(tail: &Tail) -> bool {
-        !tail.live || tail.content.as_ref().is_some_and(Content::is_compressed)
+        !tail.live || tail.is_compressed()
     }
 
     fn next_input(&mut self) -> Option<Input> {
@@ -247,8 +256,42 @@ impl Session {
         self.close_partition(key);
     }
 
+    /// Makes no events of a chunk of text in UTF-16, of which there can be no lines. The first time that is said, in the
+    /// log and as a dead letter.
+    pub(super) fn pass_over(&mut self, key: Key) {
+        let (Some(tail), Some(size)) = (self.tails.get_mut(&key), self.registry.get(key).map(|file| file.size)) else {
+            return;
+        };
+        let is_new = tail.unread_from() == 0;
+        let (at_end, buffer) = tail.discard_chunk();
+        self.buffer = buffer;
+        if is_new {
+            tail.last_position = size.max(tail.position());
+            self.saver.note_ids(self.registry.name(key, tail.head()));
+            let Some(file) = self.registry.get(key) else { return };
+            let (source, path, end) = (&self.context.name, &file.path, tail.last_position);
+            let reason = format!(
+                "{path} begins as a text in UTF-16, and only UTF-8 can be read: none of it is, nor what is added to it; \
+                 write it in UTF-8, or convert it: `iconv -f UTF-16 -t UTF-8`"
+            );
+            tracing::error!(%source, %path, "a file cannot be read, which becomes a dead letter: {reason}");
+            let record = lost_record(&self.context, file, tail.partition, 0, Some(end), reason);
+            self.ready.push_back(Input::Record(Box::new(record)));
+        }
+        if !at_end {
+            return self.enqueue(key);
+        }
+        if tail.ends_here() {
+            tail.end();
+            return self.close_partition(key);
+        }
+        self.wake_newer(key);
+    }
+
     fn close_partition(&mut self, key: Key) {
-        let Some(tail) = self.tails.get(&key) else { return };
+        let Some(tail) = self.tails.get_mut(&key) else { return };
+        // Nothing more is read of it.
+        tail.content = None;
         if Self::is_over(tail) {
             self.ready.push_back(Input::Closing { partitions: vec![tail.partition], within: None });
         }

@@ -32,6 +32,14 @@ pub(super) struct Tail {
     pub(super) displaced: Option<Identity>,
     /// True when it was open in this connection, so that little can have happened unseen.
     pub(super) was_open: bool,
+    /// True when it was closed only so that others could be opened: it is opened again when there may be more in it.
+    pub(super) set_aside: bool,
+    /// True when it waits to be opened.
+    pub(super) waits_to_open: bool,
+    /// True when its file had no name any more when it was to be closed: it could not be opened again.
+    pub(super) must_stay_open: bool,
+    /// A number that is the higher the later it was read; `None` when it was not read since it was opened.
+    pub(super) last_read: Option<u64>,
     /// True when it waits in the session's queue.
     pub(super) queued: bool,
     /// Set when no more can come: its last line is then complete as it is.
@@ -93,6 +101,10 @@ impl Tail {
             superseded: false,
             displaced: None,
             was_open: false,
+            set_aside: false,
+            waits_to_open: false,
+            must_stay_open: false,
+            last_read: None,
             queued: false,
             is_final: false,
             once_end: file.once_end,
@@ -157,11 +169,26 @@ impl Tail {
         Some(line)
     }
 
+    /// Makes no lines of the chunk, and gives its buffer back. Returns true when there was nothing behind it.
+    pub(super) fn discard_chunk(&mut self) -> (bool, Vec<u8>) {
+        self.splitter.discard();
+        self.last_position = self.last_position.max(self.splitter.line_start());
+        if self.chunk.end_of_file {
+            self.state = State::CaughtUp { partial: false };
+        }
+        (self.chunk.end_of_file, self.splitter.take_buffer())
+    }
+
+    /// True when what is at the end now is the end.
+    pub(super) fn ends_here(&self) -> bool {
+        self.is_compressed() || self.is_final || self.once_end.is_some()
+    }
+
     /// Says what follows the chunk whose lines are used up, and gives its buffer back.
     pub(super) fn finish_chunk(&mut self) -> (Next, Vec<u8>) {
         let past_once_end = self.once_end.is_some_and(|end| self.splitter.line_start() >= end);
         let buffer = self.splitter.take_buffer();
-        let compressed = self.content.as_ref().is_some_and(Content::is_compressed);
+        let compressed = self.is_compressed();
         if past_once_end {
             self.end();
             return (Next::End(None), buffer);
@@ -175,7 +202,7 @@ impl Tail {
             }
             return (Next::More { stay }, buffer);
         }
-        if compressed || self.is_final || self.once_end.is_some() {
+        if self.ends_here() {
             let last = self.splitter.finish();
             self.last_position = last.as_ref().map_or(self.last_position, |line| line.end);
             self.end();
@@ -187,6 +214,11 @@ impl Tail {
             self.splitter.rewind();
         }
         (Next::Wait, buffer)
+    }
+
+    /// True when it is read through a decompressor.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.compressed)
     }
 
     /// Nothing more will be read.
@@ -219,16 +251,44 @@ impl Tail {
 
     /// The content is not in the file that is open any more.
     pub(super) fn displace(&mut self) {
-        self.displaced = self.content.as_ref().map(Content::identity);
+        self.displaced = self.file();
         self.close();
+    }
+
+    /// The file that is open, or will be when it is opened again.
+    pub(super) fn file(&self) -> Option<Identity> {
+        let aside = self.place.as_ref().filter(|_| self.set_aside).map(|place| place.identity);
+        self.content.as_ref().map(Content::identity).or(aside)
     }
 
     /// Closes the content until a look at the paths finds it again. It is read on from the last line's start.
     pub(super) fn close(&mut self) {
         self.content = None;
         self.place = None;
+        self.set_aside = false;
         self.splitter.rewind();
         self.look_again();
+    }
+
+    /// Notes that the file was closed although it is where it was, and may grow.
+    pub(super) fn set_aside(&mut self) {
+        self.set_aside = true;
+        // What is written to it now may be gone before anybody sees it.
+        self.was_open = false;
+    }
+
+    /// Takes the content that was opened.
+    pub(super) fn opened(&mut self, content: Content) {
+        self.content = Some(content);
+        self.was_open = true;
+        self.set_aside = false;
+        self.must_stay_open = false;
+        self.last_read = None;
+    }
+
+    /// True when everything there was has been read.
+    pub(super) fn is_caught_up(&self) -> bool {
+        matches!(self.state, State::CaughtUp { .. })
     }
 
     /// True when everything was read and nothing was written for `settle`, going by the file's time or, where clocks

@@ -1,6 +1,7 @@
 //! The file source on real files: reading, rotation while it runs, restarts.
 
 mod finding;
+mod open_files;
 mod random;
 mod reading;
 mod restarting;

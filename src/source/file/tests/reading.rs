@@ -202,3 +202,43 @@ async fn a_probe_takes_nothing_and_says_what_is_there() {
     assert_eq!(setup.source().probe().await.unwrap(), "1 file matches");
     assert_eq!(setup.checkpoint().await, None);
 }
+
+#[tokio::test]
+async fn nuls_and_a_byte_order_mark_before_a_record_are_no_part_of_it() {
+    let setup = Setup::new(&["*.log"]);
+    setup.write("a.log", "\u{feff}one\n");
+    let mut writer = OpenOptions::new().write(true).open(setup.path("a.log")).unwrap();
+    let mut reader = setup.reader().await;
+    assert_eq!(reader.lines(1).await, ["one"]);
+    reader.commit().await;
+    // A program that does not append, and is far in its file: what it writes next stands behind two mebibytes of nothing.
+    let far = 2 << 20;
+    std::io::Seek::seek(&mut writer, std::io::SeekFrom::Start(far)).unwrap();
+    setup.truncate("a.log");
+    writer.write_all(b"two\n").unwrap();
+    let two = reader.record().await;
+    assert_eq!((text(&two), two.position), ("two".to_owned(), far + 4));
+    assert!(two.event.id.ends_with("/0"), "{}", two.event.id);
+    writer.write_all(b"three\0\n").unwrap();
+    assert_eq!(reader.lines(1).await, ["three\0"]);
+}
+
+#[tokio::test]
+async fn a_file_in_utf_16_is_one_letter_however_much_it_grows() {
+    let setup = Setup::new(&["*.log"]);
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    setup.write("a.log", utf16("\u{feff}one\ntwo\n"));
+    let mut reader = setup.reader().await;
+    let letter = reader.record().await;
+    assert!(text(&letter).contains("UTF-16"), "{}", text(&letter));
+    reader.commit().await;
+    let mut file = OpenOptions::new().append(true).open(setup.path("a.log")).unwrap();
+    file.write_all(&utf16("three\n")).unwrap();
+    setup.write("b.log", "next\n");
+    assert_eq!(reader.lines(1).await, ["next"]);
+    reader.commit().await;
+    drop(reader);
+    let mut reader = setup.reader().await;
+    setup.append("b.log", "last\n");
+    assert_eq!(reader.lines(1).await, ["last"]);
+}
