@@ -8,8 +8,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer, de};
+
+use crate::secret::Secret;
 
 /// A string in which values from the environment or a file may stand.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -54,6 +58,22 @@ impl InterpolatedText {
         changed
     }
 
+    /// The text as the URL of a broker or database. A value in the place of the user's name or password is percent-encoded
+    /// (RFC 3986, 3.2.1): whatever it has, the host stays the one that is written.
+    pub fn to_url(&self) -> String {
+        let parts: Vec<Part<'_>> = self.as_ref().parts().collect();
+        let mut url = String::with_capacity(self.text.len());
+        for (index, part) in parts.iter().enumerate() {
+            match part {
+                Part::Value(value) if is_within_authority(&url) && is_before_host(&parts[index..]) => {
+                    url.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+                }
+                Part::Written(text) | Part::Value(text) => url.push_str(text),
+            }
+        }
+        url
+    }
+
     /// Adds a character that is written.
     pub(crate) fn push_written(&mut self, character: char) {
         self.text.push(character);
@@ -70,6 +90,35 @@ impl InterpolatedText {
     pub fn as_ref(&self) -> TextRef<'_> {
         TextRef { text: &self.text, values: &self.values }
     }
+}
+
+fn is_within_authority(before: &str) -> bool {
+    before.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?', '#']))
+}
+
+/// Whether what is written behind a value goes on to an `@`.
+fn is_before_host(parts: &[Part<'_>]) -> bool {
+    let written = parts.iter().filter_map(|part| match part {
+        Part::Written(text) => Some(text.chars()),
+        Part::Value(_) => None,
+    });
+    written.flatten().find(|character| "@/?#".contains(*character)) == Some('@')
+}
+
+/// For fields that hold the URL of a broker or database.
+///
+/// # Errors
+/// When it is no string.
+pub fn deserialize_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    InterpolatedText::deserialize(deserializer).and_then(|text| Secret::deserialize(text.to_url().into_deserializer()))
+}
+
+/// As [`deserialize_url`], for a field that may be left out.
+///
+/// # Errors
+/// When it is no string.
+pub fn deserialize_optional_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    deserialize_url(deserializer).map(Some)
 }
 
 impl<'a> TextRef<'a> {
@@ -208,6 +257,17 @@ mod tests {
         let written: InterpolatedText = serde_json::from_str("\"ab\"").unwrap();
         assert_eq!(written.as_ref().all_written(), Some("ab"));
         assert_eq!(mixed.as_ref().all_written(), None);
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_any_text() {
+        let url = text(&["amqp://", "u:x", ":", "p@h/?#%", "@host:", "5672", "/", "v/h", ""]).to_url();
+        assert_eq!(url, "amqp://u%3Ax:p%40h%2F%3F%23%25@host:5672/v/h");
+        let parsed = url::Url::parse(&url).unwrap();
+        assert_eq!((parsed.host_str(), parsed.port()), (Some("host"), Some(5672)));
+        assert_eq!(text(&["", "amqp://u:p@h/", ""]).to_url(), "amqp://u:p@h/");
+        assert_eq!(text(&["amqp://", "host", "/?a=@"]).to_url(), "amqp://host/?a=@");
+        assert_eq!(text(&["postgres://u:p", "%", "@", "h"]).to_url(), "postgres://u:p%25@h");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct StoreConfig {
     /// `sqlite:` and a path, `postgres://…` for several replicas that share one state, or `none` for pods whose disk
     /// goes with them: then nothing is parked, and a delivery that fails holds its source's position. Default: an
     /// SQLite file in the pipeline's state folder.
+    #[serde(default, deserialize_with = "crate::interpolated::deserialize_optional_url")]
+    #[schemars(with = "Option<Secret>", extend("contentMediaType" = "text/uri-list"))]
     #[schemars(example = &"postgres://bridge:${file:/run/secrets/db}@db/bridge")]
     pub url: Option<Secret>,
     /// The most that parked deliveries and dead letters may take; in a PostgreSQL database, those of all pipelines
@@ -115,7 +117,7 @@ fn location(url: &Secret, base_dir: &Path) -> Result<Location, Problem> {
     url.register();
     let parsed = Url::parse(text).map_err(|error| {
         let message = format!("the store's URL cannot be read: {error}");
-        Problem::new(["url"], message).with_help("in a password, write characters such as `/` and `@` percent-encoded")
+        Problem::new(["url"], message).with_help("in a password that is written out, write characters such as `/` and `@` percent-encoded")
     })?;
     if let Some(password) = parsed.password() {
         secret::register(password);

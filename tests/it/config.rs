@@ -98,6 +98,19 @@ fn files_with_unknown_keys_or_words_do_not_match_the_schema() {
     }
 }
 
+#[test]
+fn a_password_from_the_environment_cannot_lead_to_another_host() {
+    let text = "name = 'x'\n[sources.a]\ntype = 'amqp'\nqueue = 'q'\nuri = 'amqp://u:${env:P}@rabbit/'\n\
+                [store]\nurl = 'postgres://u:${env:P}@db/x'\n\
+                [sinks.b]\ntype = 'webhook'\nfrom = ['a']\nurl = 'https://x/'";
+    let loaded = config::parse("x.toml", text, &|_| Some("p@elsewhere/%?x=".to_owned())).unwrap();
+    let kind = &loaded.pipeline.sources["a"].kind;
+    let webhook_bridge::source::TypeConfig::Amqp(amqp) = kind else { panic!("{kind:?}") };
+    assert_eq!(amqp.uri.expose(), "amqp://u:p%40elsewhere%2F%25%3Fx%3D@rabbit/");
+    let store = loaded.pipeline.store.url.as_ref().unwrap();
+    assert_eq!(store.expose(), "postgres://u:p%40elsewhere%2F%25%3Fx%3D@db/x");
+}
+
 /// What a schema can say, it says: an editor and `check` judge alike.
 #[test]
 fn the_schema_and_the_check_agree() {

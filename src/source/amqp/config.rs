@@ -18,6 +18,8 @@ pub struct AmqpConfig {
     /// The broker, for example `amqp://user:password@host:5672/%2f`, or `amqps://` for TLS. The path is the virtual
     /// host, percent-encoded: `/%2f` is the default one, `/`. Of the query parameters `auth_mechanism`, `frame_max`
     /// and `channel_max` are understood.
+    #[serde(deserialize_with = "crate::interpolated::deserialize_url")]
+    #[schemars(with = "Secret", extend("contentMediaType" = "text/uri-list"))]
     #[schemars(example = &"amqps://bridge:${file:/run/secrets/amqp}@rabbit:5671/%2f")]
     pub uri: Secret,
     /// The queue to consume. Streams are not supported yet.
