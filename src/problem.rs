@@ -50,11 +50,15 @@ pub enum WarningCode {
     WeakMask,
     /// `empty-credential`
     EmptyCredential,
+    /// `single-value-repeated`
+    SingleValueRepeated,
+    /// `unescaped-values`
+    UnescapedValues,
 }
 
 impl WarningCode {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::LiteralSecret,
         Self::PlainHttp,
         Self::NoRetry,
@@ -64,6 +68,8 @@ impl WarningCode {
         Self::MaskedAddress,
         Self::WeakMask,
         Self::EmptyCredential,
+        Self::SingleValueRepeated,
+        Self::UnescapedValues,
     ];
 
     /// Its name.
@@ -78,6 +84,8 @@ impl WarningCode {
             Self::MaskedAddress => "masked-address",
             Self::WeakMask => "weak-mask",
             Self::EmptyCredential => "empty-credential",
+            Self::SingleValueRepeated => "single-value-repeated",
+            Self::UnescapedValues => "unescaped-values",
         }
     }
 
@@ -89,10 +97,12 @@ impl WarningCode {
             Self::NoRetry => "A sink gives a delivery up after its first failed attempt",
             Self::UnusedTemplate => "No sink uses a template",
             Self::ImpossibleComparison => "A filter compares what can never be equal, because the types differ",
-            Self::UnknownMember => "A filter asks for what no event has",
+            Self::UnknownMember => "A filter or template asks for what no event has",
             Self::MaskedAddress => "A host, port or path is masked in all output, as if it were a secret",
             Self::WeakMask => "A masked value is too short or too common to be masked well",
             Self::EmptyCredential => "A credential is empty",
+            Self::SingleValueRepeated => "A template repeats a block for what is an array only sometimes",
+            Self::UnescapedValues => "A body inserts values without escaping, as nothing is known of its content type",
         }
     }
 }

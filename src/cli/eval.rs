@@ -13,7 +13,7 @@ use crate::config::{ConfigErrors, Fault, Look};
 use crate::event::{ENVELOPE, Envelope};
 use crate::filter::Predicate;
 use crate::secret::mask;
-use crate::template::{Context, Escape, Template, verify_json};
+use crate::template::{Context, Escape, Template};
 
 /// Tries one filter expression or template on events from a file or standard input.
 #[derive(Debug, Args)]
@@ -89,7 +89,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
 
 enum Evaluation {
     When(Predicate),
-    Template { text: String, template: Box<Template>, is_body: bool },
+    Template { text: String, template: Box<Template> },
 }
 
 impl Evaluation {
@@ -110,17 +110,17 @@ impl Evaluation {
             let shown = error.to_string();
             CliError::Expression(faulty("--template", &text, Some(error.part), shown, error.help))
         })?;
-        Ok(Self::Template { text, template: Box::new(template), is_body: escape == Escape::Json })
+        Ok(Self::Template { text, template: Box::new(template) })
     }
 
     fn of(&self, envelope: Value) -> Result<String, ConfigErrors> {
         match self {
             Self::When(predicate) => Ok(predicate.matches(&Envelope::new(envelope)).to_string()),
-            Self::Template { text, template, is_body } => {
+            Self::Template { text, template } => {
                 let result = template.render(&Context::new(envelope)).map_err(|failure| {
                     faulty("--template", text, failure.part(text), failure.fault.to_string(), None)
                 })?;
-                if *is_body && let Err(error) = verify_json(&result) {
+                if let Err(error) = template.escape().verify(&result) {
                     note(&format!("{error}; as the body of a sink it would make the event a dead letter"));
                 }
                 Ok(result)

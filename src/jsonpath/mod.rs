@@ -12,6 +12,7 @@
 //!   and the library takes two numbers for equal when they differ by less than 2.2e-16.
 
 mod check;
+pub mod comparison;
 mod mistakes;
 mod values;
 
@@ -62,6 +63,14 @@ impl Query {
         let mut query = parse_json_path(text).map_err(|error| syntax_error(text, 0, error))?;
         check::query(&mut query).map_err(|fault| fault.locate(text))?;
         Ok(Self(query))
+    }
+
+    /// The member of the whole value that the query asks for, if it asks for one.
+    pub fn first_member(&self) -> Option<&str> {
+        match self.0.segments.first()? {
+            Segment::Selector(Selector::Name(name)) => Some(name),
+            _ => None,
+        }
     }
 
     /// The values that the query selects, in the order of RFC 9535.

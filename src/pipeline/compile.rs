@@ -207,7 +207,7 @@ impl Compiler<'_> {
         let limit = delivery.rate_limit.as_ref();
         let rate = self.keep(&["sinks", name, "rate_limit"], limit.map(Rate::new).transpose());
         let key = limit.and_then(|limit| limit.key.as_ref());
-        let text = |text: &InterpolatedText| Template::compile_with(text, Escape::Text, rendering);
+        let text = |text: &InterpolatedText| Template::compile_with(text, Escape::Key, rendering);
         let bucket = key.map(text).transpose();
         let bucket = bucket.map_err(|error| vec![template_problem(["rate_limit", "key"], &error)]);
         let bucket = self.keep(&path, bucket);

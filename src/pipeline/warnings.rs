@@ -3,6 +3,7 @@
 //! What cannot run is a fault, and found by `config` or `compile`.
 
 mod masking;
+mod templates;
 
 use std::collections::BTreeSet;
 
@@ -28,7 +29,13 @@ pub fn find(parsed: &Parsed) -> Vec<Warning> {
         warnings.map(move |warning| under(warning, ["sinks", name]))
     });
     let masking = masking::masked_values(parsed).chain(masking::empty_credentials(parsed));
-    secrets.chain(masking).chain(sinks).chain(unused_templates(config)).chain(doubtful_filters(config)).collect()
+    secrets
+        .chain(masking)
+        .chain(sinks)
+        .chain(unused_templates(config))
+        .chain(doubtful_filters(config))
+        .chain(templates::doubts(config))
+        .collect()
 }
 
 /// Where secrets are written out in a pipeline file.

@@ -16,9 +16,7 @@ use crate::event::Event;
 use crate::interpolated::InterpolatedText;
 use crate::problem::{Problem, did_you_mean};
 use crate::secret;
-use crate::template::{
-    Context, Escape, NotJson, Options, RenderFailure, Template, TemplateConfig, TemplateError, is_json, verify_json,
-};
+use crate::template::{Context, Escape, NotJson, Options, RenderFailure, Template, TemplateConfig, TemplateError};
 
 /// What every attempt of a delivery sends.
 #[derive(Debug, Clone)]
@@ -50,7 +48,6 @@ enum BodyTemplate {
     Rendered {
         template: Box<Template>,
         content_type: HeaderValue,
-        is_json: bool,
     },
 }
 
@@ -72,7 +69,7 @@ pub enum RequestError {
     #[error("the rendered value of header {0} is not a valid header value")]
     Header(HeaderName),
     /// The content type is JSON, the rendered body is not.
-    #[error("the rendered body is not JSON: {0}")]
+    #[error("{0}")]
     NotJson(NotJson),
 }
 
@@ -224,10 +221,9 @@ impl BodyTemplate {
             Some(content_type) => content_type,
             None => content_type(&default_type)?,
         };
-        let is_json = content_type.to_str().is_ok_and(is_json);
-        let escape = if is_json { Escape::Json } else { Escape::Text };
+        let escape = content_type.to_str().map_or(Escape::Text, Escape::for_content_type);
         let template = Template::compile_with(text, escape, options).map_err(|error| template_problem(path, &error))?;
-        Ok(Self::Rendered { template: Box::new(template), content_type, is_json })
+        Ok(Self::Rendered { template: Box::new(template), content_type })
     }
 
     fn render(&self, event: &Event, context: &Context) -> Result<(HeaderValue, Bytes), RequestError> {
@@ -238,11 +234,9 @@ impl BodyTemplate {
                 let content_type = content_type.unwrap_or(HeaderValue::from_static(event.format.content_type()));
                 Ok((content_type, event.payload.clone().unwrap_or_default()))
             }
-            Self::Rendered { template, content_type, is_json } => {
+            Self::Rendered { template, content_type } => {
                 let body = render("body", template, context)?;
-                if *is_json {
-                    verify_json(&body).map_err(RequestError::NotJson)?;
-                }
+                template.escape().verify(&body).map_err(RequestError::NotJson)?;
                 Ok((content_type.clone(), body.into()))
             }
         }
@@ -263,7 +257,7 @@ fn unknown_template(name: &str, declared: &BTreeSet<String>) -> Problem {
 
 /// Every fault of a template that sinks refer to by name, with its path below the template.
 pub fn check_template(config: &TemplateConfig) -> Vec<Problem> {
-    let escape = if is_json(&config.content_type) { Escape::Json } else { Escape::Text };
+    let escape = Escape::for_content_type(&config.content_type);
     let body = Template::compile(&config.body, escape).map_err(|error| template_problem(["body"], &error)).err();
     body.into_iter().chain(content_type(&config.content_type).err()).collect()
 }

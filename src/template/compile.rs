@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::helpers::{self, Kind, SIGNATURES, Signature};
 use super::nesting::{self, MAX_NESTING};
+use super::place::{Place, is_within_json_string};
 use super::values::Values;
-use super::{Escape, Outline, TemplateError, has_dot_segment, insert};
+use super::{Doubt, Escape, Outline, TemplateError, has_dot_segment, insert};
 use crate::event::ENVELOPE;
 use crate::interpolated::TextRef;
 use crate::jsonpath::Query;
@@ -27,6 +28,10 @@ pub(super) struct Compiled {
     pub(super) literal: Option<String>,
     /// See [`Template::outline`](super::Template::outline).
     pub(super) outline: Outline,
+    /// What is probably not meant so.
+    pub(super) doubts: Vec<Doubt>,
+    /// Some value is inserted with the escaping of its place, which `{{{…}}}` switches off.
+    pub(super) inserts: bool,
 }
 
 /// Parses and checks a template.
@@ -38,12 +43,31 @@ pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Tem
         return Err(fault.at(text, offset));
     }
     let mut template = handlebars::Template::compile(text).map_err(|error| syntax_error(text, &error))?;
-    let mut walk = Walk { text, escape, values, queries: HashMap::new(), place: (1, 1) };
+    let mut walk = Walk {
+        text,
+        escape,
+        values,
+        queries: HashMap::new(),
+        place: (1, 1),
+        uncertain: false,
+        doubts: Vec::new(),
+        inserts: false,
+    };
     walk.template(&mut template, Scope::Envelope)?;
     if escape == Escape::Url && has_dot_segment(&shape(&template)) {
         return Err(Fault::new("a segment of the URL's path is `.` or `..`, which leads to another path").at(text, 0));
     }
-    Ok(Compiled { literal: literal(&template), outline: outline(&template), queries: walk.queries, template })
+    if escape == Escape::Key && literal(&template).is_some() {
+        return Err(constant_key(text).at(text, 0));
+    }
+    Ok(Compiled {
+        literal: literal(&template),
+        queries: walk.queries,
+        outline: outline(&template),
+        doubts: walk.doubts,
+        inserts: walk.inserts,
+        template,
+    })
 }
 
 /// What is wrong with an expression; its place is known a level above.
@@ -69,6 +93,10 @@ struct Walk<'a> {
     queries: HashMap<String, Query>,
     /// The line and column of the element that is looked at.
     place: (usize, usize),
+    /// The branches of a block leave off at different places, one within quotes and one outside.
+    uncertain: bool,
+    doubts: Vec<Doubt>,
+    inserts: bool,
 }
 
 impl Walk<'_> {
@@ -80,9 +108,10 @@ impl Walk<'_> {
             let (line, column) = self.place;
             let start = self.values.place();
             self.values.bind(element).map_err(|fault| fault.at(self.text, offset_of(self.text, line, column)))?;
+            self.inserts |= matches!(element, TemplateElement::Expression(_));
             let checked = match element {
                 TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => {
-                    let finished = self.expression(call, scope);
+                    let finished = self.expression(call, scope, &start);
                     if finished.as_ref().is_ok_and(|finished| *finished) {
                         *element = TemplateElement::HtmlExpression(call.clone());
                     }
@@ -90,12 +119,15 @@ impl Walk<'_> {
                 }
                 TemplateElement::HelperBlock(block) => match self.block(block, scope) {
                     Ok(inner) => {
+                        self.doubt_repeated(block);
                         block.template.as_mut().map_or(Ok(()), |template| self.template(template, inner))?;
-                        if block.inverse.is_some() {
-                            self.values.go_back(start);
-                        }
+                        let end = self.values.place();
+                        self.values.go_back(start.clone());
                         block.inverse.as_mut().map_or(Ok(()), |template| self.template(template, scope))?;
-                        Ok(())
+                        let without = self.values.place();
+                        let repeats = block.name.as_name() == Some("each");
+                        self.values.go_back(if without.len() == start.len() { end.clone() } else { without.clone() });
+                        self.branches(&start, &end, &without, repeats)
                     }
                     Err(fault) => Err(fault),
                 },
@@ -118,8 +150,8 @@ impl Walk<'_> {
 
     /// Checks an expression that inserts a value, and makes it a call of [`insert`]. Gives whether what it inserts is
     /// right for its place already.
-    fn expression(&mut self, call: &mut HelperTemplate, scope: Scope) -> Result<bool, Fault> {
-        let value = match call.name.clone() {
+    fn expression(&mut self, call: &mut HelperTemplate, scope: Scope, before: &str) -> Result<bool, Fault> {
+        let mut value = match call.name.clone() {
             // Handlebars looks for a helper first.
             name if is_path(&name) && call.params.is_empty() && call.hash.is_empty() && signature(&name).is_none() => {
                 name
@@ -131,19 +163,55 @@ impl Walk<'_> {
             }
         };
         self.parameter(&value, scope)?;
-        call.name = Parameter::Name(insert::NAME.to_owned());
-        let Parameter::Subexpression(inner) = &value else {
+        let place = Place::behind(before, self.escape)?;
+        let place = if self.uncertain { place.uncertain() } else { place };
+        call.name = Parameter::Name(insert::name(place));
+        let written = written(&value);
+        let Parameter::Subexpression(inner) = &mut value else {
             call.params = vec![value];
             return Ok(false);
         };
-        let helper = subexpression_name(inner).to_owned();
-        let finished = matches!((helper.as_str(), self.escape), ("json", Escape::Json) | ("url_encode", Escape::Url));
-        call.params = vec![value, Parameter::Literal(helper.into())];
+        let finished =
+            matches!((subexpression_name(inner), place), ("json", Place::JsonValue) | ("url_encode", Place::Encoded));
+        if let TemplateElement::Expression(inner) = inner.element.as_mut() {
+            keep_names(&mut inner.params, &mut inner.hash);
+        }
+        call.params = vec![value, Parameter::Literal(written.into())];
         Ok(finished)
     }
 
+    /// Looks at where the branches of a block leave off, in JSON.
+    fn branches(&mut self, start: &str, end: &str, without: &str, repeats: bool) -> Checked {
+        if !self.escape.is_json() {
+            return Ok(());
+        }
+        let changes = is_within_json_string(start) != is_within_json_string(end);
+        if repeats && changes {
+            return Err(Fault::new("a quote is opened and not closed, or the reverse, from one element to the next")
+                .help("let `{{#each}}` and `{{/each}}` both stand within quotes, or both outside"));
+        }
+        self.uncertain |= is_within_json_string(end) != is_within_json_string(without);
+        Ok(())
+    }
+
+    /// What `jsonpath` gives is an array only when it finds several values.
+    fn doubt_repeated(&mut self, block: &HelperTemplate) {
+        let is_jsonpath = |value: &Parameter| match value {
+            Parameter::Subexpression(inner) => subexpression_name(inner) == "jsonpath",
+            _ => false,
+        };
+        if block.name.as_name() == Some("each") && block.params.first().is_some_and(is_jsonpath) {
+            let fault = Fault::new(
+                "`jsonpath` gives an array only when it finds several values: of one, `#each` takes the members",
+            )
+            .help("write `query` in its place, which always gives an array");
+            let (line, column) = self.place;
+            self.doubts.push(Doubt::SingleValueRepeated(fault.at(self.text, offset_of(self.text, line, column))));
+        }
+    }
+
     /// Checks the beginning of a block, and gives the scope within it.
-    fn block(&mut self, block: &HelperTemplate, scope: Scope) -> Result<Scope, Fault> {
+    fn block(&mut self, block: &mut HelperTemplate, scope: Scope) -> Result<Scope, Fault> {
         let name = block.name.as_name().unwrap_or_default();
         let Some(signature) = signature(&block.name) else {
             let help = format!("write {{{{#each {name}}}}}, {{{{#with {name}}}}} or {{{{#if {name}}}}}");
@@ -153,6 +221,7 @@ impl Walk<'_> {
             return Err(Fault::new(format!("`{name}` is not a block")).help(format!("write {{{{{name} …}}}}")));
         }
         self.arguments(signature, &block.params, &block.hash, scope)?;
+        keep_names(&mut block.params, &mut block.hash);
         Ok(if matches!(signature.name, "each" | "with") { Scope::Block } else { scope })
     }
 
@@ -188,7 +257,10 @@ impl Walk<'_> {
             Parameter::Literal(_) => Ok(()),
             Parameter::Name(name) => check_path(name, None, scope),
             Parameter::Path(Path::Local((_, name, raw))) => check_local(name, raw, scope),
-            Parameter::Path(Path::Relative((segments, raw))) => check_path(raw, segments.first(), scope),
+            Parameter::Path(Path::Relative((segments, raw))) => {
+                check_this(raw)?;
+                check_path(raw, segments.first(), scope)
+            }
             Parameter::Subexpression(inner) => {
                 let TemplateElement::Expression(call) = inner.as_element() else { return Ok(()) };
                 let name = call.name.as_name().unwrap_or_default();
@@ -206,15 +278,20 @@ impl Walk<'_> {
     /// Checks literals that a helper would otherwise find wrong at every event.
     fn literals(&mut self, helper: &str, params: &[Parameter], named: &HashMap<String, Parameter>) -> Checked {
         match (helper, params) {
-            ("jsonpath", [Parameter::Literal(Value::String(query))]) => {
+            ("jsonpath" | "query", [Parameter::Literal(Value::String(query))]) => {
                 let parsed = Query::parse(query).map_err(|error| Fault {
                     message: format!("`{query}` is not a JSONPath query: {error}"),
                     help: error.help,
                 })?;
+                if let Some(member) = parsed.first_member().filter(|member| !ENVELOPE.contains(member)) {
+                    let fault = Fault::new(format!("no event has a member `{member}`")).help(envelope_help(member));
+                    let (line, column) = self.place;
+                    self.doubts.push(Doubt::UnknownMember(fault.at(self.text, offset_of(self.text, line, column))));
+                }
                 self.queries.insert(query.clone(), parsed);
             }
-            ("jsonpath", _) => {
-                return Err(Fault::new("`jsonpath` takes its query as a literal").help("put it in quotes"));
+            ("jsonpath" | "query", _) => {
+                return Err(Fault::new(format!("`{helper}` takes its query as a literal")).help("put it in quotes"));
             }
             ("format_time", [_, format]) | ("now", [format]) => check_format(helper, format)?,
             _ => {}
@@ -238,6 +315,13 @@ fn check_format(helper: &str, format: &Parameter) -> Checked {
     }
 }
 
+fn envelope_help(member: &str) -> String {
+    match did_you_mean(member, ENVELOPE) {
+        Some(meant) => format!("did you mean `$.{meant}`?"),
+        None => format!("an event has {}; a member of the payload is `$.data.{member}`", ENVELOPE.join(", ")),
+    }
+}
+
 /// A path from the envelope must start with one of its members, otherwise it is missing from every event.
 fn check_path(raw: &str, first: Option<&PathSeg>, scope: Scope) -> Checked {
     let Some(PathSeg::Named(name)) = first else { return Ok(()) };
@@ -249,6 +333,17 @@ fn check_path(raw: &str, first: Option<&PathSeg>, scope: Scope) -> Checked {
         None => format!("the payload's members are under `data`: write `data.{raw}`"),
     };
     Err(Fault::new(format!("`{name}` is neither a member of the envelope nor a helper")).help(help))
+}
+
+/// Handlebars leaves `this` out wherever it stands in a path: `data.this` would be all of `data`.
+fn check_this(raw: &str) -> Checked {
+    let path = raw.trim_start_matches("../").trim_start_matches("./");
+    let mut parts = path.split(['.', '/']).skip(1);
+    if parts.any(|part| matches!(part, "this" | "[this]")) {
+        return Err(Fault::new(format!("`this` cannot stand within a path, as in `{raw}`"))
+            .help("the member of that name is `(lookup data \"this\")`"));
+    }
+    Ok(())
 }
 
 /// What `{{#each}}` sets.
@@ -265,6 +360,42 @@ fn check_local(name: &str, raw: &str, scope: Scope) -> Checked {
         return Ok(());
     }
     Err(Fault::new(format!("`{raw}` is known only within {{{{#each}}}}")))
+}
+
+/// A value as it is written in the template, more or less.
+fn written(value: &Parameter) -> String {
+    match value {
+        Parameter::Literal(value) => value.to_string(),
+        Parameter::Name(name) => name.clone(),
+        Parameter::Path(Path::Local((_, _, raw)) | Path::Relative((_, raw))) => raw.clone(),
+        Parameter::Subexpression(inner) => match inner.as_element() {
+            TemplateElement::Expression(call) => {
+                let name = call.name.as_name().unwrap_or_default();
+                let part = |value| match value {
+                    &Parameter::Subexpression(_) => format!(" ({})", written(value)),
+                    other => format!(" {}", written(other)),
+                };
+                call.params.iter().fold(name.to_owned(), |text, value| text + &part(value))
+            }
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}
+
+/// Hands the names of values that helpers give on to the helpers that take them, for their messages.
+fn keep_names(params: &mut [Parameter], named: &mut HashMap<String, Parameter>) {
+    for (index, value) in params.iter_mut().enumerate() {
+        if !matches!(value, Parameter::Subexpression(_)) {
+            continue;
+        }
+        named.insert(helpers::name_of(index), Parameter::Literal(written(value).into()));
+        if let Parameter::Subexpression(inner) = value
+            && let TemplateElement::Expression(call) = inner.element.as_mut()
+        {
+            keep_names(&mut call.params, &mut call.hash);
+        }
+    }
 }
 
 fn subexpression_name(inner: &Subexpression) -> &str {
@@ -290,6 +421,18 @@ fn unknown_helper(name: &str, kind: Kind) -> Fault {
         Some(known) => fault.help(format!("did you mean `{known}`?")),
         None => fault,
     }
+}
+
+/// A key that is the same for every event was meant to be an expression.
+fn constant_key(text: &str) -> Fault {
+    let path = text.trim().trim_start_matches(['$', '.', '{', '@']).trim_end_matches('}');
+    let first = path.split(['.', '[']).next().unwrap_or_default();
+    let help = if ENVELOPE.contains(&first) {
+        format!("write `{{{{{path}}}}}`")
+    } else {
+        "write an expression in two braces, such as `{{data.id}}`".to_owned()
+    };
+    Fault::new("this holds no expression, so it is the same for every event").help(help)
 }
 
 /// The text of a template in which every expression stands as a letter.

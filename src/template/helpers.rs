@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,7 +15,8 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::insert::{self, Insert, url_encode, value_text};
-use super::{Escape, Options, RenderFault};
+use super::place::Place;
+use super::{Options, RenderFault, conditions};
 use crate::jsonpath::Query;
 
 /// What a helper takes, for the check at load.
@@ -42,8 +44,8 @@ pub(super) enum Kind {
 
 const MANY: usize = usize::MAX;
 
-/// All helpers. The blocks, the comparisons and `len` are Handlebars' own.
-pub(super) const SIGNATURES: [Signature; 26] = [
+/// All helpers. `if unless each with raw and or not` are Handlebars' own.
+pub(super) const SIGNATURES: [Signature; 27] = [
     signature("json", (1, 1), &[], Kind::Value),
     signature("default", (2, MANY), &[], Kind::Value),
     signature("upper", (1, 1), &[], Kind::Value),
@@ -54,6 +56,7 @@ pub(super) const SIGNATURES: [Signature; 26] = [
     signature("base64", (1, 1), &[], Kind::Value),
     signature("url_encode", (1, 1), &[], Kind::Value),
     signature("jsonpath", (1, 1), &[], Kind::Value),
+    signature("query", (1, 1), &[], Kind::Value),
     signature("lookup", (2, 2), &[], Kind::Value),
     signature("len", (1, 1), &[], Kind::Value),
     signature("if", (1, 1), &["includeZero"], Kind::Block),
@@ -73,10 +76,13 @@ pub(super) const SIGNATURES: [Signature; 26] = [
 ];
 
 /// A registry with the helpers of one template. `queries` are the JSONPath queries that it contains, by their text.
-pub(super) fn registry(escape: Escape, options: &Options, queries: HashMap<String, Query>) -> Handlebars<'static> {
+pub(super) fn registry(options: &Options, queries: HashMap<String, Query>) -> Handlebars<'static> {
     let Options { clock, ids, .. } = options.clone();
     let mut registry = Handlebars::new();
-    registry.register_helper(insert::NAME, Box::new(Insert(escape)));
+    for place in Place::ALL {
+        registry.register_helper(&insert::name(place), Box::new(Insert(place)));
+    }
+    conditions::register(&mut registry);
     registry.register_helper("json", helper(|call, _| Ok(derived(required(call, 0)?.value().to_string()))));
     registry.register_helper("default", helper(default));
     registry.register_helper("upper", helper(|call, _| Ok(derived(text(call)?.to_uppercase()))));
@@ -86,7 +92,11 @@ pub(super) fn registry(escape: Escape, options: &Options, queries: HashMap<Strin
     registry.register_helper("uuid", helper(move |_, _| Ok(derived(ids().to_string()))));
     registry.register_helper("base64", helper(|call, _| Ok(derived(BASE64.encode(text(call)?.as_bytes())))));
     registry.register_helper("url_encode", helper(|call, _| Ok(derived(url_encode(&text(call)?)))));
+    let queries = Arc::new(queries);
+    let of_query = Arc::clone(&queries);
     registry.register_helper("jsonpath", helper(move |call, context| Ok(jsonpath(call, context, &queries))));
+    registry.register_helper("query", helper(move |call, context| Ok(query(call, context, &of_query))));
+    registry.register_helper("len", helper(len));
     registry.register_helper("lookup", helper(lookup));
     registry
 }
@@ -101,7 +111,7 @@ pub(super) fn strftime(time: Timestamp, format: &str, zone: TimeZone) -> Option<
     jiff::fmt::strtime::format(format, &time.to_zoned(zone)).ok()
 }
 
-type Found<'rc> = Result<ScopedJson<'rc>, RenderFault>;
+pub(super) type Found<'rc> = Result<ScopedJson<'rc>, RenderFault>;
 
 /// A helper that gives a value and writes nothing.
 struct ValueHelper<F>(F);
@@ -141,13 +151,17 @@ fn default<'rc>(call: &Helper<'rc>, _: &'rc handlebars::Context) -> Found<'rc> {
 fn lookup<'rc>(call: &Helper<'rc>, _: &'rc handlebars::Context) -> Found<'rc> {
     let index = required(call, 1)?.value();
     let found = match call.param(0).map(PathAndJson::value) {
-        Some(Value::Array(elements)) => {
-            index.as_u64().and_then(|index| usize::try_from(index).ok()).and_then(|index| elements.get(index))
-        }
+        Some(Value::Array(elements)) => whole_number(index).and_then(|index| elements.get(index)),
         Some(Value::Object(members)) => index.as_str().and_then(|name| members.get(name)),
         _ => None,
     };
     Ok(found.map_or(ScopedJson::Missing, |found| ScopedJson::Derived(found.clone())))
+}
+
+/// The index that a number is, `1` and `1.0` alike.
+fn whole_number(value: &Value) -> Option<usize> {
+    let of_float = || value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e15).contains(number));
+    value.as_u64().or_else(|| of_float().map(|number| number as u64)).and_then(|index| usize::try_from(index).ok())
 }
 
 /// What a query finds in the envelope: its value for one node, an array for several, missing for none.
@@ -156,12 +170,41 @@ fn jsonpath<'rc>(
     context: &'rc handlebars::Context,
     queries: &HashMap<String, Query>,
 ) -> ScopedJson<'rc> {
-    let query = call.param(0).and_then(|text| text.value().as_str()).and_then(|text| queries.get(text));
-    match query.map(|query| query.select(context.data())).as_deref() {
-        None | Some([]) => ScopedJson::Missing,
-        Some([one]) => ScopedJson::Derived((*one).clone()),
-        Some(several) => ScopedJson::Derived(several.iter().copied().cloned().collect()),
+    match *selected(call, context, queries) {
+        [] => ScopedJson::Missing,
+        [one] => ScopedJson::Derived(one.clone()),
+        ref several => ScopedJson::Derived(several.iter().copied().cloned().collect()),
     }
+}
+
+/// All that a query finds in the envelope, as an array.
+fn query<'rc>(
+    call: &Helper<'rc>,
+    context: &'rc handlebars::Context,
+    queries: &HashMap<String, Query>,
+) -> ScopedJson<'rc> {
+    ScopedJson::Derived(selected(call, context, queries).into_iter().cloned().collect())
+}
+
+fn selected<'rc>(
+    call: &Helper<'rc>,
+    context: &'rc handlebars::Context,
+    queries: &HashMap<String, Query>,
+) -> Vec<&'rc Value> {
+    let query = call.param(0).and_then(|text| text.value().as_str()).and_then(|text| queries.get(text));
+    query.map(|query| query.select(context.data())).unwrap_or_default()
+}
+
+/// The number of characters, elements or members.
+fn len<'rc>(call: &Helper<'rc>, _: &'rc handlebars::Context) -> Found<'rc> {
+    let given = required(call, 0)?;
+    let length = match given.value() {
+        Value::String(text) => text.chars().count(),
+        Value::Array(elements) => elements.len(),
+        Value::Object(members) => members.len(),
+        _ => return Err(wrong_value(call, given, "text, an array or an object")),
+    };
+    Ok(ScopedJson::Derived(length.into()))
 }
 
 /// `time` in the format at `index` and the zone `tz`; without a format as in RFC 3339, in UTC.
@@ -212,6 +255,7 @@ fn text<'a>(call: &'a Helper<'_>) -> Result<Cow<'a, str>, RenderFault> {
     let given = required(call, 0)?;
     match given.value() {
         Value::Null => Err(RenderFault::Null(name(call, given))),
+        Value::Array(_) | Value::Object(_) => Err(RenderFault::NotScalar(name(call, given))),
         other => Ok(value_text(other)),
     }
 }
@@ -221,21 +265,32 @@ fn derived<'rc>(text: String) -> ScopedJson<'rc> {
 }
 
 /// A value without which a helper cannot work.
-fn required<'a, 'rc>(call: &'a Helper<'rc>, index: usize) -> Result<&'a PathAndJson<'rc>, RenderFault> {
+pub(super) fn required<'a, 'rc>(call: &'a Helper<'rc>, index: usize) -> Result<&'a PathAndJson<'rc>, RenderFault> {
     match call.param(index) {
         Some(value) if !value.is_value_missing() => Ok(value),
-        Some(value) => Err(RenderFault::Missing(name(call, value))),
+        Some(value) if value.relative_path().is_some() => Err(RenderFault::Missing(name(call, value))),
+        Some(value) => Err(RenderFault::NothingFound(name(call, value))),
         None => Err(RenderFault::Missing(call.name().to_owned())),
     }
 }
 
-fn wrong_value(call: &Helper<'_>, value: &PathAndJson<'_>, expected: &'static str) -> RenderFault {
+pub(super) fn wrong_value(call: &Helper<'_>, value: &PathAndJson<'_>, expected: &'static str) -> RenderFault {
     RenderFault::WrongValue { helper: call.name().to_owned(), name: name(call, value), expected }
 }
 
-/// What a value is called in the template: its path, or the helper it is given to.
+/// The named value that holds how the value at an index is written. It has blanks, so that no template can give it.
+pub(super) fn name_of(index: usize) -> String {
+    format!("name of {index}")
+}
+
+/// What a value is called in the template: its path, or the expression that gives it.
 fn name(call: &Helper<'_>, value: &PathAndJson<'_>) -> String {
-    value.relative_path().cloned().unwrap_or_else(|| format!("the value for {}", call.name()))
+    if let Some(path) = value.relative_path() {
+        return path.clone();
+    }
+    let index = call.params().iter().position(|param| std::ptr::eq(param, value));
+    let written = index.and_then(|index| call.hash_get(&name_of(index))).and_then(|name| name.value().as_str());
+    written.map_or_else(|| value.value().to_string(), str::to_owned)
 }
 
 const fn signature(

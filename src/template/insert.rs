@@ -6,18 +6,21 @@ use handlebars::{Handlebars, Helper, HelperDef, HelperResult, Output, RenderCont
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::{Escape, RenderFault};
-
-/// The name of the helper. It has a blank, so that no template can call it.
-pub(super) const NAME: &str = "insert value";
+use super::RenderFault;
+use super::place::Place;
 
 /// All but the unreserved characters of RFC 3986 (2.3).
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The helper to which [`compile`](super::compile) rewrites every expression that inserts a value: `{{data.x}}` becomes
-/// `{{insert data.x}}`, and `{{upper data.x}}` becomes `{{insert (upper data.x) "upper"}}`. Handlebars alone would
+/// `{{insert data.x}}`, and `{{upper data.x}}` becomes `{{insert (upper data.x) "upper data.x"}}`. Handlebars alone would
 /// write null and missing as nothing and an object as `[object]`, before its escape function sees them.
-pub(super) struct Insert(pub(super) Escape);
+pub(super) struct Insert(pub(super) Place);
+
+/// The name of the helper for a place. It has a blank, so that no template can call it.
+pub(super) fn name(place: Place) -> String {
+    format!("insert {place:?}")
+}
 
 impl HelperDef for Insert {
     fn call<'reg: 'rc, 'rc>(
@@ -28,30 +31,54 @@ impl HelperDef for Insert {
         rc: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        let name = || {
-            let path = call.param(0).and_then(|value| value.relative_path()).map(String::as_str);
-            let helper = call.param(1).and_then(|name| name.value().as_str());
-            path.or(helper).unwrap_or_default().to_owned()
-        };
+        let path = call.param(0).and_then(|value| value.relative_path());
+        let expression = || call.param(1).and_then(|text| text.value().as_str()).unwrap_or_default().to_owned();
         let value = match call.param(0) {
             Some(value) if !value.is_value_missing() => value.value(),
-            _ => return Err(RenderFault::Missing(name()).into()),
+            _ => {
+                let missing = path.map(|path| RenderFault::Missing(path.clone()));
+                return Err(missing.unwrap_or_else(|| RenderFault::NothingFound(expression())).into());
+            }
         };
-        let text = match (value, self.0) {
-            (Value::Null, Escape::Url | Escape::Header) => return Err(RenderFault::Null(name()).into()),
-            (Value::Null, Escape::Text) => return Ok(()),
-            _ => value_text(value),
-        };
-        let text = match self.0 {
-            Escape::Header if !is_header_text(&text) => return Err(RenderFault::NotHeaderText(name()).into()),
-            Escape::Header | Escape::Text => text,
-            _ if rc.is_disable_escape() => text,
-            Escape::Url => url_encode(&text).into(),
-            Escape::Json if value.is_string() => json_escape(&text).into(),
-            Escape::Json => text,
-        };
+        let text = inserted(value, self.0, rc.is_disable_escape(), || path.cloned().unwrap_or_else(expression))?;
         Ok(out.write(&text)?)
     }
+}
+
+fn inserted(
+    value: &Value,
+    place: Place,
+    as_it_is: bool,
+    name: impl Fn() -> String,
+) -> Result<Cow<'_, str>, RenderFault> {
+    let text = match value {
+        Value::String(text) if place == Place::JsonValue && !as_it_is => {
+            return Ok(serde_json::Value::from(text.as_str()).to_string().into());
+        }
+        _ if place == Place::JsonValue => return Ok(value_text(value)),
+        Value::Null => return Err(RenderFault::Null(name())),
+        Value::Array(_) | Value::Object(_) => return Err(RenderFault::NotScalar(name())),
+        _ => value_text(value),
+    };
+    Ok(match place {
+        Place::Header if !is_header_text(&text) => return Err(RenderFault::NotHeaderText(name())),
+        Place::Header | Place::Text | Place::JsonValue => text,
+        _ if as_it_is => text,
+        Place::JsonString => json_escape(&text).into(),
+        Place::Encoded => url_encode(&text).into(),
+        Place::Xml => xml_escape(&text).ok_or_else(|| RenderFault::NotInPlace(name(), "XML"))?.into(),
+        Place::XmlName if !text.is_empty() && text.chars().all(is_name_character) => text,
+        Place::XmlName => return Err(RenderFault::NotInPlace(name(), "a name of XML")),
+        Place::CsvField if text.contains([',', ';', '\t', '"', '\r', '\n']) => {
+            format!("\"{}\"", text.replace('"', "\"\"")).into()
+        }
+        Place::CsvField => text,
+        Place::CsvQuoted => text.replace('"', "\"\"").into(),
+        Place::TsvField if text.contains(['\t', '\r', '\n']) => {
+            return Err(RenderFault::NotInPlace(name(), "a field of TSV"));
+        }
+        Place::TsvField => text,
+    })
 }
 
 /// Text as it is, anything else as its JSON.
@@ -77,4 +104,29 @@ pub(super) fn json_escape(text: &str) -> String {
     quoted.pop();
     quoted.remove(0);
     quoted
+}
+
+/// Text for XML and HTML, between tags and in quoted attributes. `None` when it holds what no XML can (XML 1.0, 2.2).
+pub(super) fn xml_escape(text: &str) -> Option<String> {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            // A parser would take these for a line feed, and in attributes for a blank (2.11 and 3.3.3).
+            '\r' => escaped.push_str("&#13;"),
+            '\n' => escaped.push_str("&#10;"),
+            '\t' => escaped.push_str("&#9;"),
+            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => return None,
+            _ => escaped.push(character),
+        }
+    }
+    Some(escaped)
+}
+
+fn is_name_character(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '-' | '_' | '.' | ':')
 }

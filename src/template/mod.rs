@@ -1,15 +1,18 @@
 //! Templates: Handlebars, compiled and checked at load, with the escaping that the place of use asks for.
 //!
 //! **Escaping** is by the place of use, see [`Escape`]. It applies to what a helper gives as it does to a plain value.
-//! `{{json …}}` in a JSON body and `{{url_encode …}}` in a URL are right already and are not escaped twice;
+//! `{{json …}}` outside of quotes in a JSON body and `{{url_encode …}}` in a URL are right already and are not escaped twice;
 //! `{{{…}}}` switches escaping off, but for the characters that a header cannot carry.
 //!
 //! **Strict is what would silently leave a hole.** A value that is inserted, or handed to a helper, and that the event
-//! lacks fails the rendering: `{{data.x}}`, `{{upper data.x}}`, `{{lookup data.map "x"}}`. A URL or header also refuses
-//! null. Asking is not inserting, so a missing value counts as null or nothing in
+//! lacks fails the rendering: `{{data.x}}`, `{{upper data.x}}`, `{{lookup data.map "x"}}`, `{{len data.x}}`. Asking is not inserting, so a missing value counts as null or nothing in
 //! - `{{#if}}`, `{{#unless}}`, `{{#with}}` and `{{#each}}`,
 //! - `default`, which gives the first of its values that is neither missing nor null,
-//! - `eq ne gt gte lt lte and or not len`, which are Handlebars' own.
+//! - `eq ne and or not`.
+//!
+//! **One rule for types.** Null, objects and arrays stand only in JSON and outside of quotes; anywhere else they fail the
+//! rendering, as `default` and `json` are at hand. Numbers compare by value, `gt gte lt lte` take two numbers or two texts,
+//! and text is counted in characters.
 //!
 //! A named member of an array, as `name` in `{{#if data.items.name}}`, is a failure everywhere: that is no question.
 //!
@@ -23,9 +26,12 @@
 //! Rendering does no I/O. A failure names paths and helpers, as they stand in the template, and never a value.
 
 mod compile;
+mod conditions;
+mod content;
 mod helpers;
 mod insert;
 mod nesting;
+mod place;
 pub(crate) mod values;
 
 use std::fmt;
@@ -39,6 +45,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use content::{NotJson, is_json};
+
 use crate::event::Envelope;
 use crate::interpolated::{InterpolatedText, TextRef};
 
@@ -46,8 +54,8 @@ use crate::interpolated::{InterpolatedText, TextRef};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TemplateConfig {
-    /// The content type of the rendered body. In JSON types values are JSON-escaped, and the rendered body is checked
-    /// to be JSON; in others they are inserted as they are.
+    /// The content type of the rendered body, which says how values are escaped: JSON and its relatives (the rendered body
+    /// is checked too), XML and HTML, forms, CSV and TSV. In others they are inserted as they are.
     #[serde(default = "default_content_type")]
     pub content_type: String,
     /// The Handlebars template. It sees the envelope: `id, time, source, key, headers, meta, data`.
@@ -60,19 +68,32 @@ pub fn default_content_type() -> String {
     "application/json".into()
 }
 
-/// How values are written into the text around them. An object or array is always written as its JSON.
+/// How values are written into the text around them. Only JSON, outside of quotes, takes null, objects and arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Escape {
-    /// For a JSON body: text as the inside of a JSON string (the template writes the quotes), null as `null`, the rest
-    /// as it is.
+    /// For a JSON body: within quotes text is escaped, outside of them a value stands as its JSON.
     Json,
-    /// For a URL: every byte but the unreserved ones of RFC 3986 (2.3) is percent-encoded. Null is refused, as is a
-    /// value that makes a path segment `.` or `..`, because those would lead to another path.
+    /// For lines of JSON.
+    JsonLines,
+    /// For JSON texts that each begin with a record separator.
+    JsonSequence,
+    /// For a URL: every byte but the unreserved ones of RFC 3986 (2.3) is percent-encoded. A value that makes a path
+    /// segment `.` or `..` is refused, because those would lead to another path.
     Url,
-    /// For an HTTP header: null and anything but visible ASCII and blanks (RFC 9110, 5.5) is refused.
+    /// For an HTTP header: anything but visible ASCII and blanks (RFC 9110, 5.5) is refused.
     Header,
-    /// As it is; null is nothing.
+    /// For XML and HTML, between tags and in quoted attributes.
+    Xml,
+    /// For a form: as in a URL.
+    Form,
+    /// For CSV: a field is put in quotes where it has to be.
+    Csv,
+    /// For TSV, where tabs and line breaks are refused.
+    Tsv,
+    /// For other text: as it is.
     Text,
+    /// For the name of a lane or a bucket: as it is.
+    Key,
 }
 
 /// What a template may use besides the event, and how much it may write.
@@ -96,6 +117,8 @@ pub struct Template {
     escape: Escape,
     literal: Option<String>,
     outline: Outline,
+    doubts: Vec<Doubt>,
+    inserts: bool,
     max_output: usize,
 }
 
@@ -133,6 +156,15 @@ pub struct TemplateError {
     pub help: Option<String>,
 }
 
+/// Something in a template that is probably not meant so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// `#each` over what is an array only when several values are found.
+    SingleValueRepeated(TemplateError),
+    /// A query for what no event has.
+    UnknownMember(TemplateError),
+}
+
 /// Why an event could not be rendered. Rendering it again would fail again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct RenderFailure {
@@ -148,9 +180,18 @@ pub enum RenderFault {
     /// A value that the template inserts is not in the event.
     #[error("`{0}` is missing from the event")]
     Missing(String),
+    /// An expression that looks for something finds nothing.
+    #[error("`{0}` finds nothing in the event")]
+    NothingFound(String),
     /// A value is null where that cannot be written.
-    #[error("`{0}` is null")]
+    #[error("`{0}` is null; `default` gives a value in its place")]
     Null(String),
+    /// A value is an object or an array where only text, numbers, `true` and `false` can be written.
+    #[error("`{0}` is an object or an array, which cannot stand here; `json` gives its JSON as text")]
+    NotScalar(String),
+    /// A value holds what cannot be written at its place.
+    #[error("`{0}` holds a character that cannot stand in {1}")]
+    NotInPlace(String, &'static str),
     /// A value is not what a helper takes.
     #[error("`{helper}` takes {expected}, and `{name}` is something else")]
     WrongValue {
@@ -175,18 +216,6 @@ pub enum RenderFault {
     Other(String),
 }
 
-/// A rendered body is not the JSON that its content type promises.
-#[derive(Debug, thiserror::Error)]
-#[error("the rendered body is not JSON: {0}")]
-pub struct NotJson(#[from] serde_json::Error);
-
-impl Escape {
-    /// The escape of a body of this content type.
-    pub fn for_content_type(content_type: &str) -> Self {
-        if is_json(content_type) { Self::Json } else { Self::Text }
-    }
-}
-
 impl Template {
     /// Compiles a template that uses the system's clock and random ids.
     ///
@@ -208,10 +237,12 @@ impl Template {
         let compiled = compile::compile(text.into(), escape)?;
         Ok(Self {
             compiled: compiled.template,
-            registry: helpers::registry(escape, options, compiled.queries),
+            registry: helpers::registry(options, compiled.queries),
             escape,
             literal: compiled.literal,
             outline: compiled.outline,
+            doubts: compiled.doubts,
+            inserts: compiled.inserts,
             max_output: options.max_output,
         })
     }
@@ -224,6 +255,21 @@ impl Template {
     /// What of the output is the same for every event.
     pub fn outline(&self) -> &Outline {
         &self.outline
+    }
+
+    /// What is probably not meant so.
+    pub fn doubts(&self) -> &[Doubt] {
+        &self.doubts
+    }
+
+    /// Whether it inserts a value with the escaping of its place.
+    pub fn inserts(&self) -> bool {
+        self.inserts
+    }
+
+    /// How values are written into the text.
+    pub fn escape(&self) -> Escape {
+        self.escape
     }
 
     /// Renders one event.
@@ -261,22 +307,6 @@ impl From<Envelope> for Context {
     fn from(envelope: Envelope) -> Self {
         Self::new(envelope.into_value())
     }
-}
-
-/// Whether a content type promises JSON: `application/json`, `text/json` and `…+json` (RFC 6839), with any parameters.
-pub fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let Some((kind, subtype)) = essence.split_once('/') else { return false };
-    subtype.ends_with("+json") || (subtype == "json" && matches!(kind, "application" | "text"))
-}
-
-/// Checks that a body is JSON, without building its value.
-///
-/// # Errors
-/// When it is not. The error tells the place, and nothing of the body.
-pub fn verify_json(body: &str) -> Result<(), NotJson> {
-    serde_json::from_str::<serde::de::IgnoredAny>(body)?;
-    Ok(())
 }
 
 /// Whether a segment of the path, as URLs are resolved (RFC 3986, 5.2.4), leads elsewhere.

@@ -52,14 +52,14 @@ fn a_value_is_escaped_for_its_place() {
         ("{{{data.quote}}}", Json, "a \"b\" \\ c\nd\u{2028}e"),
         ("{{&data.quote}}", Json, "a \"b\" \\ c\nd\u{2028}e"),
         ("https://x/{{data.region}}?n={{data.name}}", Url, "https://x/eu%20west%2F1?n=Gr%C3%B6%C3%9Fe"),
-        ("/{{data.customer}}", Url, "/%7B%22id%22%3A%22c%2F7%22%2C%22tags%22%3A%5B%22x%22%2C%22y%22%5D%7D"),
+        ("/{{json data.customer.tags}}", Url, "/%5B%22x%22%2C%22y%22%5D"),
         ("/{{{data.region}}}", Url, "/eu west/1"),
         ("{{data.total}} {{data.id}} {{headers.trace-id}}", Header, "12.5 o-1 b"),
-        ("{{data.customer}}", Header, r#"{"id":"c/7","tags":["x","y"]}"#),
+        ("{{json data.customer}}", Header, r#"{"id":"c/7","tags":["x","y"]}"#),
         (
-            "<{{data.quote}}|{{data.note}}|{{data.customer}}>",
+            "<{{data.quote}}|{{json data.note}}|{{json data.customer}}>",
             Text,
-            "<a \"b\" \\ c\nd\u{2028}e||{\"id\":\"c/7\",\"tags\":[\"x\",\"y\"]}>",
+            "<a \"b\" \\ c\nd\u{2028}e|null|{\"id\":\"c/7\",\"tags\":[\"x\",\"y\"]}>",
         ),
         ("{{data.customer.tags.[0]}} {{data.customer.tags.1}}", Text, "x y"),
         (r"\{{data.id}} {{! nothing }}{{data.id}}", Text, "{{data.id}} o-1"),
@@ -82,11 +82,7 @@ fn a_missing_value_fails_with_its_name_and_place() {
         ("{{json data.nothing}}", "data.nothing"),
         ("{{upper data.nothing}}", "data.nothing"),
         ("{{base64 (lower data.nothing)}}", "data.nothing"),
-        ("{{lookup data.customer \"nothing\"}}", "lookup"),
         ("{{lookup data.customer data.nothing}}", "data.nothing"),
-        ("{{upper (lookup data.customer \"nothing\")}}", "the value for upper"),
-        ("{{jsonpath \"$.data.nothing\"}}", "jsonpath"),
-        ("{{default data.nothing data.neither}}", "default"),
         ("{{#each data.items}}{{price}}{{/each}}", "price"),
         ("{{#each data.items}}{{data.id}}{{/each}}", "data.id"),
         ("{{#with data}}{{../data.nothing}}{{/with}}", "../data.nothing"),
@@ -96,6 +92,15 @@ fn a_missing_value_fails_with_its_name_and_place() {
         for escape in [Escape::Json, Escape::Url, Escape::Header, Escape::Text] {
             assert_eq!(fault(text, escape), RenderFault::Missing(name.into()), "{text} {escape:?}");
         }
+    }
+    for (text, name) in [
+        ("{{lookup data.customer \"nothing\"}}", "lookup data.customer \"nothing\""),
+        ("{{upper (lookup data.customer \"nothing\")}}", "lookup data.customer \"nothing\""),
+        ("{{jsonpath \"$.data.nothing\"}}", "jsonpath \"$.data.nothing\""),
+        ("{{default data.nothing data.neither}}", "default data.nothing data.neither"),
+        ("{{upper (default data.x (lower (lookup data.customer 'y')))}}", "lookup data.customer \"y\""),
+    ] {
+        assert_eq!(fault(text, Escape::Text), RenderFault::NothingFound(name.into()), "{text}");
     }
 }
 
@@ -114,10 +119,10 @@ fn asking_for_a_missing_value_is_no_failure() {
         ("{{default (lookup data.customer \"nothing\") (jsonpath \"$.data.none\") \"z\"}}", "z"),
         ("{{#if (eq data.nothing \"a\")}}x{{/if}}{{#if (not data.nothing)}}n{{/if}}", "n"),
         ("{{#if (and data.id data.nothing)}}x{{else}}o{{/if}}{{#if (or data.id data.nothing)}}x{{/if}}", "ox"),
-        ("{{len data.items}} {{len data.nothing}}", "2 0"),
+        ("{{#if (default data.nothing data.neither)}}x{{else}}n{{/if}}", "n"),
     ];
     for (text, expected) in table {
-        assert_eq!(rendered(text, Escape::Json), expected, "{text}");
+        assert_eq!(rendered(text, Escape::Text), expected, "{text}");
     }
 }
 
@@ -127,7 +132,7 @@ fn blocks_repeat_and_choose() {
     assert_eq!(rendered(list, Escape::Json), r#"[{"sku":"a","i":0},{"sku":"b","i":1}]"#);
     let table = [
         ("{{#each data.items as |item|}}{{item.sku}}{{@root.data.id}}{{/each}}", "ao-1bo-1"),
-        ("{{#each data.customer}}{{@key}}={{this}};{{/each}}", r#"id=c/7;tags=["x","y"];"#),
+        ("{{#each data.customer}}{{@key}}={{json this}};{{/each}}", r#"id="c/7";tags=["x","y"];"#),
         ("{{#each (lookup data.customer \"tags\")}}{{this}}{{/each}}", "xy"),
         ("{{#with data.customer}}{{id}} {{../id}}{{/with}}", "c/7 orders/3/1042"),
         ("{{#eq data.id \"o-1\"}}y{{else}}n{{/eq}}", "y"),
@@ -158,7 +163,7 @@ fn a_helper_gives_a_value_that_is_escaped_where_it_is_used() {
         ("/{{upper data.region}}", Url, "/EU%20WEST%2F1"),
         ("{{lower data.name}} {{upper data.name}}", Text, "größe GRÖSSE"),
         ("{{upper data.total}} {{upper data.vip}}", Text, "12.5 FALSE"),
-        ("{{base64 data.name}} {{base64 data.customer.tags}}", Text, "R3LDtsOfZQ== WyJ4IiwieSJd"),
+        ("{{base64 data.name}} {{base64 (json data.customer.tags)}}", Text, "R3LDtsOfZQ== WyJ4IiwieSJd"),
         ("{{base64 data.crlf}}", Header, "eA0KU2V0LUNvb2tpZTogYT1i"),
         ("{{now}} {{now \"%Y/%m/%d\"}}", Text, "2026-03-01T23:30:00.25Z 2026/03/01"),
         ("{{now \"%d\" tz=\"Asia/Tokyo\"}} {{now tz=\"Asia/Tokyo\"}}", Text, "02 2026-03-02T08:30:00.25+09:00"),
@@ -169,7 +174,7 @@ fn a_helper_gives_a_value_that_is_escaped_where_it_is_used() {
         ("{{format_time time \"%H:%M %Z\" tz=\"America/New_York\"}}", Text, "07:00 EST"),
         ("{{lookup data.customer data.key}}", Json, r#"["x","y"]"#),
         ("{{lookup data.items 1}}", Json, r#"{"sku":"b","n":2}"#),
-        ("{{jsonpath \"$.data.items[0].sku\"}}", Json, "a"),
+        ("{{jsonpath \"$.data.items[0].sku\"}}", Json, "\"a\""),
         ("{{json (jsonpath '$.data.items[?@.n > 1].sku')}}", Json, r#""b""#),
         ("{{jsonpath \"$.data.items[*].sku\"}}", Json, r#"["a","b"]"#),
         ("{{#each (jsonpath \"$.data.items[*].sku\")}}{{this}};{{/each}}", Text, "a;b;"),
@@ -360,22 +365,157 @@ fn a_hostile_depth_is_refused_without_overflowing_the_stack() {
 }
 
 #[test]
-fn json_is_known_by_its_content_type_and_verified() {
-    for json in ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json", "text/json"] {
-        assert!(is_json(json), "{json}");
-        assert_eq!(Escape::for_content_type(json), Escape::Json);
+fn only_json_outside_of_quotes_takes_more_than_scalars() {
+    use Escape::{Csv, Form, Header, Json, JsonLines, Key, Text, Tsv, Url, Xml};
+    let not_scalar = RenderFault::NotScalar("data.customer".into());
+    let null = RenderFault::Null("data.note".into());
+    for escape in [Url, Header, Xml, Form, Csv, Tsv, Text, Key] {
+        assert_eq!(fault("{{data.customer}}", escape), not_scalar, "{escape:?}");
+        assert_eq!(fault("{{{data.customer}}}", escape), not_scalar, "{escape:?}");
+        assert_eq!(fault("{{data.note}}", escape), null, "{escape:?}");
     }
-    for other in ["text/plain", "application/jsonl", "application/json-seq", "json", "", "application/xml; a=+json"] {
-        assert!(!is_json(other), "{other}");
+    for text in [
+        r#"{"a": "{{data.customer}}"}"#,
+        r#"{"a": "{{{data.customer}}}"}"#,
+        r#"{"a": "{{#if data.id}}x {{data.customer}}{{/if}}"}"#,
+        r#"{"a": {{#if data.id}}"\"{{data.customer}}"{{/if}}}"#,
+        r#"{{#if data.id}}"{{else}}1{{/if}}{{data.customer}}"#,
+    ] {
+        assert_eq!(fault(text, Json), not_scalar, "{text}");
+        assert_eq!(fault(&text.replace("customer", "note"), JsonLines), null, "{text}");
     }
-    for good in ["{\"a\": [1, null, \"\\u2028\"]}", " 1 ", "\"x\""] {
-        assert!(verify_json(good).is_ok(), "{good}");
+    let table = [
+        (
+            r#"{"a": {{data.note}}, "{{data.id}}": {{data.customer}}}"#,
+            r#"{"a": null, "o-1": {"id":"c/7","tags":["x","y"]}}"#,
+        ),
+        (r#"{"a": {{data.id}}, "b": {{upper data.id}}}"#, r#"{"a": "o-1", "b": "O-1"}"#),
+        (r#"{"a": "{{json data.customer}}"}"#, r#"{"a": "{\"id\":\"c/7\",\"tags\":[\"x\",\"y\"]}"}"#),
+        (r#"{"a": "{{data.total}} {{data.vip}} {{default data.note ""}}"}"#, r#"{"a": "12.5 false "}"#),
+        (
+            r#"{"a": {{#if data.id}}"{{data.id}}"{{else}}{{data.customer}}{{/if}}, "b": {{data.empty}}}"#,
+            r#"{"a": "o-1", "b": []}"#,
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(rendered(text, Json), expected, "{text}");
     }
-    for bad in ["", "{\"a\": }", "{\"a\": 1} x", "{'a': 1}", "[1,]", "\"a\nb\""] {
-        assert!(verify_json(bad).is_err(), "{bad}");
+    assert!(refusal(r#"["{{#each data.items}}", {{/each}}"]"#, Json).message.contains("quote"));
+}
+
+#[test]
+fn a_value_is_escaped_as_the_content_type_asks() {
+    use Escape::{Csv, Form, Tsv, Xml};
+    let table = [
+        ("<a b=\"{{data.quote}}\">{{data.id}}</a>", Xml, "<a b=\"a &quot;b&quot; \\ c&#10;d\u{2028}e\">o-1</a>"),
+        ("<{{data.id}}/>", Xml, "<o-1/>"),
+        ("a={{data.region}}&b={{data.name}}", Form, "a=eu%20west%2F1&b=Gr%C3%B6%C3%9Fe"),
+        (
+            "{{data.id}},{{data.quote}},\"x {{data.quote}}\"\r\n",
+            Csv,
+            "o-1,\"a \"\"b\"\" \\ c\nd\u{2028}e\",\"x a \"\"b\"\" \\ c\nd\u{2028}e\"\r\n",
+        ),
+        ("{{data.id}}\t{{data.region}}", Tsv, "o-1\teu west/1"),
+    ];
+    for (text, escape, expected) in table {
+        assert_eq!(rendered(text, escape), expected, "{text}");
     }
-    let secret = verify_json("{\"secret\": hunter2}").unwrap_err().to_string();
-    assert!(!secret.contains("hunter2"), "{secret}");
+    assert!(matches!(fault("<a {{data.region}}/>", Xml), RenderFault::NotInPlace(..)));
+    assert!(matches!(fault("{{data.id}}\t{{data.crlf}}", Tsv), RenderFault::NotInPlace(..)));
+    assert!(refusal("<!-- {{data.id}} -->", Xml).message.contains("comment"));
+    assert!(refusal("x{{data.id}}", Csv).message.contains("whole field"));
+}
+
+#[test]
+fn values_compare_as_in_filters() {
+    let yes = [
+        "eq 100 100.0",
+        "ne 1 2",
+        "eq data.customer data.customer",
+        "gt 10 9",
+        "lte 'a' 'b'",
+        "ne '1234' 1234",
+        "eq 175928847299117063 175928847299117063",
+        "ne 175928847299117063 175928847299117064",
+        "eq data.nothing data.note",
+        "eq (len 'äö😀') 3",
+        "gte data.total 12.5",
+    ];
+    for condition in yes {
+        assert_eq!(
+            rendered(&format!("{{{{#if ({condition})}}}}yes{{{{else}}}}no{{{{/if}}}}"), Escape::Text),
+            "yes",
+            "{condition}"
+        );
+        assert_eq!(
+            rendered(
+                &format!(
+                    "{{{{#{condition}}}}}yes{{{{else}}}}no{{{{/{}}}}}",
+                    &condition[..condition.find(' ').unwrap()]
+                ),
+                Escape::Text
+            ),
+            "yes"
+        );
+    }
+    for wrong in [
+        "gt '10' 9",
+        "lt data.id 9",
+        "gt true false",
+        "gt data.note 1",
+        "lt data.customer data.customer",
+        "len 5",
+        "len data.note",
+    ] {
+        assert!(matches!(fault(&format!("{{{{{wrong}}}}}"), Escape::Text), RenderFault::WrongValue { .. }), "{wrong}");
+    }
+    for missing in ["gt data.nothing 1", "len data.nothing"] {
+        assert_eq!(fault(&format!("{{{{{missing}}}}}"), Escape::Text), RenderFault::Missing("data.nothing".into()));
+    }
+    assert_eq!(fault("{{upper data.customer}}", Escape::Text), RenderFault::NotScalar("data.customer".into()));
+}
+
+#[test]
+fn a_query_always_gives_an_array() {
+    for (query, expected) in [("?@.n > 0", "a;b;"), ("?@.n == 1", "a;"), ("?@.n > 5", "")] {
+        let text = format!("{{{{#each (query \"$.data.items[{query}]\")}}}}{{{{sku}}}};{{{{/each}}}}");
+        assert_eq!(rendered(&text, Escape::Text), expected, "{query}");
+    }
+    assert_eq!(rendered("{{query '$.data.nothing'}}", Escape::Json), "[]");
+    let doubts = |text: &str| Template::compile(text, Escape::Json).unwrap().doubts().to_vec();
+    assert!(matches!(*doubts("{{#each (jsonpath '$.data.x')}}x{{/each}}"), [Doubt::SingleValueRepeated(_)]));
+    assert!(matches!(*doubts("{{jsonpath '$.items'}}"), [Doubt::UnknownMember(_)]));
+    assert_eq!(doubts("{{#each (query '$.data.x')}}x{{/each}}"), []);
+}
+
+#[test]
+fn a_key_depends_on_the_event() {
+    for (text, help) in [
+        ("$.data.id", "`{{data.id}}`"),
+        ("data.id", "`{{data.id}}`"),
+        ("{data.id}", "`{{data.id}}`"),
+        ("all", "two braces"),
+        ("", "two braces"),
+    ] {
+        let error = refusal(text, Escape::Key);
+        assert!(error.message.contains("same for every event"), "{error}");
+        assert!(error.help.unwrap().contains(help), "{text}");
+    }
+    assert_eq!(rendered("{{data.id}}/x", Escape::Key), "o-1/x");
+}
+
+#[test]
+fn this_is_no_member() {
+    for text in ["{{data.this}}", "{{data.[this].x}}", "{{#with data}}{{id.this}}{{/with}}"] {
+        assert!(refusal(text, Escape::Text).help.unwrap().contains("lookup"), "{text}");
+    }
+    assert_eq!(
+        rendered(
+            "{{#each data.customer.tags}}{{this}}{{#with @root.data}}{{#if ../this}}!{{/if}}{{/with}}{{/each}}",
+            Escape::Text
+        ),
+        "x!y!"
+    );
 }
 
 proptest! {
@@ -384,7 +524,7 @@ proptest! {
         let template = Template::compile(r#"{"a":"{{data.v}}","b":{{json data.v}},"c":{{json data}}}"#, Escape::Json).unwrap();
         let data = json!({"v": text});
         let body = template.render(&Context::new(json!({"data": data}))).unwrap();
-        prop_assert!(verify_json(&body).is_ok());
+        prop_assert!(Escape::Json.verify(&body).is_ok());
         let value: Value = serde_json::from_str(&body).unwrap();
         prop_assert_eq!(value, json!({"a": text, "b": text, "c": data}));
     }

@@ -10,7 +10,8 @@ use handlebars::template::{BlockParam, HelperTemplate, Parameter, TemplateElemen
 use serde_json::Value;
 
 use super::compile::Fault;
-use super::insert::{json_escape, url_encode};
+use super::insert::{json_escape, url_encode, xml_escape};
+use super::place::is_within_json_string;
 use super::{Escape, TemplateError};
 use crate::interpolated::{InterpolatedText, Part, TextRef};
 use crate::jsonpath;
@@ -94,10 +95,21 @@ impl<'a> Values<'a> {
     /// A value as it stands in the text at this place.
     fn escaped<'v>(&self, value: &'v str) -> Result<Cow<'v, str>, Fault> {
         match self.escape {
-            Escape::Text | Escape::Header => Ok(value.into()),
-            Escape::Json if is_within_json_string(&self.before) => Ok(json_escape(value).into()),
-            Escape::Json if is_json_scalar(value) => Ok(value.into()),
-            Escape::Json => {
+            Escape::Text | Escape::Key | Escape::Header => Ok(value.into()),
+            Escape::Form => Ok(url_encode(value).into()),
+            Escape::Xml => xml_escape(value)
+                .map(Cow::Owned)
+                .ok_or_else(|| Fault::new("what `${…}` stands for holds a character that XML cannot carry")),
+            Escape::Csv | Escape::Tsv if value.contains([',', ';', '"', '\t', '\r', '\n']) => {
+                Err(Fault::new("what `${…}` stands for is more than a field of CSV")
+                    .help("insert it as a value: `{{default \"${env:NAME}\"}}`"))
+            }
+            Escape::Csv | Escape::Tsv => Ok(value.into()),
+            Escape::Json | Escape::JsonLines | Escape::JsonSequence if is_within_json_string(&self.before) => {
+                Ok(json_escape(value).into())
+            }
+            Escape::Json | Escape::JsonLines | Escape::JsonSequence if is_json_scalar(value) => Ok(value.into()),
+            Escape::Json | Escape::JsonLines | Escape::JsonSequence => {
                 Err(Fault::new("outside of quotes, what `${…}` stands for must be a number, `true`, `false` or `null`")
                     .help("put it in quotes: \"${env:NAME}\""))
             }
@@ -223,20 +235,6 @@ fn unused_characters(text: &str) -> impl Iterator<Item = char> {
 fn is_json_scalar(text: &str) -> bool {
     let is_scalar = matches!(serde_json::from_str(text), Ok(Value::Null | Value::Bool(_) | Value::Number(_)));
     is_scalar && text.trim() == text
-}
-
-/// Whether JSON text leaves off within a string. What expressions insert is escaped, and opens or closes none.
-fn is_within_json_string(before: &str) -> bool {
-    let (mut within, mut escaped) = (false, false);
-    for character in before.chars() {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if within => escaped = true,
-            '"' => within = !within,
-            _ => {}
-        }
-    }
-    within
 }
 
 /// Where in a URL a value stands.

@@ -79,7 +79,8 @@ async fn a_pause_that_outlasts_the_end_is_left_to_the_next_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_store_those_behind_a_waiting_head_do_not_hold_up_the_end_either() {
     let site = Site::start(Behaviour { fail_first: 1, ..Behaviour::default() }).await;
-    let config = site.pipeline("order_by = \"one\"\nretry = { schedule = [\"1h\"] }") + "[store]\nurl = \"none\"\n";
+    let config =
+        site.pipeline("order_by = \"{{source}}\"\nretry = { schedule = [\"1h\"] }") + "[store]\nurl = \"none\"\n";
     let bridge = site.bridge(&config, &numbered(3));
     wait_until("an attempt has failed", || bridge.log().contains("the attempt failed")).await;
     let told = Instant::now();

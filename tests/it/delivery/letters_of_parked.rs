@@ -73,7 +73,7 @@ async fn a_run_to_the_end_attempts_what_follows_a_dead_head_once_its_letter_is_s
     let mut site = site_of_a_dead_sink(Duration::from_millis(500)).await;
     // The wait for the second attempt is one that the end of the run waits for.
     let dying = DYING.replace("park_after = \"500ms\"", "park_after = \"1s\"");
-    let config = site.pipeline(&format!("order_by = \"one\"\n{dying}")) + &alerts(&site);
+    let config = site.pipeline(&format!("order_by = \"{{{{source}}}}\"\n{dying}")) + &alerts(&site);
     site.deliver_all(&config, &numbered(2));
     let requests = site.received();
     assert_eq!(requests.iter().filter(|request| is_alert(request)).count(), 2, "{} requests", requests.len());

@@ -81,7 +81,7 @@ async fn a_payload_that_is_not_json_is_a_dead_letter_where_json_is_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rendered_body_that_is_not_json_is_a_dead_letter() {
-    let letter = one_bad_among_good("body = '{\"id\": {{data.id}}}'", r#"{"id": "one"}"#, r#"{"id": 1}"#).await;
+    let letter = one_bad_among_good("body = '{\"id\": {{{data.id}}}}'", r#"{"id": "one"}"#, r#"{"id": 1}"#).await;
     assert_eq!(letter["reason"], "unrenderable");
     assert!(letter["message"].as_str().unwrap().contains("body is not JSON"), "{letter}");
 }

@@ -73,7 +73,7 @@ impl Scene {
 #[ignore = "needs RabbitMQ and PostgreSQL: make brokers-up"]
 async fn messages_that_share_an_id_are_parked_and_delivered_side_by_side() {
     for store in stores() {
-        for order in ["", "order_by = \"one\"\n"] {
+        for order in ["", "order_by = \"{{source}}\"\n"] {
             let sink =
                 format!("{order}retry = {{ initial = \"1s\", factor = 1.0, jitter = 0.0, park_after = \"100ms\" }}");
             let mut scene = Scene::new(503, &sink, &store).await;

@@ -39,7 +39,7 @@ async fn a_changed_sink_sends_what_waits_in_its_order() {
     let mut site = Site::start(Behaviour { fail_first: 1, ..Behaviour::default() }).await;
     let lines: Vec<String> = (1..=50).map(|n| format!(r#"{{"n":{n}}}"#)).collect();
     site.append(&lines);
-    let config = site.file_pipeline("order_by = \"one\"\nretry = { initial = \"2s\", jitter = 0.0 }\n");
+    let config = site.file_pipeline("order_by = \"{{source}}\"\nretry = { initial = \"2s\", jitter = 0.0 }\n");
     let bridge = Bridge::run(site.folder.path(), &config);
     wait_until("the first has failed", || site.receiver.requests() == 1).await;
     for timeout in 1..=3 {
@@ -105,7 +105,7 @@ async fn without_a_store_what_waits_at_a_removed_sink_becomes_dead_letters() {
         );
     let both = format!(
         "{one}[sinks.failing]\ntype = \"webhook\"\nfrom = [\"input\"]\nurl = \"{url}/failing\"\n\
-         dead_letter = \"letters\"\norder_by = \"one\"\nretry = {{ initial = \"1h\", max = \"1h\" }}\n"
+         dead_letter = \"letters\"\norder_by = \"{{{{source}}}}\"\nretry = {{ initial = \"1h\", max = \"1h\" }}\n"
     );
     let mut bridge = Bridge::run_with(site.folder.path(), &both, &[], std::process::Stdio::piped());
     let mut input = bridge.take_stdin();
