@@ -61,7 +61,7 @@ pub enum Command {
     Listen(listen::ListenArgs),
     /// Look at dead letters, send them again, throw them away
     Dead(dead::DeadArgs),
-    /// List the sinks of a pipeline and what waits for them, or enable one again
+    /// List the sinks of a pipeline and what waits for them, enable one or end its pause
     Sinks(sinks::SinksArgs),
     /// Ask a running bridge whether it works, or whether it is ready
     Health(health::HealthArgs),

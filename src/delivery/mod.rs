@@ -1,7 +1,7 @@
 //! Deliveries: from a sink's queue to an outcome.
 //!
 //! [`worker`] is the loop, with what follows an attempt (`outcome`), what goes to the store and comes back
-//! (`parking`, or not for want of `room`), and what a reload tells it ([`orders`]). [`schedule`], [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`] and `claims` are the
+//! (`parking`, or not for want of `room`), the receiver's `pauses`, and what a reload tells it ([`orders`]). [`schedule`], [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`] and `claims` are the
 //! decisions it follows, pure and without I/O. A delivery that waits holds no connection and no slot, and every attempt
 //! passes the rate limit and the breaker. A short wait is spent in memory, a long one in the store, and then the
 //! delivery holds no place among its source's events in flight either.
@@ -14,6 +14,7 @@ pub mod lane;
 pub mod orders;
 mod outcome;
 mod parking;
+mod pauses;
 pub mod rate_limit;
 pub mod responses;
 pub mod retry;
@@ -24,7 +25,6 @@ pub mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use schemars::JsonSchema;
@@ -113,9 +113,6 @@ pub struct Delivery {
     /// So often in a row the receiver has not processed its request.
     pub unprocessed: u8,
 }
-
-/// A receiver may ask for a longer pause than this in vain: it must not be able to silence a sink for good.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Delivery {
     /// A delivery of which no attempt has been made.

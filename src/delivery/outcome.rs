@@ -13,7 +13,7 @@ use super::responses::{Action, retry_after};
 use super::retry::{Decision, Failure};
 use super::schedule::{BucketName, shown};
 use super::worker::{Attempted, Running};
-use super::{Delivery, LONGEST_PAUSE, dead_letter};
+use super::{Delivery, dead_letter};
 use crate::health::State;
 use crate::sink::failure::AttemptError;
 use crate::sink::webhook::Answer;
@@ -59,7 +59,10 @@ impl Running {
         );
         let message = said_of(&answer);
         if action == Action::Retry {
-            let pause = answer.retry_after.as_deref().and_then(|header| retry_after(header, SystemTime::now()));
+            let pause = answer
+                .retry_after
+                .as_deref()
+                .and_then(|header| retry_after(header, SystemTime::now(), self.worker.retry.max_retry_after()));
             // A receiver that asks for less (429) works.
             return self.after_failure(delivery, permit, &message, pause, answer.status != TOO_MANY_REQUESTS, now);
         }
@@ -88,11 +91,15 @@ impl Running {
     pub(super) fn show_state(&self) {
         let labels = [("pipeline", self.worker.pipeline.to_string()), ("sink", self.worker.name.to_string())];
         gauge!(BREAKER_STATE, &labels).set(f64::from(self.worker.schedule.worst_breaker() as u8));
+        let paused = self.pauses_text();
         let health = &self.worker.node_health;
         match self.worker.schedule.trouble(Instant::now()) {
             Some(trouble) => health.set(State::Failing(trouble), "attempts fail: the circuit breaker is open"),
             None if self.disabled => health.set(State::Ready, "disabled: its events become dead letters"),
-            None => health.ready(),
+            None => match paused {
+                Some(paused) => health.set(State::Ready, paused),
+                None => health.ready(),
+            },
         }
     }
 
@@ -176,13 +183,11 @@ impl Running {
         self.health.failed(&delivery.event.id, message);
         let bucket = delivery.bucket.clone();
         let has_opened = self.report(&bucket, permit, counts_for_breaker, now);
-        let pause = retry_after.map(|pause| pause.min(LONGEST_PAUSE));
-        if let Some(pause) = pause {
-            debug!(sink = %self.worker.name, ?pause, "paused, as the receiver asked");
-            self.worker.schedule.pause(&bucket, now + pause, now);
+        if let Some(pause) = retry_after {
+            self.pause(&bucket, pause, now);
         }
         self.retry_or_give_up(delivery, message, retry_after, now);
-        if has_opened || pause.is_some_and(|pause| pause > self.worker.retry.park_after()) {
+        if has_opened || retry_after.is_some_and(|pause| pause > self.worker.retry.park_after()) {
             self.park_bucket(&bucket, now);
         }
     }

@@ -346,6 +346,7 @@ impl Running {
             }
             _ => {}
         }
+        self.hear_of_pauses(&claimed.pauses, now);
         if self.worker.shutdown.deadline().is_some() {
             return;
         }

@@ -75,14 +75,17 @@ impl Responses {
 }
 
 /// The wait that a `Retry-After` header asks for (RFC 9110 section 10.2.3): seconds, or an HTTP date. `None` when it is
-/// neither; a date that has passed asks for no wait.
-pub fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
+/// neither; a date that has passed asks for no wait. What is longer than `longest` is cut to it: some receivers send a
+/// date as a number of seconds.
+pub fn retry_after(header: &str, now: SystemTime, longest: Duration) -> Option<Duration> {
     let header = header.trim();
-    if let Ok(seconds) = header.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(header).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    let asked = if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number can have.
+        Duration::from_secs(header.parse().unwrap_or(u64::MAX))
+    } else {
+        httpdate::parse_http_date(header).ok()?.duration_since(now).unwrap_or_default()
+    };
+    Some(asked.min(longest))
 }
 
 #[cfg(test)]
@@ -129,11 +132,15 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
+        const HOUR: Duration = Duration::from_secs(3600);
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:07 GMT").unwrap();
-        assert_eq!(retry_after(" 120 ", now), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("soon", now), None);
-        assert_eq!(retry_after("-1", now), None);
+        assert_eq!(retry_after(" 120 ", now, HOUR), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now, HOUR), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now, HOUR), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon", now, HOUR), None);
+        assert_eq!(retry_after("-1", now, HOUR), None);
+        for absurd in ["1795833600", "99999999999999999999999", "Sun, 06 Nov 2094 08:49:37 GMT"] {
+            assert_eq!(retry_after(absurd, now, HOUR), Some(HOUR), "{absurd}");
+        }
     }
 }

@@ -44,6 +44,11 @@ pub struct RetryConfig {
     /// Default: `"30s"`.
     #[schemars(extend("default" = Period(DEFAULT_PARK_AFTER)))]
     pub park_after: Option<Period>,
+    /// The longest pause that a receiver gets with `Retry-After`; what it asks beyond that is not waited for. It is
+    /// long enough for hourly quotas, and a date that was sent as a number of seconds costs an hour and not years.
+    /// Default: `"1h"`.
+    #[schemars(extend("default" = Period(DEFAULT_MAX_RETRY_AFTER)))]
+    pub max_retry_after: Option<Period>,
 }
 
 /// The checked form of [`RetryConfig`]: decides after every failed attempt.
@@ -53,6 +58,7 @@ pub struct RetryPolicy {
     max_elapsed: Duration,
     max_attempts: Option<u32>,
     park_after: Duration,
+    max_retry_after: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +115,7 @@ const DEFAULT_JITTER: f64 = 0.2;
 const DEFAULT_MAX: Duration = Duration::from_secs(3600);
 const DEFAULT_MAX_ELAPSED: Duration = Duration::from_secs(3 * 24 * 3600);
 const DEFAULT_PARK_AFTER: Duration = Duration::from_secs(30);
+const DEFAULT_MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 impl RetryPolicy {
     /// Checks a `retry` table.
@@ -134,12 +141,18 @@ impl RetryPolicy {
         }
         let max_elapsed = config.max_elapsed.map_or(DEFAULT_MAX_ELAPSED, |period| period.0);
         let park_after = config.park_after.map_or(DEFAULT_PARK_AFTER, |period| period.0);
-        Ok(Self { waits, max_elapsed, max_attempts: config.max_attempts, park_after })
+        let max_retry_after = config.max_retry_after.map_or(DEFAULT_MAX_RETRY_AFTER, |period| period.0);
+        Ok(Self { waits, max_elapsed, max_attempts: config.max_attempts, park_after, max_retry_after })
     }
 
     /// The longest that a delivery waits in memory, in one go or in all.
     pub fn park_after(&self) -> Duration {
         self.park_after
+    }
+
+    /// The longest pause that a receiver gets with `Retry-After`.
+    pub fn max_retry_after(&self) -> Duration {
+        self.max_retry_after
     }
 
     fn waits(config: &RetryConfig, jitter: Jitter) -> Result<Waits, Problem> {
@@ -178,11 +191,11 @@ impl RetryPolicy {
         let Some(wait) = self.waits.after(failure.attempts, random) else {
             return Decision::GiveUp(Exhausted::Schedule);
         };
-        let wait = wait.max(failure.retry_after.unwrap_or_default());
+        // A pause that the receiver asks for is no reason to give up: what comes after it is judged after it.
         if failure.elapsed.saturating_add(wait) > self.max_elapsed {
             return Decision::GiveUp(Exhausted::Elapsed);
         }
-        Decision::RetryAfter(wait)
+        Decision::RetryAfter(wait.max(failure.retry_after.unwrap_or_default()))
     }
 }
 
@@ -242,7 +255,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the policy, a retry never comes before the receiver's `Retry-After` nor after `max_elapsed`.
+        /// Whatever the policy, a retry never comes before the receiver's `Retry-After`, nor after `max_elapsed` but for
+        /// that: a pause alone never ends a delivery.
         #[test]
         fn retry_after_and_max_elapsed_are_kept(
             attempts in 1_u32..20, elapsed in 0_u64..400_000, retry_after in prop::option::of(0_u64..400_000),
@@ -252,9 +266,13 @@ mod tests {
             let failure = Failure {
                 attempts, elapsed: Duration::from_secs(elapsed), retry_after: retry_after.map(Duration::from_secs),
             };
-            if let Decision::RetryAfter(wait) = policy.decide(failure, random) {
-                prop_assert!(wait >= failure.retry_after.unwrap_or_default());
-                prop_assert!(wait + failure.elapsed <= DEFAULT_MAX_ELAPSED);
+            let unasked = policy.decide(Failure { retry_after: None, ..failure }, random);
+            match (policy.decide(failure, random), unasked) {
+                (Decision::RetryAfter(wait), Decision::RetryAfter(unasked)) => {
+                    prop_assert_eq!(wait, unasked.max(failure.retry_after.unwrap_or_default()));
+                    prop_assert!(unasked + failure.elapsed <= DEFAULT_MAX_ELAPSED);
+                }
+                (decision, unasked) => prop_assert_eq!(decision, unasked),
             }
         }
     }

@@ -129,6 +129,22 @@ impl<T> Schedule<T> {
         line.pause(until);
     }
 
+    /// Ends the pause of a bucket. What waits in it may start as soon as its rate limit and its breaker let it.
+    pub fn resume(&mut self, bucket: &BucketName, now: Instant) {
+        let Some(line) = self.lines.get_mut(bucket) else { return };
+        line.resume();
+        if line.listed {
+            // It may be among those that are asked at the end of the pause.
+            self.blocked.retain(|Reverse((_, name))| name != bucket);
+            if !self.ready.contains(bucket) {
+                self.ready.push_back(bucket.clone());
+            }
+        }
+        for (delivery, _) in self.drain_bucket(bucket, now) {
+            self.push(bucket.clone(), delivery, now);
+        }
+    }
+
     /// Reports the result of an attempt to the breaker of its bucket, and says what it changed there.
     pub fn report(&mut self, bucket: &BucketName, permit: Permit, failed: bool, now: Instant) -> Option<Change> {
         self.breaker?;

@@ -20,6 +20,7 @@ use super::health::Health;
 use super::lane::Lanes;
 use super::orders::{Leaving, Queue, SinkOrder, SinkSettings, SinkSurroundings};
 use super::parking::Parking;
+use super::pauses::LongPause;
 use super::responses::Responses;
 use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
@@ -77,6 +78,8 @@ pub(super) struct Running {
     pub(super) parking: Option<Parking>,
     /// What came out of the queue before the store has said whether the sink is disabled.
     pub(super) unjudged: Vec<Box<Delivery>>,
+    /// Pauses that people are told of.
+    pub(super) pauses: Vec<LongPause>,
     /// Set by a 410: the receiver wants nothing any more.
     pub(super) disabled: bool,
     /// When the lines are looked through next for deliveries that have waited too long.
@@ -211,6 +214,7 @@ impl Running {
             lanes,
             parking,
             unjudged: Vec::new(),
+            pauses: Vec::new(),
             disabled: false,
             check_at,
             is_ending: false,
@@ -241,6 +245,9 @@ impl Running {
     }
 
     fn look_after_what_waits(&mut self, now: Instant) {
+        if self.next_end_of_pause().is_some_and(|end| end <= now) {
+            self.end_pauses(now);
+        }
         if now >= self.check_at {
             self.check_at = now + CHECK_INTERVAL;
             self.park_what_lacked_room(now);
@@ -271,9 +278,10 @@ impl Running {
             Some(Leaving::Until(deadline)) => Some(deadline),
             _ => None,
         };
-        let Some(parking) = &self.parking else { return leave_at };
+        let pause_ends_at = self.next_end_of_pause();
+        let Some(parking) = &self.parking else { return leave_at.into_iter().chain(pause_ends_at).min() };
         let claim_at = parking.claims.due_at().filter(|_| self.may_claim());
-        [Some(self.check_at), claim_at, leave_at].into_iter().flatten().min()
+        [Some(self.check_at), claim_at, leave_at, pause_ends_at].into_iter().flatten().min()
     }
 }
 

@@ -96,7 +96,8 @@ impl Work<'_> {
         let next_due = next_due.and_then(|due| Timestamp::from_millisecond(due).ok());
         // Where replicas share the store, another one may park a lane right after this: then the sink must always ask.
         let has_lanes = self.backend.is_shared() || self.has_lanes(&selection.node).await?;
-        Ok(Claimed { deliveries, next_due, has_lanes, disabled })
+        let pauses = self.pauses(sink).await?;
+        Ok(Claimed { deliveries, next_due, has_lanes, disabled, pauses })
     }
 
     async fn due(&mut self, selection: &Selection<'_>, claim: &Claim) -> sqlx::Result<Due> {

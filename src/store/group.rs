@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use super::handle::{Claim, Claimed, Operation};
+use super::handle::{Claim, Claimed, Operation, Pause};
 use super::record::{AttemptLog, RowId, StoredDelivery};
 use super::row::{End, NewRow, milliseconds};
 use crate::ack::Ack;
@@ -34,6 +34,8 @@ pub(super) struct Group {
     pub(super) letters: Vec<NewRow>,
     /// Sinks to disable, when, and why.
     pub(super) disabled: Vec<(Arc<str>, i64, String)>,
+    /// Sinks, and the pauses that their receivers have asked for.
+    pub(super) paused: Vec<(Arc<str>, Pause)>,
     /// Sources and their checkpoints.
     pub(super) checkpoints: Vec<(Arc<str>, String)>,
     /// Sources whose checkpoint is asked for.
@@ -145,6 +147,7 @@ impl Group {
             Operation::Disable { sink, reason } => {
                 self.disabled.push((sink, milliseconds(Timestamp::now()), reason.replace('\0', "\u{fffd}")));
             }
+            Operation::Pause { sink, pause } => self.paused.push((sink, pause)),
             Operation::LoadCheckpoint { source, answer } => {
                 self.loads.push(source);
                 self.promises.loaded.push(answer);

@@ -57,6 +57,8 @@ pub(super) enum Operation {
     Claim { sink: Arc<str>, claim: Claim },
     /// Remember that a sink is disabled.
     Disable { sink: Arc<str>, reason: String },
+    /// Remember that a receiver has asked for a pause.
+    Pause { sink: Arc<str>, pause: Pause },
     /// Read a source's checkpoint.
     LoadCheckpoint { source: Arc<str>, answer: oneshot::Sender<Result<Option<String>, StoreError>> },
     /// Replace a source's checkpoint.
@@ -89,6 +91,15 @@ pub enum FromStore {
     GivenBack(Vec<(StoredDelivery, Option<Ack>)>),
 }
 
+/// A pause that a receiver has asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// The bucket that it holds, `""` when the sink has but one.
+    pub bucket: Arc<str>,
+    /// Its end.
+    pub until: Timestamp,
+}
+
 /// Deliveries handed out, and what else a sink should know.
 #[derive(Debug)]
 pub struct Claimed {
@@ -101,6 +112,8 @@ pub struct Claimed {
     pub has_lanes: bool,
     /// True while the sink is disabled.
     pub disabled: bool,
+    /// The pauses that are remembered, those among them that are over as well.
+    pub pauses: Vec<Pause>,
 }
 
 impl Store {
@@ -205,6 +218,11 @@ impl SinkStore {
     /// Remembers, beyond restarts, that the sink is disabled.
     pub fn disable(&self, reason: String) {
         self.send(Operation::Disable { sink: Arc::clone(&self.sink), reason });
+    }
+
+    /// Remembers, beyond restarts, that the receiver has asked for a pause. An earlier one that lasts longer stays.
+    pub fn pause(&self, pause: Pause) {
+        self.send(Operation::Pause { sink: Arc::clone(&self.sink), pause });
     }
 
     fn send(&self, operation: Operation) {

@@ -31,6 +31,7 @@ mod keep;
 mod keeper;
 mod lanes;
 pub mod letters;
+mod pauses;
 mod postgres;
 pub mod probe;
 pub mod record;

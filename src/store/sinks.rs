@@ -9,6 +9,9 @@ use sqlx::{AnyConnection, Row as _};
 use super::StoreError;
 use super::config::StoreSettings;
 use super::database::Database;
+use super::group::node_of_sink;
+use super::handle::Pause;
+use super::pauses::pause_of;
 
 /// What the store knows of the sinks of a pipeline.
 #[derive(Debug)]
@@ -22,12 +25,23 @@ pub struct SinkStates {
 pub struct SinkState {
     /// Since when it is disabled, and why.
     pub disabled: Option<(Timestamp, String)>,
+    /// The pauses that its receiver has asked for and that are not over, by their end.
+    pub pauses: Vec<Pause>,
     /// Deliveries that wait in the store.
     pub parked: i64,
     /// When the first of them is due, as far as they have a time of their own.
     pub oldest_due: Option<Timestamp>,
     /// Dead letters.
     pub dead: i64,
+}
+
+/// What [`SinkStates::resume`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// Pauses that it has ended.
+    pub pauses: usize,
+    /// Deliveries that were to wait longer and are due now.
+    pub due: u64,
 }
 
 impl SinkStates {
@@ -70,6 +84,28 @@ impl SinkStates {
         self.database.write(lift).await
     }
 
+    /// Ends the pauses of a sink, and makes due what is parked for it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn resume(&mut self, sink: &str) -> Result<Resumed, StoreError> {
+        let pipeline = self.pipeline.clone();
+        let resume = async |connection: &mut AnyConnection| {
+            let now = Timestamp::now().as_millisecond();
+            let pauses = sqlx::query("SELECT bucket FROM paused_sinks WHERE pipeline = $1 AND sink = $2 AND ends > $3");
+            let pauses = pauses.bind(pipeline.clone()).bind(sink.to_owned()).bind(now).fetch_all(&mut *connection);
+            let pauses = pauses.await?.len();
+            let lift = sqlx::query("DELETE FROM paused_sinks WHERE pipeline = $1 AND sink = $2");
+            lift.bind(pipeline.clone()).bind(sink.to_owned()).execute(&mut *connection).await?;
+            let due = "UPDATE deliveries SET due = $1 WHERE pipeline = $2 AND node = $3 AND state = 'parked' \
+                       AND claimed_by IS NULL AND due > $4";
+            let due = sqlx::query(due).bind(now).bind(pipeline).bind(node_of_sink(sink)).bind(now);
+            let due = due.execute(&mut *connection).await?.rows_affected();
+            Ok(Resumed { pauses, due })
+        };
+        self.database.write(resume).await
+    }
+
     async fn read(&mut self) -> Result<BTreeMap<String, SinkState>, sqlx::Error> {
         let mut states = BTreeMap::<String, SinkState>::new();
         let counts = "SELECT node, state, count(*) AS rows_there, min(due) AS oldest FROM deliveries \
@@ -92,6 +128,12 @@ impl SinkStates {
         for row in &disabled {
             let since = time(row.try_get("since")?).unwrap_or_default();
             states.entry(row.try_get("sink")?).or_default().disabled = Some((since, row.try_get("reason")?));
+        }
+        let paused =
+            "SELECT sink, bucket, ends FROM paused_sinks WHERE pipeline = $1 AND ends > $2 ORDER BY ends, bucket";
+        let paused = sqlx::query(paused).bind(self.pipeline.clone()).bind(Timestamp::now().as_millisecond());
+        for row in &paused.fetch_all(self.database.connection()).await? {
+            states.entry(row.try_get("sink")?).or_default().pauses.push(pause_of(row)?);
         }
         Ok(states)
     }

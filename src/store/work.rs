@@ -57,6 +57,9 @@ impl<'t> Work<'t> {
         for (sink, since, reason) in &group.disabled {
             self.disable(sink, *since, reason).await?;
         }
+        for (sink, pause) in &group.paused {
+            self.pause(sink, pause).await?;
+        }
         for (source, state) in &group.checkpoints {
             self.save_checkpoint(source, state).await?;
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::delivery::LONGEST_PAUSE;
 use crate::problem::Problem;
 use crate::units::Period;
 
@@ -51,6 +50,9 @@ pub struct BreakerPolicy {
     pub(super) max_open: Duration,
 }
 
+/// The longest time that may be set here.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
 impl BreakerPolicy {
     /// Checks a `breaker` table; `None` when it switches the breaker off.
     ///
@@ -71,7 +73,7 @@ impl BreakerPolicy {
             }
         }
         for (key, period) in [("window", config.window), ("max_open", config.max_open)] {
-            if period.0 > LONGEST_PAUSE {
+            if period.0 > LONGEST {
                 problems.push(Problem::new([key], format!("`{key}` must be at most 7d")));
             }
         }

@@ -7,7 +7,7 @@ fn bucket(name: &str) -> BucketName {
 }
 
 fn answer(next_due: Option<Timestamp>) -> Claimed {
-    Claimed { deliveries: Vec::new(), next_due, has_lanes: false, disabled: false }
+    Claimed { deliveries: Vec::new(), next_due, has_lanes: false, disabled: false, pauses: Vec::new() }
 }
 
 #[test]

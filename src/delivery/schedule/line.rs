@@ -85,6 +85,11 @@ impl<T> Line<T> {
         self.paused_until = self.paused_until.max(Some(until));
     }
 
+    /// Ends the pause.
+    pub(super) fn resume(&mut self) {
+        self.paused_until = None;
+    }
+
     /// Tells the breaker the result of an attempt.
     pub(super) fn report(&mut self, permit: Permit, failed: bool, now: Instant) -> Option<Change> {
         self.under_way = self.under_way.saturating_sub(1);

@@ -13,6 +13,7 @@ mod letters_of_parked;
 mod order;
 mod pacing;
 mod parking;
+mod pauses;
 mod payloads;
 mod retries;
 mod routes;

@@ -69,3 +69,12 @@ CREATE TABLE disabled_sinks (
     reason   TEXT    NOT NULL,
     PRIMARY KEY (pipeline, sink)
 );
+
+-- Pauses that receivers have asked for, the long ones: shown, and ended by a person. The bucket is '' where a sink has one.
+CREATE TABLE paused_sinks (
+    pipeline TEXT    NOT NULL,
+    sink     TEXT    NOT NULL,
+    bucket   BYTEA   NOT NULL,
+    ends     BIGINT  NOT NULL,      -- milliseconds since 1970
+    PRIMARY KEY (pipeline, sink, bucket)
+);
