@@ -33,10 +33,13 @@ pub enum LogFormat {
 }
 
 /// Starts logging. `RUST_LOG`, when set, goes before `-v`.
+///
+/// What libraries say for themselves is left out below `-vv`: they name no sink or source and repeat themselves with
+/// every attempt, while the bridge says the same once, with the name. librdkafka speaks through the bridge's callbacks.
 pub fn start(args: &LogArgs) {
     let directives = match args.verbose {
-        0 => "warn,lapin::returned_messages=error,webhook_bridge=info",
-        1 => "warn,lapin::returned_messages=error,webhook_bridge=debug",
+        0 => "off,librdkafka=warn,webhook_bridge=info",
+        1 => "off,librdkafka=warn,webhook_bridge=debug",
         _ => "debug,webhook_bridge=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives));

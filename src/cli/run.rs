@@ -1,5 +1,6 @@
 //! `bridge run`: runs pipelines until they end or are told to.
 
+use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,7 +58,8 @@ pub struct RunArgs {
     /// Where durable state is kept
     #[command(flatten)]
     pub state: StateArgs,
-    /// Where probes are answered (/healthz, /readyz): an address, or `none`. Default: 127.0.0.1:9180
+    /// Where probes are answered (/healthz, /readyz): an address, `:PORT` for all addresses of this machine, or `none`.
+    /// Default: 127.0.0.1:9180, and `none` with --once
     #[arg(long, value_name = "ADDR", env = "BRIDGE_ADMIN")]
     pub admin: Option<AdminAddress>,
 }
@@ -77,7 +79,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let shutdown = Shutdown::new(Duration::ZERO);
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
     let health = Health::default();
-    admin::start(listen(admin.as_ref())?, health.clone(), shutdown.clone())
+    admin::start(listen(admin.as_ref(), *once)?, health.clone(), shutdown.clone())
         .map_err(CliError::io("cannot start the admin port"))?;
     let (triggers, triggered) = mpsc::unbounded_channel();
     let reload = triggers.clone();
@@ -90,10 +92,16 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     Ok(supervisor::run(options, health, &shutdown, triggered)?)
 }
 
-/// Listens for probes. An address that was asked for must be had; without the default one the bridge can do.
-fn listen(asked: Option<&AdminAddress>) -> Result<Option<TcpListener>, CliError> {
+/// Listens for probes. An address that was asked for must be had; without the default one the bridge can do. A run to
+/// the end has nobody who asks, and may go on beside a bridge that is there to stay.
+fn listen(asked: Option<&AdminAddress>, once: bool) -> Result<Option<TcpListener>, CliError> {
     let listened = match asked {
-        Some(address) => address.listen().map_err(CliError::io("cannot listen on the admin address"))?,
+        Some(address) => address.listen().map_err(|error| {
+            let way_out = "give it another one with --admin or BRIDGE_ADMIN, or `none`";
+            let error = io::Error::new(error.kind(), format!("{address}: {error}; {way_out}"));
+            CliError::io("cannot listen on the admin address")(error)
+        })?,
+        None if once => None,
         None => AdminAddress::default().listen().unwrap_or_else(|error| {
             warn!(
                 "cannot listen on {DEFAULT_ADDRESS}: {error}; this bridge answers no probes: give it an address of its \

@@ -67,6 +67,20 @@ impl ConfigErrors {
         Self { name: name.to_owned(), text: secret::blot_out_passwords(text), faults }
     }
 
+    /// All of it in one line: the first fault with its line in the file, and how many there are.
+    pub fn summary(&self) -> String {
+        let Some(first) = self.faults.first() else { return String::new() };
+        let line = |span: &Range<usize>| self.text.get(..span.start).map(|before| before.matches('\n').count() + 1);
+        let place = first.span.as_ref().and_then(line).map(|line| format!("line {line}: ")).unwrap_or_default();
+        let message = first.message.lines().next().unwrap_or_default();
+        let more = match self.faults.len() - 1 {
+            0 => String::new(),
+            1 => " (and 1 more fault)".to_owned(),
+            more => format!(" (and {more} more faults)"),
+        };
+        secret::mask(&format!("{place}{message}{more}")).into_owned()
+    }
+
     /// The faults in the order of the file. There is at least one.
     pub fn faults(&self) -> &[Fault] {
         &self.faults

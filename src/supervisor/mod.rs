@@ -217,10 +217,13 @@ impl Supervisor {
             let shown = file.display();
             if self.pipelines.has(&file) {
                 error!(file = %shown, "the new version of the pipeline file is wrong, and the one before goes on:\n{errors}");
-                self.pipelines.note_refused(Some(&file), &errors);
+                self.pipelines.note_refused(Some(&file), &errors.summary());
             } else {
                 error!(file = %shown, "the pipeline file is wrong and is not run:\n{errors}");
-                self.health.pipeline(&shown.to_string()).whole().stopped(format!("the file is wrong: {errors}"));
+                self.health
+                    .pipeline(&shown.to_string())
+                    .whole()
+                    .stopped(format!("the file is wrong: {}", errors.summary()));
                 self.failures.insert(file, SupervisorError::Faulty(vec![errors]));
             }
         }

@@ -157,7 +157,11 @@ async fn a_file_that_is_wrong_is_not_ready_and_does_not_stop_the_others() {
         wait_for_readiness(&admin, "the other runs", |_, report| report["pipelines"]["it"]["state"] == "ready").await;
     assert_eq!(report["ready"], false);
     let reasons = report["reasons"].to_string();
-    assert!(reasons.contains("wrong.toml is stopped: the file is wrong") && reasons.contains("nonsense"), "{reasons}");
+    assert!(
+        reasons.contains("wrong.toml is stopped: the file is wrong") && reasons.contains("more faults"),
+        "{reasons}"
+    );
+    assert!(report["reasons"].as_array().unwrap().iter().all(|reason| !reason.as_str().unwrap().contains('\n')));
     drop(bridge);
 }
 
