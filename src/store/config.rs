@@ -117,7 +117,8 @@ fn location(url: &Secret, base_dir: &Path) -> Result<Location, Problem> {
     url.register();
     let parsed = Url::parse(text).map_err(|error| {
         let message = format!("the store's URL cannot be read: {error}");
-        Problem::new(["url"], message).with_help("in a password that is written out, write characters such as `/` and `@` percent-encoded")
+        Problem::new(["url"], message)
+            .with_help("in a password that is written out, write characters such as `/` and `@` percent-encoded")
     })?;
     if let Some(password) = parsed.password() {
         secret::register(password);

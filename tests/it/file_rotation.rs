@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use webhook_bridge::event::Format;
 use webhook_bridge::source::file::{FileConfig, FileSource, FileStart};
-use webhook_bridge::source::{Input, Progress, Source, SourceContext};
+use webhook_bridge::source::{Defect, Input, Progress, Source, SourceContext};
 use webhook_bridge::store::Store;
 use webhook_bridge::store::config::{StoreConfig, StoreSettings};
 use webhook_bridge::store::thread::StoreThread;
@@ -89,6 +89,8 @@ struct Bridge {
     pattern: String,
     read: BTreeMap<u32, u64>,
     ids: HashMap<usize, String>,
+    /// True when logrotate itself may lose what was seen.
+    bears_loss: bool,
 }
 
 impl Bridge {
@@ -122,6 +124,10 @@ impl Bridge {
             let Ok(input) = timeout(Duration::from_millis(300), source.read()).await else { return };
             match input.unwrap() {
                 Input::Record(record) => {
+                    if self.bears_loss && matches!(record.defect, Some(Defect::Lost(_))) {
+                        self.read.insert(record.partition, record.position);
+                        continue;
+                    }
                     assert_eq!(record.defect, None, "{record:?}");
                     self.read.insert(record.partition, record.position);
                     let payload = String::from_utf8(record.event.payload.unwrap().to_vec()).unwrap();
@@ -157,7 +163,9 @@ async fn nothing_is_missing(options: &str, writing: Writing, pattern: &str) {
     let settings = StoreSettings::new(&StoreConfig::default(), "p", state.path(), state.path()).unwrap().unwrap();
     let (store, thread) = StoreThread::new(settings);
     thread.start().unwrap();
-    let mut bridge = Bridge { source: None, store, pattern, read: BTreeMap::new(), ids: HashMap::new() };
+    // What is written between copytruncate's copy and its truncation is lost by logrotate, whether it was seen or not.
+    let bears_loss = writing == Writing::GoesOn && options.contains("copytruncate");
+    let mut bridge = Bridge { source: None, store, pattern, read: BTreeMap::new(), ids: HashMap::new(), bears_loss };
     bridge.start().await;
     for round in 0..ROTATIONS {
         bridge.read(if round % 3 == 0 { 200 } else { 5_000 }).await;
@@ -182,8 +190,16 @@ async fn nothing_is_missing(options: &str, writing: Writing, pattern: &str) {
         bridge.start().await;
     }
     let started = Instant::now();
-    while bridge.ids.len() < written && started.elapsed() < PATIENCE {
+    let is_complete = |bridge: &Bridge| match bears_loss {
+        true => bridge.ids.contains_key(&(written - 1)),
+        false => bridge.ids.len() == written,
+    };
+    while !is_complete(&bridge) && started.elapsed() < PATIENCE {
         bridge.read(usize::MAX).await;
+    }
+    if bears_loss {
+        assert!(bridge.ids.contains_key(&(written - 1)), "reading has stopped before the last line");
+        return;
     }
     let missing: Vec<usize> = (0..written).filter(|number| !bridge.ids.contains_key(number)).collect();
     assert!(missing.is_empty(), "{} of {written} lines are missing, the first is {:?}", missing.len(), missing.first());
@@ -233,4 +249,11 @@ async fn copytruncate() {
 #[ignore = "needs logrotate"]
 async fn copytruncate_with_compression() {
     nothing_is_missing("  copytruncate\n  compress", Writing::Pauses, "app.log*").await;
+}
+
+/// No line comes again under another id, although copies may end before what was read.
+#[tokio::test]
+#[ignore = "needs logrotate"]
+async fn copytruncate_beside_a_busy_program() {
+    nothing_is_missing("  copytruncate", Writing::GoesOn, "app.log*").await;
 }

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -53,6 +53,15 @@ pub(super) enum Chunk {
     Displaced,
 }
 
+/// What a file that has replaced another one has to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// It has all the bytes of the former file, and perhaps more behind them.
+    Continues,
+    /// It is another content, which begins at this offset; before that it has the former file's lines.
+    Differs { from: u64 },
+}
+
 impl Content {
     /// Opens the file at `place`.
     ///
@@ -76,6 +85,10 @@ impl Content {
         self.identity
     }
 
+    pub(super) fn is_compressed(&self) -> bool {
+        matches!(self.reader, Reader::Compressed { .. })
+    }
+
     /// Reads a chunk from `position` into `buffer`. `head` is what the content is known to begin with. A compressed
     /// content can only be read onwards.
     pub(super) fn read_chunk(&mut self, position: u64, head: &[u8], buffer: Vec<u8>) -> io::Result<Chunk> {
@@ -91,6 +104,39 @@ impl Content {
                 let modified = decoder.get_ref().get_ref().metadata()?.modified()?;
                 Ok(Chunk::Bytes { bytes, end_of_file: length < CHUNK_SIZE, size: *at, modified })
             }
+        }
+    }
+}
+
+impl Content {
+    /// Compares a plain file that is open with the one that has replaced it.
+    pub(super) fn compare(&self, replacement: &Place) -> io::Result<Agreement> {
+        let Reader::Plain(file) = &self.reader else { return Ok(Agreement::Continues) };
+        let other = Content::open(replacement)?;
+        let Reader::Plain(other) = &other.reader else { return Ok(Agreement::Differs { from: 0 }) };
+        // Moved to where nobody looks: what is at its path now is something else, however it begins.
+        if file.metadata()?.nlink() > 0 {
+            return Ok(Agreement::Differs { from: 0 });
+        }
+        let (mut left, mut right) = (vec![0; CHUNK_SIZE], vec![0; CHUNK_SIZE]);
+        let (mut position, mut line_end) = (0, 0);
+        loop {
+            let length = read_up_to(file, position, &mut left)?;
+            if length == 0 {
+                return Ok(Agreement::Continues);
+            }
+            let other_length = read_up_to(other, position, &mut right)?;
+            let pairs = left[..length].iter().zip(&right[..other_length]);
+            let same = pairs.take_while(|(left, right)| left == right).count();
+            if let Some(end) = memchr::memrchr(b'\n', &left[..same]) {
+                line_end = position + end as u64 + 1;
+            }
+            if same < length {
+                // What agrees in less than a head may agree by chance.
+                let from = if position + same as u64 >= HEAD_LENGTH as u64 { line_end } else { 0 };
+                return Ok(Agreement::Differs { from });
+            }
+            position += same as u64;
         }
     }
 }
@@ -172,6 +218,30 @@ mod tests {
         assert!(first == text.as_bytes()[10..10 + CHUNK_SIZE] && !end);
         let (rest, end, size) = bytes(content.read_chunk(10 + CHUNK_SIZE as u64, b"", first).unwrap());
         assert!(rest == text.as_bytes()[10 + CHUNK_SIZE..] && end && size == text.len() as u64);
+    }
+
+    #[test]
+    fn a_replacement_is_compared_line_by_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a.log"), folder.path().join("b.log"));
+        fs::write(&path, "one\ntwo\n").unwrap();
+        let content = Content::open(&place(path.clone(), false)).unwrap();
+        let long = format!("{}\n", "x".repeat(HEAD_LENGTH));
+        let end = long.len() as u64;
+        fs::write(&path, format!("{long}one\ntwo\n")).unwrap();
+        fs::write(&other, "").unwrap();
+        assert_eq!(content.compare(&place(other.clone(), false)).unwrap(), Agreement::Differs { from: 0 });
+        fs::remove_file(&path).unwrap();
+        for (text, expected) in [
+            (format!("{long}one\ntwo\n"), Agreement::Continues),
+            (format!("{long}one\ntwo\nthree\n"), Agreement::Continues),
+            (format!("{long}one\ntwenty\n"), Agreement::Differs { from: end + 4 }),
+            (long.clone(), Agreement::Differs { from: end }),
+            ("xxx\n".to_owned(), Agreement::Differs { from: 0 }),
+        ] {
+            fs::write(&other, &text).unwrap();
+            assert_eq!(content.compare(&place(other.clone(), false)).unwrap(), expected, "{text}");
+        }
     }
 
     #[test]

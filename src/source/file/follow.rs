@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
 
 use super::FileStart;
-use super::content::Place;
+use super::content::{Content, Place};
 use super::discovery::{Observed, Role, Scan};
 use super::identity::{Fingerprint, Identity, first_line};
 use super::path::FilePath;
@@ -39,7 +39,10 @@ impl Session {
                 self.remember(&scan.files[*index]);
             }
             for fresh in &plan.fresh {
-                self.take_up(&scan.files[fresh.index], fresh.before);
+                let seen = &scan.files[fresh.index];
+                if !self.is_to_compare(seen, scan) {
+                    self.take_up(seen, fresh.before);
+                }
             }
         }
         self.look_after_rotated(&plan.missing);
@@ -81,14 +84,14 @@ impl Session {
         }
     }
 
-    /// A known content was found.
+    /// A known content was found. `missing_since` is kept for a copy that ends too early until it was looked at twice.
     fn follow(&mut self, key: Key, seen: &Observed, scan: &Scan) {
         self.adopt_path(key, seen, scan);
         let first_look = !self.registry.has_looked();
+        let read = self.tails.get(&key).map_or(0, Tail::position);
         let Some(file) = self.registry.get_mut(key) else { return };
         let live = seen.role == Role::Root && seen.root == file.path;
         let grown = has_grown(file, seen, live);
-        file.missing_since = None;
         file.identity = seen.identity;
         if let Some(head) = seen.head.as_ref().filter(|head| head.len() > file.fingerprint.length()) {
             file.fingerprint = Fingerprint::of(head);
@@ -101,14 +104,41 @@ impl Session {
         }
         if file.finished {
             if !grown || (self.context.once && !first_look) {
+                file.missing_since = None;
                 return;
             }
             file.finished = false;
         }
+        if !live && seen.size.is_some_and(|size| size < file.offset.max(read)) {
+            return self.end_with_shorter_copy(key, seen);
+        }
+        file.missing_since = None;
         if self.context.once && first_look {
             file.once_end = Some(if live { seen.size.unwrap_or(TO_ITS_END) } else { TO_ITS_END });
         }
         self.attach(key, seen, live);
+    }
+
+    /// A content is nowhere but in a copy that ends before what was read of it.
+    fn end_with_shorter_copy(&mut self, key: Key, seen: &Observed) {
+        let Some(file) = self.registry.get_mut(key) else { return };
+        // The copy may have been looked at before it was complete, and the truncation after that.
+        if file.missing_since.replace(Instant::now()).is_none() {
+            self.next_scan = Instant::now();
+            self.tail(key);
+            return;
+        }
+        file.missing_since = None;
+        let size = file.size;
+        let Some(tail) = self.tail(key).filter(|tail| !tail.has_ended()) else { return };
+        tail.live = false;
+        if size > tail.unread_from() {
+            return self.lose(key, "its file was truncated, and the rotated copy ends before that", false);
+        }
+        let (copy, offset) = (seen.path.display(), tail.unread_from());
+        tracing::info!(%copy, offset, "truncated; the copy ends before what was read, so that nothing is missing");
+        tail.end();
+        self.close_partition(key);
     }
 
     /// A content found under another path has been moved there, unless something new has taken its place.
@@ -132,8 +162,16 @@ impl Session {
         }
         tail.live = live;
         tail.displaced = None;
+        let place = Place { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed };
+        let is_replaced = |open: &Content| !open.is_compressed() && open.identity() != seen.identity;
+        if !seen.compressed && tail.content.as_ref().is_some_and(is_replaced) {
+            // There may be more in its new file: what is newer has to wait.
+            tail.look_again();
+            self.to_compare.push((key, place));
+            return;
+        }
         tail.set_head(seen.head.as_deref().unwrap_or_default());
-        tail.place = Some(Place { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed });
+        tail.place = Some(place);
         tail.must_stay_open = false;
         if tail.content.is_none() && !tail.set_aside {
             self.open_later(key);
@@ -168,6 +206,24 @@ impl Session {
         self.registry.add(file);
     }
 
+    /// True when a file has taken the place of one that is open and not to be seen any more: what it has to do with that
+    /// is found out first.
+    fn is_to_compare(&mut self, seen: &Observed, scan: &Scan) -> bool {
+        if seen.role != Role::Root || seen.compressed || self.replacements.contains_key(&seen.identity) {
+            return false;
+        }
+        let registry = &self.registry;
+        let of_path = |key: &Key| registry.get(*key).is_some_and(|file| file.path == seen.root);
+        let Some((key, tail)) = self.tails.iter().rev().find(|(key, _)| of_path(key)) else { return false };
+        let Some(open) = tail.content.as_ref().filter(|open| !open.is_compressed()) else { return false };
+        if tail.has_ended() || scan.files.iter().any(|file| file.identity == open.identity()) {
+            return false;
+        }
+        let place = Place { path: seen.path.clone(), identity: seen.identity, compressed: false };
+        self.to_compare.push((*key, place));
+        true
+    }
+
     /// A content never seen before, written before the one with the key `before`, otherwise after all others.
     fn take_up(&mut self, seen: &Observed, before: Option<Key>) {
         let at_end = self.registry.is_first_run() && self.start == FileStart::End;
@@ -178,6 +234,9 @@ impl Session {
         let mut file = self.new_file(seen);
         if at_end {
             file.offset = seen.line_end.unwrap_or(0);
+        }
+        if let Some(from) = self.replacements.remove(&seen.identity) {
+            file.offset = from;
         }
         if self.context.once {
             file.once_end = Some(if live { seen.size.unwrap_or(TO_ITS_END) } else { TO_ITS_END });

@@ -15,6 +15,9 @@ use sha2::{Digest as _, Sha256};
 /// taken for one.
 pub(super) const HEAD_LENGTH: usize = 1024;
 
+/// As many beginnings are kept of one content.
+const MOST_BEGINNINGS: usize = 32;
+
 /// Hex digits of a file id: 64 bits are plenty, as they only have to tell the files of one source apart.
 const ID_DIGITS: usize = 16;
 
@@ -33,6 +36,8 @@ pub(super) struct Identity {
 pub(super) struct Fingerprint {
     length: usize,
     sha256: String,
+    /// The same of its beginnings to the ends of lines, by which a copy that ends early is recognised.
+    beginnings: Vec<(usize, u64)>,
 }
 
 impl Identity {
@@ -45,13 +50,28 @@ impl Fingerprint {
     /// The fingerprint of a content that begins with `head`, which has [`HEAD_LENGTH`] bytes or is all there is.
     pub(super) fn of(head: &[u8]) -> Self {
         let head = &head[..head.len().min(HEAD_LENGTH)];
-        Self { length: head.len(), sha256: hex(&Sha256::digest(head)) }
+        let ends: Vec<usize> = memchr::memchr_iter(b'\n', head).map(|end| end + 1).collect();
+        // Of many short lines not every one.
+        let step = ends.len().div_ceil(MOST_BEGINNINGS).max(1);
+        let ends = ends.into_iter().step_by(step);
+        let beginnings = ends.map(|length| (length, short_hash(&head[..length]))).collect();
+        Self { length: head.len(), sha256: hex(&Sha256::digest(head)), beginnings }
     }
 
     /// True when a content that begins with `head` can be this one, grown or not. The fingerprint of an empty file
     /// matches everything.
     pub(super) fn matches(&self, head: &[u8]) -> bool {
-        head.get(..self.length).is_some_and(|head| Self::of(head).sha256 == self.sha256)
+        head.get(..self.length).is_some_and(|head| hex(&Sha256::digest(head)) == self.sha256)
+    }
+
+    /// True when `head` is the head of a content with which this one may begin: they agree in every line that both are
+    /// known to have.
+    pub(super) fn begins_with(&self, head: &[u8]) -> bool {
+        if head.len() >= self.length {
+            return self.matches(head);
+        }
+        let known = self.beginnings.iter().rev().find(|(length, _)| *length <= head.len());
+        known.is_some_and(|(length, hash)| *hash == short_hash(&head[..*length]))
     }
 
     /// True when it was taken of an empty file, so that it says nothing.
@@ -88,6 +108,11 @@ pub(super) fn first_line(head: &[u8]) -> Option<&[u8]> {
     }
 }
 
+fn short_hash(bytes: &[u8]) -> u64 {
+    let hash = Sha256::digest(bytes);
+    hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 fn nanoseconds(time: SystemTime) -> Option<u64> {
     u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
@@ -113,6 +138,23 @@ mod tests {
         assert!(Fingerprint::of(b"").matches(b"anything"));
         let long = vec![b'x'; HEAD_LENGTH + 1];
         assert_eq!(Fingerprint::of(&long), Fingerprint::of(&long[1..]));
+    }
+
+    #[test]
+    fn a_shorter_copy_is_recognised_by_its_beginning() {
+        let text: String = (0..300).map(|number| format!("line {number}\n")).collect();
+        let fingerprint = Fingerprint::of(text.as_bytes());
+        for length in 40..text.len() {
+            let copy = &text.as_bytes()[..length.min(HEAD_LENGTH)];
+            assert!(fingerprint.begins_with(copy), "{length}");
+            let mut other = copy.to_vec();
+            other[10] ^= 1;
+            assert!(!fingerprint.begins_with(&other), "{length}");
+        }
+        let fingerprint = Fingerprint::of(b"a header of some length\none\nmore\n");
+        assert!(!fingerprint.begins_with(b"a header of some length\ntwo\n"));
+        assert!(fingerprint.begins_with(b"a header of some length\n"));
+        assert!(!fingerprint.begins_with(b""));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use super::FileStart;
-use super::content::{Chunk, Content};
+use super::content::{Agreement, Chunk, Content, Place};
 use super::discovery::{Scan, Scanner};
 use super::identity::{Fingerprint, first_line};
 use super::registry::Key;
@@ -33,6 +33,7 @@ pub(super) enum Done {
     Opened(Vec<(Key, io::Result<Content>)>),
     /// What had to stay open comes back.
     Closed(Vec<(Key, Option<Content>)>),
+    Compared(Key, Content, Place, io::Result<Agreement>),
     Read(Key, Content, io::Result<Chunk>),
 }
 
@@ -72,6 +73,7 @@ impl Session {
             }
             Done::Opened(opened) => opened.into_iter().for_each(|(key, content)| self.opened(key, content)),
             Done::Closed(closed) => closed.into_iter().for_each(|(key, kept)| self.closed(key, kept)),
+            Done::Compared(key, content, place, agreement) => self.compared(key, content, place, agreement),
             Done::Read(key, content, chunk) => self.chunk_read(key, content, chunk),
         }
         Ok(())
@@ -80,6 +82,9 @@ impl Session {
     fn start_job(&mut self, reading: bool) {
         if Instant::now() >= self.next_scan {
             return self.start_scan();
+        }
+        if self.current.is_none() && self.start_comparing() {
+            return;
         }
         if self.start_opening(reading) || !reading || self.current.is_some() {
             return;
@@ -115,6 +120,45 @@ impl Session {
             }
             Err(error) => self.read_failed(key, &error),
         }
+    }
+
+    /// Begins to compare a file that is open with the one that has replaced it. Returns false when there is none.
+    fn start_comparing(&mut self) -> bool {
+        while let Some((key, place)) = self.to_compare.pop() {
+            let Some(content) = self.tails.get_mut(&key).and_then(|tail| tail.content.take()) else { continue };
+            self.job = Some(spawn_blocking(move || {
+                let agreement = content.compare(&place);
+                Done::Compared(key, content, place, agreement)
+            }));
+            return true;
+        }
+        false
+    }
+
+    /// A file whose lines go on where the former one's end is the same content. Otherwise it is another one, of which the
+    /// lines that both have are not read again; what is unread of the former file comes first.
+    fn compared(&mut self, key: Key, content: Content, place: Place, agreement: io::Result<Agreement>) {
+        let Some(tail) = self.tails.get_mut(&key) else { return };
+        tail.content = Some(content);
+        let path = place.path.display();
+        match agreement {
+            Ok(Agreement::Continues) => {
+                tracing::info!(%path, "replaced by a file that goes on where it ends; reading on in that");
+                tail.close();
+                tail.place = Some(place);
+                self.open_later(key);
+            }
+            Ok(Agreement::Differs { from }) => {
+                tracing::info!(%path, from, "replaced by another file; its lines are read from there on");
+                tail.displaced = Some(place.identity);
+                tail.live = false;
+                self.replacements.insert(place.identity, from);
+                self.next_scan = Instant::now();
+            }
+            // Replaced again, or out of reach: the next look shows it.
+            Err(error) => tracing::debug!(%path, %error, "cannot be compared with what it has replaced yet"),
+        }
+        self.enqueue(key);
     }
 
     fn start_reading(&mut self) {

@@ -4,7 +4,8 @@
 //! starts again from nothing, compression replaces a file by another one. All of it may happen while nobody looks, and
 //! more than once. This module decides purely on what one look has shown; it does no I/O.
 //!
-//! Two contents of one path that agree in size and in their first [`HEAD_LENGTH`] bytes are taken for one.
+//! Two contents of one path of which one begins as the other does in its first [`HEAD_LENGTH`] bytes are taken for one,
+//! unless one of them is in its own file still.
 
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -53,6 +54,7 @@ pub(super) fn plan(known: &[Known<'_>], scan: &Scan, was_there: impl Fn(SystemTi
     let mut matcher = Matcher::new(known, &scan.files);
     matcher.find_in_place();
     matcher.find_moved();
+    matcher.find_shorter_copies();
     matcher.find_truncated();
     let mut plan = Plan::default();
     matcher.sort_out_new_ones(&mut plan, was_there);
@@ -143,6 +145,29 @@ impl<'a> Matcher<'a> {
             });
             if let Some(copy) = copy {
                 self.taken.remove(&live.identity);
+                self.locate(known.key, copy);
+            }
+        }
+    }
+
+    /// Contents that are nowhere else any more, and of which there is a copy that ends before what was read: a program
+    /// wrote on between copytruncate's copy and its truncation, and that was read in time.
+    fn find_shorter_copies(&mut self) {
+        for known in self.known.iter().rev() {
+            if self.located.contains_key(&known.key) {
+                continue;
+            }
+            let Some(family) = self.families.get(&known.file.path) else { continue };
+            // Of several the youngest: the others are those of contents before.
+            let copy = family.iter().copied().rev().find(|index| {
+                let file = &self.files[*index];
+                let begins_it = file.head.as_ref().is_some_and(|head| known.file.fingerprint.begins_with(head));
+                // Of a long compressed file it is not known; it is read to its end, wherever that is.
+                let ends_early = file.size.is_some_and(|size| size < known.position);
+                let is_copy = matches!(file.role, Role::Rotated(_)) && known.displaced != Some(file.identity);
+                is_copy && self.is_free(*index) && begins_it && ends_early
+            });
+            if let Some(copy) = copy {
                 self.locate(known.key, copy);
             }
         }
@@ -366,6 +391,16 @@ mod tests {
             let found = says(&[tracked(1, "one\n")], &files);
             assert_eq!(found, (strings(&["0=app.log.1"]), vec![], strings(&["app.log"])), "{regrown}");
         }
+    }
+
+    #[test]
+    fn a_copy_that_ends_before_what_was_read_is_no_new_content() {
+        let files = [seen(2, "app.log.1", "one\ntwo\n"), seen(1, "app.log", "four\n")];
+        let found = says(&[tracked(1, "one\ntwo\nthree\n")], &files);
+        assert_eq!(found, (strings(&["0=app.log.1"]), vec![], strings(&["app.log"])));
+        let files = [seen(2, "app.log.1", "another\n"), seen(1, "app.log", "four\n")];
+        let found = says(&[tracked(1, "one\ntwo\nthree\n")], &files);
+        assert_eq!(found, (vec![], vec![0], strings(&["app.log.1", "app.log"])));
     }
 
     #[test]

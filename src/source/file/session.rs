@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::FileStart;
 use super::checkpoint::{CheckpointStore, Saver};
+use super::content::Place;
 use super::discovery::Scanner;
+use super::identity::Identity;
 use super::jobs::Done;
 use super::records::{line_record, lost_record};
 use super::registry::{Key, Registry};
@@ -56,6 +58,10 @@ pub(super) struct Session {
     pub(super) next_partition: u32,
     /// Contents that are found but not open.
     pub(super) to_open: VecDeque<Key>,
+    /// Contents whose file is open and has been replaced by another one at its path.
+    pub(super) to_compare: Vec<(Key, Place)>,
+    /// Files that have replaced others: where the lines begin that those did not have.
+    pub(super) replacements: HashMap<Identity, u64>,
     /// How many files may be open.
     pub(super) open_files: Share,
     /// True once it was said that not all files can be open.
@@ -94,6 +100,8 @@ impl Session {
             saver: Saver::new(checkpoints),
             next_partition: 0,
             to_open: VecDeque::new(),
+            to_compare: Vec::new(),
+            replacements: HashMap::new(),
             open_files: Budget::of_process().share(Purpose::Files),
             told_of_limit: false,
             reads: 0,
@@ -288,7 +296,7 @@ impl Session {
         self.wake_newer(key);
     }
 
-    fn close_partition(&mut self, key: Key) {
+    pub(super) fn close_partition(&mut self, key: Key) {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         // Nothing more is read of it.
         tail.content = None;

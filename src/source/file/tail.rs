@@ -249,6 +249,13 @@ impl Tail {
         }
     }
 
+    /// There may be more than was read: newer contents wait until it has been looked for.
+    pub(super) fn look_again(&mut self) {
+        if matches!(self.state, State::CaughtUp { .. }) {
+            self.state = State::Reading;
+        }
+    }
+
     /// The content is not in the file that is open any more.
     pub(super) fn displace(&mut self) {
         self.displaced = self.file();
@@ -296,12 +303,6 @@ impl Tail {
     pub(super) fn is_quiet(&self, settle: Duration) -> bool {
         let by_its_time = self.modified.elapsed().is_ok_and(|age| age >= settle);
         matches!(self.state, State::CaughtUp { .. }) && (by_its_time || self.grown_at.elapsed() >= settle)
-    }
-
-    fn look_again(&mut self) {
-        if matches!(self.state, State::CaughtUp { .. }) {
-            self.state = State::Reading;
-        }
     }
 
     fn extend_head(&mut self, bytes: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Random histories of writing, rotating, reading, committing and restarting. Whatever happens, every line is read, a
+//! Random histories of writing, rotating, replacing, reading, committing and restarting. Whatever happens, every line is read, a
 //! line and its id belong together for ever, and with renames no line comes before an earlier one when first read.
 
 use std::collections::HashMap;
@@ -19,6 +19,8 @@ struct History {
     /// Half of the histories know copytruncate.
     copies: bool,
     empty: bool,
+    /// True while all that is written is confirmed.
+    confirmed: bool,
     ids: HashMap<String, String>,
     lines: HashMap<String, String>,
     in_order: Vec<usize>,
@@ -36,6 +38,7 @@ impl History {
             header: seed.is_multiple_of(2),
             copies: seed % 4 < 2,
             empty: true,
+            confirmed: false,
             ids: HashMap::new(),
             lines: HashMap::new(),
             in_order: Vec::new(),
@@ -44,6 +47,7 @@ impl History {
     }
 
     fn write(&mut self) {
+        self.confirmed = false;
         let mut text = String::new();
         if std::mem::take(&mut self.empty) && self.header {
             text.push_str("header\n");
@@ -74,6 +78,9 @@ impl History {
         if self.copies && self.random.random_bool(0.5) {
             self.steps.push("by copy".into());
             self.setup.copytruncate("a.log", "a.log.1");
+            if self.confirmed && self.random.random_bool(0.5) {
+                self.shorten_copy();
+            }
         } else {
             self.setup.rename("a.log", "a.log.1");
             if self.random.random_bool(0.5) {
@@ -81,6 +88,29 @@ impl History {
             }
         }
         self.empty = true;
+    }
+
+    /// The copy was made before the last line was written, which was read before the truncation.
+    fn shorten_copy(&mut self) {
+        let text = fs::read_to_string(self.setup.path("a.log.1")).unwrap();
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        if lines.len() > 2 {
+            self.steps.push("shorter".into());
+            self.setup.write("a.log.1", lines[..lines.len() - 1].concat());
+        }
+    }
+
+    /// As rsync does: a copy takes the place of the file, with lines behind it.
+    fn replace(&mut self) {
+        if !self.setup.path("a.log").exists() || self.empty {
+            return;
+        }
+        self.steps.push("replace".into());
+        fs::copy(self.setup.path("a.log"), self.setup.path("new")).unwrap();
+        self.setup.append("new", &format!("{} replaced\n", self.written));
+        self.written += 1;
+        self.confirmed = false;
+        self.setup.rename("new", "a.log");
     }
 
     fn compress(&mut self) {
@@ -113,7 +143,7 @@ impl History {
         self.write();
         let mut reader = self.setup.reader().await;
         for _ in 0..40 {
-            match self.random.random_range(0..9) {
+            match self.random.random_range(0..10) {
                 0..3 => self.write(),
                 3 => self.rotate(),
                 4 => self.compress(),
@@ -129,20 +159,30 @@ impl History {
                 6 => {
                     self.steps.push("commit".into());
                     reader.commit().await;
+                    self.confirmed = self.in_order.len() == self.written;
                 }
                 7 => {
                     self.steps.push("down".into());
                     drop(reader);
                     // Things happen while nobody looks.
                     for _ in 0..self.random.random_range(0..4) {
-                        match self.random.random_range(0..4) {
+                        match self.random.random_range(0..5) {
                             0 | 1 => self.write(),
                             2 => self.rotate(),
+                            3 => self.replace(),
                             _ => self.compress(),
                         }
                     }
                     self.steps.push("up".into());
                     reader = self.setup.reader().await;
+                }
+                8 => {
+                    // Looked at before anything else happens to it: a file that is replaced and rotated away between two
+                    // looks cannot always be told from one that was truncated.
+                    self.replace();
+                    while let Ok(record) = timeout(Duration::from_millis(100), reader.record()).await {
+                        self.note(&record);
+                    }
                 }
                 _ => {
                     self.steps.push("reconnect".into());

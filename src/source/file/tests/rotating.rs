@@ -216,3 +216,70 @@ async fn a_symbolic_link_that_is_turned_elsewhere_is_a_rotation() {
     link("day-2.log");
     assert_eq!(reader.lines(2).await, ["two", "three"]);
 }
+
+/// What logrotate does beside a busy program, when what is written after its copy is read before its truncation.
+#[tokio::test]
+async fn a_copy_that_is_shorter_than_what_was_read_brings_nothing_again_and_no_loss() {
+    for (running, compressed) in [(true, false), (false, false), (false, true)] {
+        let setup = Setup::new(&["a.log*"]);
+        setup.write("a.log", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+        let mut reader = setup.reader().await;
+        reader.lines(3).await;
+        reader.commit().await;
+        if !running {
+            reader.source.close().await;
+        }
+        setup.write("a.log.1", "{\"n\":1}\n{\"n\":2}\n");
+        if compressed {
+            setup.compress("a.log.1");
+        }
+        setup.truncate("a.log");
+        setup.append("a.log", "{\"n\":4}\n");
+        if !running {
+            reader = setup.reader().await;
+        }
+        assert_eq!(reader.lines(1).await, ["{\"n\":4}"], "running: {running}");
+        reader.commit().await;
+        drop(reader);
+        setup.append("a.log", "{\"n\":5}\n");
+        let mut reader = setup.reader().await;
+        assert_eq!(reader.lines(1).await, ["{\"n\":5}"]);
+        let more = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
+        assert!(!matches!(more, Ok(Ok(Input::Record(_)))), "{more:?}");
+    }
+}
+
+/// What rsync and programs that save atomically do.
+#[tokio::test]
+async fn a_file_that_is_replaced_is_followed_and_the_rest_of_the_old_one_comes_first() {
+    // (what is appended to the old file unseen, the new file, what is read of both)
+    let long = format!("{}\n", "x".repeat(1000)).repeat(2);
+    let cases: [(&str, String, &[&str]); 5] = [
+        ("", "one\ntwo\nthree\n".into(), &["three"]),
+        ("three\n", "one\ntwo\nthree\nfour\n".into(), &["three", "four"]),
+        ("old\n", format!("{long}one\ntwo\nnew\n"), &["old", "new"]),
+        // Two files that agree in little may do so by chance: then nothing is left out.
+        ("old\n", "one\ntwo\nnew\n".into(), &["old", "one", "two", "new"]),
+        ("", "one\nother\n".into(), &["one", "other"]),
+    ];
+    for (unseen, replacement, expected) in cases {
+        let setup = Setup::new(&["a.log"]);
+        let begins_long = replacement.starts_with(&long);
+        setup.write("a.log", format!("{}one\ntwo\n", if begins_long { &long } else { "" }));
+        let mut reader = setup.reader().await;
+        let before = reader.records(if begins_long { 4 } else { 2 }).await;
+        setup.append("a.log", unseen);
+        setup.write("new", &replacement);
+        setup.rename("new", "a.log");
+        let records = reader.records(expected.len()).await;
+        assert_eq!(records.iter().map(text).collect::<Vec<_>>(), expected, "{replacement}");
+        setup.append("a.log", "later\n");
+        let later = reader.record().await;
+        assert_eq!(text(&later), "later", "{replacement}");
+        let all: Vec<&Record> = before.iter().chain(&records).chain([&later]).collect();
+        let mut different: Vec<&str> = all.iter().map(|record| record.event.id.as_str()).collect();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), all.len(), "each line has an id of its own: {replacement}");
+    }
+}
