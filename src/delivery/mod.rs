@@ -21,6 +21,7 @@ pub mod retry;
 mod room;
 pub mod schedule;
 pub mod stored;
+pub mod unprocessed;
 pub mod worker;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ use rate_limit::RateLimitConfig;
 use responses::Action;
 use retry::RetryConfig;
 use tokio::time::Instant;
+use unprocessed::Unprocessed;
 
 /// Keys that every sink has, beside those of its type.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -110,8 +112,8 @@ pub struct Delivery {
     pub ack: Option<Ack>,
     /// Attempts made.
     pub attempts: AttemptLog,
-    /// So often in a row the receiver has not processed its request.
-    pub unprocessed: u8,
+    /// Requests that were no attempts, as the receiver has not processed them.
+    pub unprocessed: Unprocessed,
 }
 
 impl Delivery {
@@ -119,20 +121,8 @@ impl Delivery {
     pub fn new(event: Arc<Event>, request: Request, bucket: schedule::BucketName, ack: Option<Ack>) -> Self {
         // `webhook_id` makes every id fit for a header; an empty one would still be delivered.
         let webhook_id = HeaderValue::try_from(webhook_id(&event.id)).unwrap_or(HeaderValue::from_static(""));
-        let (since, attempts) = (Instant::now(), AttemptLog::default());
-        Self {
-            event,
-            request,
-            webhook_id,
-            bucket,
-            lane: None,
-            copy: 0,
-            row: None,
-            since,
-            ack,
-            attempts,
-            unprocessed: 0,
-        }
+        let (since, attempts, unprocessed) = (Instant::now(), AttemptLog::default(), Unprocessed::default());
+        Self { event, request, webhook_id, bucket, lane: None, copy: 0, row: None, since, ack, attempts, unprocessed }
     }
 }
 

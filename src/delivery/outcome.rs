@@ -12,6 +12,7 @@ use super::lane::LaneName;
 use super::responses::{Action, retry_after};
 use super::retry::{Decision, Failure};
 use super::schedule::{BucketName, shown};
+use super::unprocessed::Unprocessed;
 use super::worker::{Attempted, Running};
 use super::{Delivery, dead_letter};
 use crate::health::State;
@@ -29,19 +30,28 @@ impl Running {
         let now = Instant::now();
         let latency = now - started;
         if let Err(AttemptError::NotProcessed(reason)) = &result
-            && delivery.unprocessed < MOST_UNPROCESSED
+            && delivery.unprocessed.goes_again(self.answers)
         {
-            delivery.unprocessed += 1;
             debug!(sink = %self.worker.name, event = %delivery.event.id, "goes again at once: {reason}");
             return self.go_again(delivery, permit, now);
         }
-        delivery.unprocessed = 0;
+        if let Err(AttemptError::Shortage(reason)) = &result {
+            self.short_of_connections(reason, now);
+            return self.go_again(delivery, permit, now);
+        }
+        delivery.unprocessed = Unprocessed::default();
+        self.answers += u64::from(result.is_ok());
         delivery.attempts.total = delivery.attempts.total.saturating_add(1);
         delivery.attempts.round = delivery.attempts.round.saturating_add(1);
         let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
                 note_failure(&mut delivery, AttemptRecord::unanswered(Timestamp::now() - latency, latency, &error));
+                if let AttemptError::UnreadableAnswer(_) = &error {
+                    // The receiver has answered, and would be sent the same for the same answer.
+                    self.report(&delivery.bucket, permit, false, now);
+                    return self.give_up(*delivery, Reason::Rejected, &error.to_string(), now);
+                }
                 return self.after_failure(delivery, permit, &error.to_string(), None, true, now);
             }
         };
@@ -152,6 +162,16 @@ impl Running {
     fn start_next(&mut self, lane: Option<&LaneName>, now: Instant) {
         if let Some(next) = lane.and_then(|lane| self.lanes.head_ended(lane)) {
             self.start(next, now);
+        }
+    }
+
+    /// Starts no attempt for a moment, as this process may not open a connection now: its own shortage is no failure of
+    /// the receiver, and of no delivery.
+    fn short_of_connections(&mut self, reason: &str, now: Instant) {
+        self.no_start_before = Some(now + SHORTAGE_PAUSE);
+        if self.shortage_said.is_none_or(|said| now - said >= SHORTAGE_REMINDER) {
+            self.shortage_said = Some(now);
+            warn!(sink = %self.worker.name, "deliveries wait for a connection: {reason}");
         }
     }
 
@@ -267,9 +287,11 @@ fn said_of(answer: &Answer) -> String {
 
 const TOO_MANY_REQUESTS: u16 = 429;
 
-/// So often in a row a request that was not processed goes again before it counts as a failed attempt. Those that go
-/// again go first, so that a receiver which takes only a few requests on each connection gets round to all under way.
-const MOST_UNPROCESSED: u8 = 8;
+/// So long the sink waits when this process may not open a connection.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often such a shortage is logged.
+const SHORTAGE_REMINDER: Duration = Duration::from_secs(60);
 
 /// Why events of a disabled sink become dead letters.
 pub(super) const IS_DISABLED: &str = "the sink is disabled";

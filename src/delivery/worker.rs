@@ -82,6 +82,12 @@ pub(super) struct Running {
     pub(super) pauses: Vec<LongPause>,
     /// Set by a 410: the receiver wants nothing any more.
     pub(super) disabled: bool,
+    /// Answers that the receiver has given.
+    pub(super) answers: u64,
+    /// This process may not open a connection now.
+    pub(super) no_start_before: Option<Instant>,
+    /// When that was last logged.
+    pub(super) shortage_said: Option<Instant>,
     /// When the lines are looked through next for deliveries that have waited too long.
     check_at: Instant,
     /// The shutdown has begun, and what came from the store is let go.
@@ -216,6 +222,9 @@ impl Running {
             unjudged: Vec::new(),
             pauses: Vec::new(),
             disabled: false,
+            answers: 0,
+            no_start_before: None,
+            shortage_said: None,
             check_at,
             is_ending: false,
             leaving: None,
@@ -231,6 +240,9 @@ impl Running {
         attempt: impl Fn(Box<Delivery>, Permit) -> A,
         now: Instant,
     ) -> Option<Instant> {
+        if let Some(moment) = self.no_start_before.filter(|moment| *moment > now) {
+            return Some(moment);
+        }
         while attempts.len() < self.worker.concurrency {
             match self.worker.schedule.next(now) {
                 Next::Start(delivery, permit) => {

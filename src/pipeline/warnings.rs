@@ -15,8 +15,9 @@ use crate::event::Format;
 use crate::filter::types::{Doubt, Envelopes, doubts};
 use crate::problem::{Problem, Warning, WarningCode};
 use crate::sink;
+use crate::sink::loopback::is_always_loopback;
 use crate::sink::request::holds_a_secret;
-use crate::sink::webhook::{WebhookConfig, is_loopback};
+use crate::sink::webhook::WebhookConfig;
 use crate::source::kafka;
 use crate::source::{SourceConfig, TypeConfig};
 
@@ -114,7 +115,7 @@ fn has_password(url: &str) -> bool {
 fn plain_http(sink: &SinkConfig) -> Option<Warning> {
     let sink::TypeConfig::Webhook(webhook) = &sink.kind;
     let is_plain = webhook.url.as_str().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
-    (is_plain && !is_loopback(webhook.url.as_str())).then(|| {
+    (is_plain && !is_always_loopback(webhook.url.as_str())).then(|| {
         let message = "events go to another machine without encryption: anyone on the way can read and change them";
         let problem = Problem::new(["url"], message).with_help("write `https://`").with_part(0..7);
         warning(WarningCode::PlainHttp, problem)

@@ -4,6 +4,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use super::connections::NoHttp2;
+use crate::descriptors::{is_caused_by_shortage, shortage};
 use crate::secret::mask;
 
 /// Why there was no answer. All of these may pass: none is permanent.
@@ -21,14 +23,24 @@ pub enum AttemptError {
     /// The receiver says that it has not processed the request, or nothing of it was sent: this was no attempt.
     #[error("the receiver has not processed the request: {0}")]
     NotProcessed(String),
+    /// This process could not open a connection, for which the receiver is not to blame: this was no attempt.
+    #[error("{0}")]
+    Shortage(String),
+    /// There is an answer, but its headers are larger than is read, so that its status is not known.
+    #[error("the answer's headers are too large to be read, so its status is not known: {0}")]
+    UnreadableAnswer(String),
 }
 
 /// Why an attempt that was to end within `timeout` got no answer.
 pub(super) fn classify(error: reqwest::Error, timeout: Duration) -> AttemptError {
     // The URL may hold a secret; which sink it was is known from the context.
     let error = error.without_url();
-    if is_unprocessed(&error) {
+    if is_caused_by_shortage(&error) {
+        AttemptError::Shortage(shortage())
+    } else if is_unprocessed(&error) {
         AttemptError::NotProcessed(chain(&error))
+    } else if is_too_large(&error) {
+        AttemptError::UnreadableAnswer(chain(&error))
     } else if error.is_connect() {
         AttemptError::Connect(chain(&error))
     } else if error.is_timeout() {
@@ -54,7 +66,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
 fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| {
         let was_not_sent = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
-        was_not_sent || cause.downcast_ref::<h2::Error>().is_some_and(is_refused)
+        was_not_sent || cause.is::<NoHttp2>() || cause.downcast_ref::<h2::Error>().is_some_and(is_refused)
     })
 }
 
@@ -63,6 +75,15 @@ fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
 fn is_refused(error: &h2::Error) -> bool {
     let is_reset = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     error.is_remote() && (error.is_go_away() || is_reset)
+}
+
+fn is_too_large(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large))
+}
+
+/// True when the receiver turned out not to speak HTTP/2 any more, before anything was sent.
+pub(super) fn is_no_http2(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<NoHttp2>())
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -4,8 +4,11 @@
 //! [`failure`] says why there was no answer; [`signing`] makes the
 //! signature. When to send, and what an answer means, is decided in `delivery`: this module must not wait or retry.
 
+mod connections;
 pub mod failure;
+pub mod loopback;
 pub mod request;
+mod shelf;
 pub mod signing;
 mod tls;
 mod url_template;

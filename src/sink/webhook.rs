@@ -1,21 +1,21 @@
 //! The webhook sink: makes exactly one attempt. It must not wait, retry or decide what an answer means.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reqwest::Response;
 use reqwest::header::{
     ALLOW, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use reqwest::{Client, Response, redirect};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::failure::{AttemptError, chain, classify};
+use super::connections::Connections;
+use super::failure::{AttemptError, classify, is_no_http2};
 use super::request::Request;
 use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, SigningConfig, TIMESTAMP_HEADER};
-use super::tls;
 use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::secret::mask;
@@ -53,6 +53,11 @@ pub struct WebhookConfig {
     #[serde(default = "default_connect_timeout")]
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1d"))]
     pub connect_timeout: Period,
+    /// No connection is used for longer: the next request opens another, and so follows a change of DNS. An idle
+    /// connection is closed after 90 s.
+    #[serde(default = "default_max_connection_age")]
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
+    pub max_connection_age: Period,
     /// As much of an answer's body is read; the rest closes the connection.
     #[serde(default = "default_max_response_size")]
     #[schemars(extend("x-minimum" = "0B", "x-maximum" = "256MiB"))]
@@ -82,6 +87,10 @@ fn default_connect_timeout() -> Period {
     Period::from_secs(5)
 }
 
+fn default_max_connection_age() -> Period {
+    Period::from_secs(5 * 60)
+}
+
 fn default_max_response_size() -> ByteSize {
     ByteSize::kib(64)
 }
@@ -89,7 +98,7 @@ fn default_max_response_size() -> ByteSize {
 /// Makes the attempts of one sink; all clones share one connection pool.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    client: Client,
+    connections: Arc<Connections>,
     method: reqwest::Method,
     timeout: Duration,
     max_response_size: usize,
@@ -130,7 +139,7 @@ const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 impl Webhook {
-    /// Builds the HTTP client, with room in its pool for `concurrency` connections. `fixed_headers` go with every
+    /// Builds the HTTP client, with room for `concurrency` connections to each host. `fixed_headers` go with every
     /// request.
     ///
     /// # Errors
@@ -141,20 +150,15 @@ impl Webhook {
             signer.map_err(|problems| problems.into_iter().map(|p| p.under(["signing"])).collect::<Vec<_>>())?;
         let cannot_set_up =
             |error: String| vec![Problem::new(["url"], format!("cannot set up the HTTP client: {error}"))];
-        // As most programs do: a proxy is for what is elsewhere, not for this machine.
-        let builder = if is_loopback(config.url.as_str()) { Client::builder().no_proxy() } else { Client::builder() };
-        let client = builder
-            .tls_backend_preconfigured(tls::client_config().map_err(cannot_set_up)?)
-            .user_agent(concat!("bridge/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            // Every attempt passes the rate limit, so the client must not repeat one by itself.
-            .retry(reqwest::retry::never())
-            .connect_timeout(config.connect_timeout.0)
-            .pool_max_idle_per_host(concurrency)
-            .build()
-            .map_err(|error| cannot_set_up(chain(&error)))?;
+        let connections = Connections::new(
+            config.connect_timeout.0,
+            concurrency,
+            config.max_connection_age.0,
+            config.url.as_str().contains("{{"),
+        );
+        let connections = Arc::new(connections.map_err(cannot_set_up)?);
         Ok(Self {
-            client,
+            connections,
             method: config.method.into(),
             timeout: config.timeout.0,
             max_response_size: config.max_response_size.0,
@@ -172,7 +176,21 @@ impl Webhook {
         *http.headers_mut() = self.headers_of_attempt(request, id, Timestamp::now());
         *http.body_mut() = Some(request.body.clone().into());
         *http.timeout_mut() = Some(self.timeout);
-        let response = self.client.execute(http).await.map_err(|error| classify(error, self.timeout))?;
+        let lease = self.connections.lease(&request.url)?;
+        let response = match lease.client.execute(http).await {
+            Ok(response) => response,
+            Err(error) => {
+                if is_no_http2(&error) {
+                    lease.refused_http2();
+                }
+                drop(lease);
+                // The connection's own task has to end it before the next attempt asks for one: otherwise that would be
+                // sent by the same one, in vain.
+                tokio::task::yield_now().await;
+                return Err(classify(error, self.timeout));
+            }
+        };
+        lease.answered_by(response.version());
         Ok(self.read_answer(response).await)
     }
 
@@ -230,14 +248,6 @@ impl Webhook {
         tokio::task::yield_now().await;
         Answer { status: status.as_u16(), retry_after, headers, excerpt: to_excerpt(&excerpt) }
     }
-}
-
-/// Whether the host of a URL, or of a URL's template, is this machine by its loopback name or address.
-pub fn is_loopback(url: &str) -> bool {
-    let host = url.split_once("://").map_or("", |(_, rest)| rest);
-    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 impl From<Method> for reqwest::Method {
