@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use super::positions::Start;
+
 /// A partition as Kafka names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct TopicPartition {
@@ -36,6 +38,8 @@ struct Assigned {
     closing: bool,
     /// The highest watermark that the broker has not confirmed.
     uncommitted: Option<u64>,
+    /// The broker has a position of the group here.
+    known_to_broker: bool,
     once: Once,
 }
 
@@ -85,7 +89,8 @@ impl Assignment {
             let number = self.next_number;
             self.next_number += 1;
             self.numbers.entry(place.topic.clone()).or_default().insert(place.partition, number);
-            let assigned = Assigned { place, closing: false, uncommitted: None, once: Once::default() };
+            let assigned =
+                Assigned { place, closing: false, uncommitted: None, known_to_broker: false, once: Once::default() };
             self.partitions.insert(number, assigned);
             numbers.push(number);
         }
@@ -153,8 +158,30 @@ impl Assignment {
             let Some(assigned) = self.number(place).and_then(|number| self.partitions.get_mut(&number)) else {
                 continue;
             };
+            assigned.known_to_broker = true;
             assigned.uncommitted = assigned.uncommitted.filter(|uncommitted| uncommitted > offset);
         }
+    }
+
+    /// Takes in where partitions stood when they were assigned. If beginnings are committed, one without a position is,
+    /// unless a watermark has been meanwhile.
+    pub(super) fn begin_at(&mut self, starts: &[Start], commit_beginnings: bool) {
+        for Start { place, position, committed } in starts {
+            let Some(assigned) = self.number(place).and_then(|number| self.partitions.get_mut(&number)) else {
+                continue;
+            };
+            if *committed {
+                assigned.known_to_broker = true;
+            } else if commit_beginnings && !assigned.known_to_broker {
+                assigned.uncommitted = assigned.uncommitted.max(Some(*position));
+            }
+        }
+    }
+
+    /// The partitions of which the broker has a position of the group.
+    pub(super) fn known_to_broker(&self) -> Vec<TopicPartition> {
+        let known = self.partitions.values().filter(|assigned| assigned.known_to_broker);
+        known.map(|assigned| assigned.place.clone()).collect()
     }
 
     fn number(&self, place: &TopicPartition) -> Option<u32> {
@@ -277,6 +304,20 @@ mod tests {
         assert_eq!(assignment.uncommitted(Some(&[1])), []);
         assignment.confirm(&[(place("a", 0), 8)]);
         assert_eq!(assignment.uncommitted(None), []);
+    }
+
+    #[test]
+    fn a_beginning_is_committed_only_where_the_group_has_no_position() {
+        let mut assignment = Assignment::default();
+        let places = [place("a", 0), place("a", 1), place("a", 2)];
+        assignment.add(places.to_vec());
+        assignment.settle(2, 9);
+        assignment.confirm(&[(place("a", 2), 9)]);
+        let start = |place: &TopicPartition, committed| Start { place: place.clone(), position: 5, committed };
+        let starts = [start(&places[0], true), start(&places[1], false), start(&places[2], false)];
+        assignment.begin_at(&starts, true);
+        assert_eq!(assignment.uncommitted(None), [(place("a", 1), 5)]);
+        assert_eq!(assignment.known_to_broker(), [place("a", 0), place("a", 2)]);
     }
 
     #[test]

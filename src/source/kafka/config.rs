@@ -35,8 +35,9 @@ pub struct KafkaConfig {
     /// The consumer group. Default: `bridge-<pipeline>-<source>`.
     #[schemars(example = &"bridge-orders")]
     pub group_id: Option<String>,
-    /// Where to start when the group has no offset for a partition, or when the broker no longer has the records at
-    /// that offset (which is logged as a loss).
+    /// Where the group starts that has no offset in any of the topics. What appears after its first start, a partition
+    /// or a topic, is read from its beginning. So is what the broker still has when retention has removed the records
+    /// at the group's offset (which is logged as a loss).
     #[serde(default)]
     pub start: KafkaStart,
     /// How long a partition that is being taken away may hold up the rebalance so that its deliveries in flight can
@@ -76,7 +77,7 @@ pub enum KafkaStart {
     /// At the oldest record that the broker still has.
     #[default]
     Earliest,
-    /// At the records that arrive after the start.
+    /// At the records that arrive after the group's first start. Where that is, is committed before anything is read.
     Latest,
 }
 
@@ -179,16 +180,14 @@ impl KafkaConfig {
             config.set(own_name(key), value);
         }
         let group = self.group_id.clone().unwrap_or_else(|| format!("bridge-{}-{}", context.pipeline, context.name));
-        let start = match self.start {
-            KafkaStart::Earliest => "earliest",
-            KafkaStart::Latest => "latest",
-        };
         // Lines below this level are not even made. Info has few of them, and the one that says records are lost.
         let debugging = self.options.contains_key("debug");
         config.set_log_level(if debugging { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config.set("bootstrap.servers", self.brokers.join(","));
         config.set("group.id", group);
-        config.set("auto.offset.reset", start);
+        // Also for `start = "latest"`, which commits where the group starts (see `positions`): what appears after that,
+        // and what retention leaves of records that were not read, is never skipped.
+        config.set("auto.offset.reset", "earliest");
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");
         // The end of a partition is news only to a run that stops there.

@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use super::assignment::TopicPartition;
 use super::health::{Health, Notice, is_of_connection};
+use super::positions::Start;
 use crate::secret::mask;
 use crate::source::SourceContext;
 
@@ -34,6 +35,10 @@ pub(super) enum GroupEvent {
     Lost(Vec<TopicPartition>),
     /// The commit under way has ended, and the broker has confirmed these offsets.
     CommitEnded { confirmed: Vec<(TopicPartition, u64)>, failed: bool },
+    /// Where partitions stand that were assigned.
+    StartsKnown(Vec<Start>),
+    /// The broker has forgotten the group's positions in these partitions, as their topic was deleted.
+    Forgotten(Vec<TopicPartition>),
     /// With `--once`: the partition with this number ended here when it was assigned.
     EndKnown { number: u32, end: u64 },
     /// A connection has failed: it is to be found out whether any broker still answers.

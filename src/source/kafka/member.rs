@@ -12,10 +12,11 @@ use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::assignment::TopicPartition;
 use super::group::{GroupContext, GroupEvent, Revocation, give_back, offset_list};
+use super::positions;
 use crate::source::{SourceContext, SourceError};
 
 /// How long one question for metadata or offsets may take before it is asked again.
@@ -86,6 +87,17 @@ impl Member {
         Ok(())
     }
 
+    /// Sees to it that the end seen at the group's first start is known to the broker; see [`positions`].
+    pub(super) async fn commit_first_start(&self, topics: &[String]) -> Result<(), SourceError> {
+        let (consumer, topics) = (self.consumer().clone(), topics.to_vec());
+        let committed = off_runtime(move || positions::commit_first_start(consumer.as_ref(), &topics));
+        self.poll_errors_until(committed).await?.map_err(|error| {
+            SourceError::transient(format!(
+                "cannot commit where the group starts, as `start = \"latest\"` asks: {error}"
+            ))
+        })
+    }
+
     /// Polls while something else is awaited, for the errors that say why it does not come. There are no messages
     /// before the subscription.
     async fn poll_errors_until<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, SourceError> {
@@ -112,10 +124,16 @@ impl Member {
     /// The blocking call is used because the other one tells no result: librdkafka reports that to a callback only,
     /// which rdkafka does not set. Each topic has a request of its own because a request's result hides the refusal of
     /// some of its partitions, and what a broker refuses (a topic that is gone or forbidden), it refuses by topic.
-    pub(super) fn start_commit(&self, mut offsets: Vec<(TopicPartition, u64)>) {
+    ///
+    /// A position in a topic that was deleted and created anew would skip what it has now, so nothing is committed when
+    /// the broker has forgotten one of the `known` positions.
+    pub(super) fn start_commit(&self, mut offsets: Vec<(TopicPartition, u64)>, known: Vec<TopicPartition>) {
         offsets.sort_by(|a, b| a.0.topic.cmp(&b.0.topic));
         let consumer = self.consumer().clone();
         off_runtime(move || {
+            if tell_forgotten(&consumer, &known) {
+                return consumer.context().send(GroupEvent::CommitEnded { confirmed: Vec::new(), failed: true });
+            }
             let mut confirmed = Vec::with_capacity(offsets.len());
             let mut failure = None;
             for of_topic in offsets.chunk_by(|a, b| a.0.topic == b.0.topic) {
@@ -188,6 +206,43 @@ impl Member {
         });
     }
 
+    /// Asks where these partitions stand. The answer comes as an event; without one nothing is lost, as reading begins
+    /// there in any case.
+    pub(super) fn ask_for_starts(&self, places: Vec<TopicPartition>) {
+        let consumer = Arc::downgrade(self.consumer());
+        off_runtime(move || {
+            let Some(consumer) = still_member(&consumer) else { return };
+            match positions::starts(consumer.as_ref(), &places) {
+                Ok(starts) => consumer.context().send(GroupEvent::StartsKnown(starts)),
+                Err(error) => debug!("cannot ask for the group's positions: {error}"),
+            }
+        });
+    }
+
+    /// Asks whether the broker still has the group's positions in these partitions.
+    pub(super) fn check_positions(&self, known: Vec<TopicPartition>) {
+        if known.is_empty() {
+            return;
+        }
+        let consumer = Arc::downgrade(self.consumer());
+        off_runtime(move || {
+            if let Some(consumer) = still_member(&consumer) {
+                tell_forgotten(&consumer, &known);
+            }
+        });
+    }
+
+    /// Says that a topic is another one now, which ends the session.
+    pub(super) fn say_forgotten(&self, partitions: &[TopicPartition]) -> SourceError {
+        let (pipeline, source) = self.context().names();
+        error!(
+            %pipeline, %source,
+            "the broker has forgotten the group's offsets of {}: the topic was deleted. Created anew, it is read from \
+             its beginning; what the deleted one had and was not read is lost", listed(partitions)
+        );
+        SourceError::transient("a topic was deleted; reading goes on with what there is now")
+    }
+
     pub(super) fn say_assigned(&self, partitions: &[TopicPartition]) {
         let (pipeline, source) = self.context().names();
         info!(%pipeline, %source, "assigned: {}", listed(partitions));
@@ -240,6 +295,23 @@ pub(super) fn one_by_name(topics: &[String]) -> Option<String> {
 
 fn still_member(consumer: &Weak<GroupConsumer>) -> Option<Arc<GroupConsumer>> {
     consumer.upgrade().filter(|consumer| !consumer.context().is_leaving())
+}
+
+/// Looks for positions that the broker has forgotten. If there are any, the group begins anew there, and the session is
+/// told. A broker that does not answer is asked again with the next commit.
+fn tell_forgotten(consumer: &GroupConsumer, known: &[TopicPartition]) -> bool {
+    let forgotten = positions::forgotten(consumer, known).unwrap_or_else(|error| {
+        debug!("cannot ask for the group's positions: {error}");
+        Vec::new()
+    });
+    if forgotten.is_empty() {
+        return false;
+    }
+    if let Err(error) = positions::begin_anew(consumer, &forgotten) {
+        debug!("cannot commit the beginning of what was created anew: {error}");
+    }
+    consumer.context().send(GroupEvent::Forgotten(forgotten));
+    true
 }
 
 fn ask_for_end(consumer: &Weak<GroupConsumer>, number: u32, place: &TopicPartition) {

@@ -3,7 +3,7 @@
 //! - [`config`]: the keys, what librdkafka gets, and all checks that need no broker; `options`: librdkafka's options
 //! - `session`: one membership: what is read, paused, committed and given back
 //! - `member`: librdkafka's consumer and its calls that block
-//! - `group`: librdkafka's callbacks
+//! - `group`: librdkafka's callbacks; `positions`: the group's positions, as the broker keeps them
 //! - [`producer`]: messages written with the source's connection settings
 //! - `assignment`: the account of partitions, `health`: what to say of brokers, `record`: messages to events
 //!
@@ -16,6 +16,7 @@ mod group;
 mod health;
 mod member;
 mod options;
+mod positions;
 mod probe;
 pub mod producer;
 mod record;
@@ -23,7 +24,7 @@ mod session;
 
 use rdkafka::ClientConfig;
 
-use self::session::Session;
+use self::session::{Session, Topics};
 use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
 
@@ -37,6 +38,8 @@ pub struct KafkaSource {
     client: ClientConfig,
     /// `None` before `connect` and after `close`.
     session: Option<Session>,
+    /// With `start = "latest"`, only the first connection may be the group's first start.
+    has_connected: bool,
 }
 
 impl KafkaSource {
@@ -47,7 +50,7 @@ impl KafkaSource {
     /// that are the bridge's own, regular expressions, certificate files that cannot be read.
     pub fn new(context: SourceContext, config: KafkaConfig) -> Result<Self, Vec<Problem>> {
         let client = config.client_config(&context)?;
-        Ok(Self { context, config, client, session: None })
+        Ok(Self { context, config, client, session: None, has_connected: false })
     }
 
     fn session(&mut self) -> Result<&mut Session, SourceError> {
@@ -59,7 +62,10 @@ impl Source for KafkaSource {
     async fn connect(&mut self) -> Result<(), SourceError> {
         self.session = None;
         let revoke_timeout = self.config.revoke_timeout.0;
-        self.session = Some(Session::open(&self.client, &self.context, revoke_timeout, &self.config.topics).await?);
+        let is_latest = self.config.start == KafkaStart::Latest;
+        let topics = Topics { names: &self.config.topics, is_latest, may_be_first_start: !self.has_connected };
+        self.session = Some(Session::open(&self.client, &self.context, revoke_timeout, topics).await?);
+        self.has_connected = true;
         Ok(())
     }
 

@@ -32,6 +32,20 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// With `--once`: a member that joins a busy group is often given nothing at first, and its share a moment later.
 const EMPTY_GRACE: Duration = Duration::from_secs(3);
 
+/// How often it is asked whether the broker still has the group's positions, beside every commit.
+const CHECK_POSITIONS_EVERY: Duration = Duration::from_secs(5);
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Topics<'a> {
+    /// Names, or regular expressions that begin with `^`.
+    pub(super) names: &'a [String],
+    /// `start = "latest"`: where the group starts is committed at once, in what is there and in what appears later.
+    pub(super) is_latest: bool,
+    /// Nothing was read in this process yet, so that this may be the group's first start.
+    pub(super) may_be_first_start: bool,
+}
+
 /// A membership and what it reads.
 pub(super) struct Session {
     member: Member,
@@ -41,8 +55,12 @@ pub(super) struct Session {
     once: bool,
     flow: Flow,
     assignment: Assignment,
+    /// A partition's beginning is committed when it is assigned without a position; see [`Topics::is_latest`].
+    commits_starts: bool,
     /// A commit is under way.
     committing: bool,
+    /// When it is asked next whether the broker still has the group's positions.
+    check_positions_at: Instant,
     /// Revocations that wait for these of their partitions to be released.
     revocations: Vec<(Vec<u32>, Revocation)>,
     /// What `read` returns before it asks librdkafka for more.
@@ -70,6 +88,7 @@ enum Polled {
     Record(Record),
     EndOfPartition(i32),
     Failed(KafkaError),
+    PositionsToCheck,
     Nothing,
 }
 
@@ -79,13 +98,16 @@ impl Session {
         config: &ClientConfig,
         context: &SourceContext,
         revoke_timeout: Duration,
-        topics: &[String],
+        topics: Topics<'_>,
     ) -> Result<Self, SourceError> {
         let (sender, events) = mpsc::unbounded_channel();
-        let member = Member::new(config, context, topics, sender)?;
+        let member = Member::new(config, context, topics.names, sender)?;
         member.await_brokers().await?;
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        member.consumer().subscribe(&topics).map_err(SourceError::transient)?;
+        if topics.is_latest && topics.may_be_first_start {
+            member.commit_first_start(topics.names).await?;
+        }
+        let names: Vec<&str> = topics.names.iter().map(String::as_str).collect();
+        member.consumer().subscribe(&names).map_err(SourceError::transient)?;
         Ok(Self {
             member,
             events,
@@ -94,7 +116,9 @@ impl Session {
             once: context.once,
             flow: Flow::Reading,
             assignment: Assignment::default(),
+            commits_starts: topics.is_latest,
             committing: false,
+            check_positions_at: Instant::now() + CHECK_POSITIONS_EVERY,
             revocations: Vec::new(),
             inputs: VecDeque::new(),
             kept: VecDeque::new(),
@@ -161,7 +185,8 @@ impl Session {
         let offsets = self.assignment.uncommitted(None);
         if !self.committing && !offsets.is_empty() {
             self.committing = true;
-            self.member.start_commit(offsets);
+            self.check_positions_at = Instant::now() + CHECK_POSITIONS_EVERY;
+            self.member.start_commit(offsets, self.assignment.known_to_broker());
         }
     }
 
@@ -237,7 +262,7 @@ impl Drop for Session {
 impl Session {
     /// Waits for whatever comes first. Cancel safe: what is taken out of librdkafka is returned by the same poll.
     async fn poll(&mut self) -> Polled {
-        let Self { member, events, assignment, maker, end_if_empty, .. } = self;
+        let Self { member, events, assignment, maker, end_if_empty, check_positions_at, .. } = self;
         let consumer = member.consumer();
         // Once it has passed, `is_at_end` knows.
         let end_if_empty = end_if_empty.filter(|time| assignment.is_empty() && Instant::now() < *time);
@@ -245,6 +270,7 @@ impl Session {
             biased;
             Some(event) = events.recv() => Polled::Event(event),
             () = sleep_until(end_if_empty) => Polled::Nothing,
+            () = sleep_until(Some(*check_positions_at)) => Polled::PositionsToCheck,
             message = consumer.recv() => match message {
                 Ok(message) => accept(assignment, maker, &message).map_or(Polled::Nothing, Polled::Record),
                 Err(KafkaError::PartitionEOF(partition)) => Polled::EndOfPartition(partition),
@@ -264,6 +290,7 @@ impl Session {
                 self.take_turns()?;
             }
             Polled::Failed(KafkaError::MessageConsumptionFatal(code)) => return Err(self.member.fatal(code)),
+            Polled::PositionsToCheck => self.check_positions(),
             // The context has said what it is; librdkafka goes on trying.
             Polled::Failed(_) | Polled::Nothing => {}
         }
@@ -291,6 +318,11 @@ impl Session {
                     self.start_commit();
                 }
             }
+            GroupEvent::StartsKnown(starts) => {
+                self.assignment.begin_at(&starts, self.commits_starts);
+                self.start_commit();
+            }
+            GroupEvent::Forgotten(places) => return Err(self.member.say_forgotten(&places)),
             GroupEvent::EndKnown { number, end } => {
                 self.assignment.set_end(number, end);
                 self.take_turns()?;
@@ -303,9 +335,18 @@ impl Session {
         Ok(())
     }
 
+    fn check_positions(&mut self) {
+        self.check_positions_at = Instant::now() + CHECK_POSITIONS_EVERY;
+        // A commit looks for itself.
+        if !self.committing {
+            self.member.check_positions(self.assignment.known_to_broker());
+        }
+    }
+
     fn take_assignment(&mut self, places: Vec<TopicPartition>) -> Result<(), SourceError> {
         self.member.say_assigned(&places);
         let numbers = self.assignment.add(places.clone());
+        self.member.ask_for_starts(places.clone());
         if !self.once {
             return Ok(());
         }

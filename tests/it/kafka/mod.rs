@@ -4,6 +4,7 @@ mod groups;
 mod once;
 mod outages;
 mod reading;
+mod starts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
