@@ -46,9 +46,9 @@ pub enum CliError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no dead letter of this number.
-    #[error("there is no dead letter {0}; `bridge dead list` shows which there are")]
-    NoSuchLetter(RowId),
+    /// There are no dead letters of these numbers.
+    #[error("there is no dead letter {}; nothing was done, and `bridge dead list` shows which there are", numbers(.0))]
+    NoSuchLetter(Vec<RowId>),
     /// Some letters are damaged; which, has been printed.
     #[error("{0} of the letters cannot be read and are left out")]
     Unreadable(u64),
@@ -140,6 +140,10 @@ impl CliError {
             Self::Unreachable(_) => 4,
         }
     }
+}
+
+fn numbers(ids: &[RowId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl From<ConfigErrors> for CliError {

@@ -2,6 +2,8 @@
 //!
 //! Letters are read in pages, so that their number does not matter. Replays are in [`replays`](super::replays).
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -84,6 +86,9 @@ pub struct Cursor(Option<(i64, RowId)>);
 /// The most letters of one page. Each may be as large as `max_event_size`, twice.
 const LETTERS_OF_A_PAGE: i64 = 64;
 
+/// Letters that are looked up by number in one statement.
+const IDS_OF_A_STATEMENT: usize = 1000;
+
 /// Letters thrown away in one transaction.
 const PURGED_AT_ONCE: i64 = 1000;
 
@@ -165,6 +170,22 @@ impl Letters {
         statement.push("SELECT ").push(LETTER_COLUMNS).push(" FROM deliveries WHERE state = 'dead' AND pipeline = ");
         statement.bind(self.pipeline.as_str()).push(" AND id = ").bind(id);
         self.fetch(statement).await?.first().map(row::letter).transpose()
+    }
+
+    /// Those of the numbers of which there is no letter.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn missing(&mut self, ids: &[RowId]) -> Result<Vec<RowId>, StoreError> {
+        let mut missing = Vec::new();
+        for ids in ids.chunks(IDS_OF_A_STATEMENT) {
+            let there = self.select("id", &LetterFilter { ids: ids.to_vec(), ..LetterFilter::default() });
+            let there = self.fetch(there).await?;
+            let there: Result<HashSet<RowId>, _> = there.iter().map(|row| row.try_get("id")).collect();
+            let there = there.map_err(|error| self.database.error(&error))?;
+            missing.extend(ids.iter().copied().filter(|id| !there.contains(id)));
+        }
+        Ok(missing)
     }
 
     /// Throws some of the letters away, and says how many; 0 when there are none left.

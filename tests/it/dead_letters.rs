@@ -343,6 +343,25 @@ async fn letters_are_purged_by_reason_time_and_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_names_no_letter_is_an_error_and_nothing_is_done() {
+    let mailbox = Mailbox::rejecting().await;
+    mailbox.site.deliver(NO_RETRY, &numbered(1));
+    let id = mailbox.list(&[])[0]["id"].to_string();
+    for verb in ["replay", "purge", "export"] {
+        for ids in [&["99"][..], &[&id, "99"]] {
+            let (code, stdout, stderr) = mailbox.dead(verb, ids);
+            assert_eq!((code, stdout.as_str()), (1, ""), "{verb}: {stderr}");
+            assert!(stderr.contains("there is no dead letter 99"), "{verb}: {stderr}");
+        }
+    }
+    assert_eq!(mailbox.list(&[])[0]["attempts"], 1, "nothing was done");
+    for filter in [["--until", "1h"], ["--sink", "out"], ["--key", "nobody"]] {
+        let (code, _, stderr) = mailbox.dead("export", &filter);
+        assert_eq!(code, 0, "a filter may match nothing: {stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_sink_is_listed_and_enabled_again() {
     let mut mailbox = Mailbox::rejecting().await;
     mailbox.answer_with(410);

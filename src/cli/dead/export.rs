@@ -24,7 +24,10 @@ Examples:
   bridge dead export pipeline.toml --sink crm |
     jq -r .event.payload > again.jsonl
   bridge dead export pipeline.toml |
-    jq -r '[.time, .node, .reason, .message] | @tsv'")]
+    jq -r '[.time, .node, .reason, .message] | @tsv'
+
+Exit codes: 0 also when a filter matches nothing; 1 when there is no letter of a number that was \
+given, or when one cannot be read.")]
 pub struct ExportArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -113,9 +113,17 @@ impl PipelineArgs {
     async fn letters(&self, filter: &LetterFilter) -> Result<Letters, CliError> {
         let (Compiled { graph, .. }, settings) = self.load()?;
         let mut letters = Letters::open(&settings).await?;
-        expect_known_node(&mut letters, &graph, filter).await?;
+        expect_known(&mut letters, &graph, filter).await?;
         Ok(letters)
     }
+}
+
+/// Refuses a filter that names what is not there: it would do nothing, and look like a success. A filter that only
+/// happens to match nothing is none of these.
+async fn expect_known(letters: &mut Letters, graph: &Graph, filter: &LetterFilter) -> Result<(), CliError> {
+    expect_known_node(letters, graph, filter).await?;
+    let missing = letters.missing(&filter.ids).await?;
+    if missing.is_empty() { Ok(()) } else { Err(CliError::NoSuchLetter(missing)) }
 }
 
 /// Refuses a filter by a node that neither the pipeline nor any letter knows: that is a slip, and "no dead letters" would

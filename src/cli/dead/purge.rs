@@ -18,7 +18,10 @@ Examples:
   # what is older than 30 days; for a timer
   bridge dead purge pipeline.toml --until 30d --yes
   bridge dead purge pipeline.toml --reason too-large
-  bridge dead purge pipeline.toml --all")]
+  bridge dead purge pipeline.toml --all
+
+Exit codes: 0 also when a filter matches nothing; 1 when there is no letter of a number that was given: \
+then nothing is purged.")]
 pub struct PurgeArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::filter::{ChoiceArgs, FilterArgs};
 use super::progress::ProgressLine;
-use super::{PipelineArgs, expect_known_node};
+use super::{PipelineArgs, expect_known};
 use crate::cli::load::Compiled;
 use crate::cli::{CliError, signals};
 use crate::pipeline::replay::Replayer;
@@ -55,7 +55,8 @@ source. Rate limit, Retry-After and circuit breaker hold. At Ctrl-C the rest sta
 next `bridge run`.
 
 Exit codes: 0 when all were delivered, were turned away by a filter, or wait for their next attempt; \
-1 when some are dead letters still or again.")]
+1 when some are dead letters still or again, or when there is no letter of a number that was given: \
+then nothing is sent.")]
 pub struct ReplayArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -79,7 +80,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), CliError> {
     signals::act_on(shutdown.clone()).map_err(CliError::io("cannot handle signals"))?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let mut replay = runtime.block_on(Replay::open(&graph, &settings, args.as_sent, now))?;
-    runtime.block_on(expect_known_node(&mut replay.letters, &graph, &filter))?;
+    runtime.block_on(expect_known(&mut replay.letters, &graph, &filter))?;
     let queued = runtime.block_on(replay.queue(&filter, &shutdown));
     replay.report_refused();
     queued?;

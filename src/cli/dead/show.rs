@@ -41,7 +41,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), CliError> {
         Ok::<_, CliError>((letters.get(args.id).await?, letters.pipeline().to_owned()))
     })?;
     let Some(letter) = letter else {
-        return Err(CliError::NoSuchLetter(args.id));
+        return Err(CliError::NoSuchLetter(vec![args.id]));
     };
     let cannot_print = || CliError::io("cannot print");
     let text = match args.format {
