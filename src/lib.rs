@@ -44,7 +44,7 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `descriptors`, `event`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `units` ←
+//! `ack`, `backoff`, `clock`, `descriptors`, `event`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `units` ←
 //! `jsonpath` ← `filter`, `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ←
 //! `supervisor`, `testing` ← `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver`
 //! stands at the far side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or
@@ -56,6 +56,7 @@ pub mod ack;
 pub mod admin;
 pub mod backoff;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod descriptors;

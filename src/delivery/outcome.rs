@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use metrics::gauge;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -15,6 +14,7 @@ use super::schedule::{BucketName, shown};
 use super::unprocessed::Unprocessed;
 use super::worker::{Attempted, Running};
 use super::{Delivery, dead_letter};
+use crate::clock::steady_now;
 use crate::health::State;
 use crate::sink::failure::AttemptError;
 use crate::sink::webhook::Answer;
@@ -46,7 +46,7 @@ impl Running {
         let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
-                note_failure(&mut delivery, AttemptRecord::unanswered(Timestamp::now() - latency, latency, &error));
+                note_failure(&mut delivery, AttemptRecord::unanswered(steady_now() - latency, latency, &error));
                 if let AttemptError::UnreadableAnswer(_) = &error {
                     // The receiver has answered, and would be sent the same for the same answer.
                     self.report(&delivery.bucket, permit, false, now);
@@ -62,7 +62,7 @@ impl Running {
             self.report(&delivery.bucket, permit, false, now);
             return self.end(*delivery, now);
         }
-        let began = Timestamp::now() - latency;
+        let began = steady_now() - latency;
         note_failure(
             &mut delivery,
             AttemptRecord::answered(began, latency, answer.status, &answer.excerpt).with_headers(&answer.headers),
@@ -308,6 +308,6 @@ fn note_failure(delivery: &mut Delivery, record: AttemptRecord) {
 fn elapsed(delivery: &Delivery) -> Duration {
     let first = delivery.attempts.first;
     let elapsed =
-        first.map_or(Duration::ZERO, |first| Timestamp::now().duration_since(first).try_into().unwrap_or_default());
+        first.map_or(Duration::ZERO, |first| steady_now().duration_since(first).try_into().unwrap_or_default());
     if delivery.row.is_none() { elapsed.min(delivery.since.elapsed()) } else { elapsed }
 }

@@ -22,6 +22,7 @@ use super::stored::{from_stored, to_stored};
 use super::worker::Running;
 use super::{Delivery, dead_letter};
 use crate::ack::Ack;
+use crate::clock::steady_now;
 use crate::store::SinkStore;
 use crate::store::handle::{Claim, Claimed, FromStore};
 use crate::store::record::{Reason, RowId, StoredDelivery};
@@ -111,7 +112,7 @@ impl Parking {
 
 /// A moment of this process as the store has it.
 fn on_the_wall(due: Instant, now: Instant) -> Timestamp {
-    Timestamp::now().checked_add(due.saturating_duration_since(now)).unwrap_or(Timestamp::MAX)
+    steady_now().checked_add(due.saturating_duration_since(now)).unwrap_or(Timestamp::MAX)
 }
 
 impl Running {
@@ -302,7 +303,7 @@ impl Running {
         parking.claims.sent(limit, except_buckets.clone());
         let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
         let only_replay = parking.only_replay.clone();
-        parking.store.claim(Claim { now: Timestamp::now(), limit, except_buckets, only_replay });
+        parking.store.claim(Claim { now: steady_now(), limit, except_buckets, only_replay });
     }
 
     /// Takes what the store says; `None` when it has ended before us, which it does only by a bug.
@@ -331,7 +332,7 @@ impl Running {
             let come = claimed.deliveries.iter().filter(|delivery| delivery.bucket == *bucket).count();
             !schedule.has_a_line(bucket) && come <= concurrency
         };
-        let is_disabled = parking.claims.answered(&claimed, now, Timestamp::now(), has_caught_up);
+        let is_disabled = parking.claims.answered(&claimed, now, steady_now(), has_caught_up);
         match (self.disabled, is_disabled) {
             (false, true) => {
                 warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
@@ -414,6 +415,6 @@ impl Running {
         let stays_closed = |bucket: &BucketName| {
             schedule.hold(bucket, now).is_some_and(|hold| !hold.is_probe_due && hold.until - now > park_after)
         };
-        parking.claims.has_nothing_due(park_after, Timestamp::now(), stays_closed)
+        parking.claims.has_nothing_due(park_after, steady_now(), stays_closed)
     }
 }

@@ -2,7 +2,6 @@
 //! without a store, and is attempted from there: another sink may have taken up the room for days, and this one must not
 //! stand still for it.
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::lane::{Asked, LaneName};
@@ -12,6 +11,7 @@ use super::stored::from_stored;
 use super::worker::Running;
 use super::{Delivery, dead_letter};
 use crate::ack::Ack;
+use crate::clock::steady_now;
 use crate::store::handle::FromStore;
 use crate::store::record::{Reason, StoredDelivery};
 
@@ -87,7 +87,7 @@ impl Running {
     /// Takes back what was to be parked and a full disk cannot keep.
     pub(super) fn take_back(&mut self, deliveries: Vec<(StoredDelivery, Option<Ack>)>, now: Instant) {
         for (stored, ack) in deliveries {
-            let wall_now = Timestamp::now();
+            let wall_now = steady_now();
             let due = now + stored.due.duration_since(wall_now).try_into().unwrap_or_default();
             match from_stored(stored) {
                 Ok(delivery) => {

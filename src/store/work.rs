@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
@@ -11,6 +10,7 @@ use super::backend::Backend;
 use super::group::{Answers, Buried, Group};
 use super::lanes::Lane;
 use super::row::{Statement, milliseconds};
+use crate::clock::steady_now;
 
 /// One transaction under way.
 pub(super) struct Work<'t> {
@@ -109,5 +109,5 @@ impl<'t> Work<'t> {
 
 /// Now, as the columns have it.
 pub(super) fn now() -> i64 {
-    milliseconds(Timestamp::now())
+    milliseconds(steady_now())
 }
