@@ -77,6 +77,7 @@ pub(super) struct Running {
     pub(super) lanes: Lanes<Box<Delivery>>,
     pub(super) parking: Option<Parking>,
     /// What came out of the queue before the store has said whether the sink is disabled.
+    #[expect(clippy::vec_box, reason = "they go on in the boxes in which they came")]
     pub(super) unjudged: Vec<Box<Delivery>>,
     /// Pauses that people are told of.
     pub(super) pauses: Vec<LongPause>,
