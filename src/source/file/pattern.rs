@@ -159,11 +159,11 @@ fn matches(parts: &[Part], names: &[&OsStr]) -> bool {
     }
 }
 
+/// What is wrong with braces, and at which byte.
+type BraceFault = (&'static str, usize);
+
 /// What a text with braces stands for. A brace within `[…]` stands for itself.
-///
-/// # Errors
-/// What is wrong, and at which byte.
-fn alternatives(text: &str) -> Result<Vec<String>, (&'static str, usize)> {
+fn alternatives(text: &str) -> Result<Vec<String>, BraceFault> {
     let mut done = Vec::new();
     let mut open = vec![text.to_owned()];
     while let Some(text) = open.pop() {
@@ -187,7 +187,7 @@ fn alternatives(text: &str) -> Result<Vec<String>, (&'static str, usize)> {
 }
 
 /// Where the first outermost braces start, and where each of their alternatives ends.
-fn first_braces(text: &str) -> Result<Option<(usize, Vec<usize>)>, (&'static str, usize)> {
+fn first_braces(text: &str) -> Result<Option<(usize, Vec<usize>)>, BraceFault> {
     let mut starts = Vec::new();
     let mut ends = Vec::new();
     let mut class_end = 0;

@@ -221,10 +221,10 @@ impl<'a> Matcher<'a> {
 }
 
 fn families(files: &[Observed]) -> HashMap<&FilePath, Vec<usize>> {
-    let mut bases: HashMap<&FilePath, HashMap<&FilePath, Vec<(usize, &Age)>>> = HashMap::new();
+    let mut bases: HashMap<(&FilePath, &FilePath), Vec<(usize, &Age)>> = HashMap::new();
     let mut main_files = Vec::new();
     for (index, file) in files.iter().enumerate() {
-        let of_base = bases.entry(&file.root).or_default().entry(&file.base).or_default();
+        let of_base = bases.entry((&file.root, &file.base)).or_default();
         match &file.role {
             Role::Rotated(age) => of_base.push((index, age)),
             Role::Root | Role::Former => main_files.push(index),
@@ -232,12 +232,10 @@ fn families(files: &[Observed]) -> HashMap<&FilePath, Vec<usize>> {
         }
     }
     let mut by_base: HashMap<(&FilePath, &FilePath), Vec<usize>> = HashMap::new();
-    for (root, bases) in bases {
-        for (base, mut rotated) in bases {
-            let times = |index: usize| Times { modified: files[index].modified, born: files[index].born };
-            names::sort_oldest_first(&mut rotated, |(index, age)| (age, times(*index)));
-            by_base.insert((root, base), rotated.into_iter().map(|(index, _)| index).collect());
-        }
+    for (base, mut rotated) in bases {
+        let times = |index: usize| Times { modified: files[index].modified, born: files[index].born };
+        names::sort_oldest_first(&mut rotated, |(index, age)| (age, times(*index)));
+        by_base.insert(base, rotated.into_iter().map(|(index, _)| index).collect());
     }
     for index in main_files {
         by_base.entry((&files[index].root, &files[index].base)).or_default().push(index);
