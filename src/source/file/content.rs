@@ -4,13 +4,12 @@
 //! decides nothing but whether what it has read is what it was asked for.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read as _};
+use std::io::{self, BufReader};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use flate2::read::MultiGzDecoder;
-
+use super::gzip::GzipReader;
 use super::identity::{HEAD_LENGTH, Identity};
 
 /// Bytes per chunk.
@@ -34,7 +33,7 @@ pub(super) struct Content {
 #[derive(Debug)]
 enum Reader {
     Plain(File),
-    Compressed { decoder: Box<MultiGzDecoder<BufReader<File>>>, position: u64 },
+    Compressed { gzip: GzipReader<BufReader<File>>, modified: SystemTime, position: u64 },
 }
 
 /// What a read has brought.
@@ -73,7 +72,8 @@ impl Content {
             return Err(io::ErrorKind::NotFound.into());
         }
         let reader = if place.compressed {
-            Reader::Compressed { decoder: Box::new(MultiGzDecoder::new(BufReader::new(file))), position: 0 }
+            let modified = file.metadata()?.modified()?;
+            Reader::Compressed { gzip: GzipReader::new(BufReader::new(file)), modified, position: 0 }
         } else {
             Reader::Plain(file)
         };
@@ -94,15 +94,18 @@ impl Content {
     pub(super) fn read_chunk(&mut self, position: u64, head: &[u8], buffer: Vec<u8>) -> io::Result<Chunk> {
         match &mut self.reader {
             Reader::Plain(file) => read_plain(file, position, head, buffer),
-            Reader::Compressed { decoder, position: at } => {
-                let behind = position.saturating_sub(*at);
-                *at += io::copy(&mut decoder.by_ref().take(behind), &mut io::sink())?;
+            Reader::Compressed { gzip, modified, position: at } => {
                 let mut bytes = buffer;
+                while *at < position && !gzip.is_at_end() {
+                    bytes.clear();
+                    let behind = usize::try_from(position - *at).unwrap_or(CHUNK_SIZE).min(CHUNK_SIZE);
+                    gzip.read(&mut bytes, behind)?;
+                    *at += bytes.len() as u64;
+                }
                 bytes.clear();
-                let length = decoder.by_ref().take(CHUNK_SIZE as u64).read_to_end(&mut bytes)?;
-                *at += length as u64;
-                let modified = decoder.get_ref().get_ref().metadata()?.modified()?;
-                Ok(Chunk::Bytes { bytes, end_of_file: length < CHUNK_SIZE, size: *at, modified })
+                gzip.read(&mut bytes, CHUNK_SIZE)?;
+                *at += bytes.len() as u64;
+                Ok(Chunk::Bytes { bytes, end_of_file: gzip.is_at_end(), size: *at, modified: *modified })
             }
         }
     }

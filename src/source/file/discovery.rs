@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
@@ -22,6 +22,9 @@ use super::path::FilePath;
 use super::pattern::PathPattern;
 use super::registry::KnownPath;
 use super::walk::{list, walk};
+
+/// A compressed file that is not complete, and was not written to for so long, is not in the making any more.
+const LONGEST_MAKING: Duration = Duration::from_secs(60);
 
 /// Looks at the paths, again and again.
 #[derive(Debug)]
@@ -252,7 +255,9 @@ impl Scanner {
             }
             Err(error) => {
                 // A compressed file may just be in the making, and any file may have vanished since it was listed.
-                if !compressed && error.kind() != io::ErrorKind::NotFound {
+                let unfinished = compressed && error.kind() == io::ErrorKind::UnexpectedEof;
+                let is_old = modified.elapsed().is_ok_and(|age| age > LONGEST_MAKING);
+                if (!unfinished || is_old) && error.kind() != io::ErrorKind::NotFound {
                     self.warn_once(&path, &error);
                 }
                 None

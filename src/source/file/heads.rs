@@ -4,15 +4,15 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::io::{self, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use flate2::read::MultiGzDecoder;
 use memchr::memrchr;
 
+use super::gzip::GzipReader;
 use super::identity::{HEAD_LENGTH, Identity};
 
 /// Bytes per step of the search for the last line's end.
@@ -96,8 +96,14 @@ fn compressed_head(path: &Path) -> io::Result<Head> {
     let trailer_start = file.metadata()?.len().checked_sub(4);
     file.read_exact_at(&mut trailer, trailer_start.ok_or(io::ErrorKind::UnexpectedEof)?)?;
     let mut bytes = Vec::with_capacity(HEAD_LENGTH);
-    MultiGzDecoder::new(file).take(HEAD_LENGTH as u64).read_to_end(&mut bytes)?;
-    Ok(Head { bytes: bytes.into(), size_modulo: Some(u32::from_le_bytes(trailer)) })
+    let mut gzip = GzipReader::new(BufReader::new(file));
+    while bytes.len() < HEAD_LENGTH && !gzip.is_at_end() {
+        let missing = HEAD_LENGTH - bytes.len();
+        gzip.read(&mut bytes, missing)?;
+    }
+    // Zeros behind the last member hide its size.
+    let size_modulo = (trailer != [0; 4] || bytes.is_empty()).then(|| u32::from_le_bytes(trailer));
+    Ok(Head { bytes: bytes.into(), size_modulo })
 }
 
 #[cfg(test)]

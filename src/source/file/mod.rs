@@ -9,7 +9,7 @@
 //! | `checkpoint` | its form in the store, and saving it |
 //! | `session`, `jobs`, `follow` | one connection: handing out, blocking work, acting on what was seen |
 //! | `open_files` | which files are open when not all can be |
-//! | `tail`, `content`, `records` | one content being read: lines, chunks, events |
+//! | `tail`, `content`, `gzip`, `records` | one content being read: lines, chunks, events |
 //! | `watch` | hear of changes at once |
 //!
 //! An event's id is `<content>/<offset>`. A content has one id for ever, under whatever name its bytes are found.
@@ -21,6 +21,7 @@ mod checkpoint;
 mod content;
 mod discovery;
 mod follow;
+mod gzip;
 mod heads;
 mod identity;
 mod jobs;

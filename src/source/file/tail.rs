@@ -150,7 +150,9 @@ impl Tail {
         }
         self.size = size;
         self.modified = modified;
-        self.failing_since = None;
+        if end_of_file {
+            self.failing_since = None;
+        }
         self.time = Timestamp::now();
         self.chunk = ChunkState { end_of_file, had_line: false };
         let head_grew = self.extend_head(&bytes);
@@ -165,6 +167,7 @@ impl Tail {
         }
         let line = self.splitter.next_line()?;
         self.chunk.had_line = true;
+        self.failing_since = None;
         self.last_position = line.end;
         Some(line)
     }

@@ -242,3 +242,18 @@ async fn a_file_in_utf_16_is_one_letter_however_much_it_grows() {
     setup.append("b.log", "last\n");
     assert_eq!(reader.lines(1).await, ["last"]);
 }
+
+#[tokio::test]
+async fn a_compressed_file_is_read_as_far_as_it_can_be() {
+    let setup = Setup::new(&["*.gz"]);
+    let lines: String = (0..400).map(|number| format!("line {number} {}\n", "x".repeat(number % 50))).collect();
+    setup.write("a.log", &lines);
+    setup.compress("a.log");
+    let whole = fs::read(setup.path("a.log.gz")).unwrap();
+    setup.write("a.log.gz", [&whole[..], &[0; 4096]].concat());
+    setup.write("b.log.gz", [&whole[..], b"garbage"].concat());
+    let mut reader = setup.reader().await;
+    let mut read = reader.lines(801).await;
+    read.retain(|line| !line.starts_with("line "));
+    assert!(matches!(read.as_slice(), [letter] if letter.contains("no gzip data")), "{read:?}");
+}
