@@ -61,14 +61,3 @@ async fn steady_traffic_follows_a_change_of_dns_and_no_request_fails() {
     send().await;
     assert_eq!(at_former.load(Ordering::SeqCst), count, "nothing goes there any more");
 }
-
-#[test]
-fn a_client_is_built_in_next_to_no_time() {
-    let connections = Connections::new(Duration::from_secs(5), 8, MAX_AGE, true).unwrap();
-    let started = Instant::now();
-    for number in 0..200 {
-        connections.builder.build(&format!("https://{number}.example"), Protocol::Any).unwrap();
-    }
-    println!("{:?} for each", started.elapsed() / 200);
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?} for 200", started.elapsed());
-}
