@@ -6,6 +6,7 @@ use bytes::Bytes;
 use memchr::memchr;
 
 use super::Defect;
+use crate::event::Format;
 
 /// What some programs put at the beginning of a text in UTF-8; it is no part of the text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -14,9 +15,10 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// no room on the disk.
 const NULS_READ_AGAIN: u64 = 64 * 1024;
 
-/// True for the beginning of a text in UTF-16, by its byte order mark. No lines can be made of it.
-pub(super) fn is_utf16(head: &[u8]) -> bool {
-    head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF")
+/// True for the beginning of a text in UTF-16, by its byte order mark. No lines can be made of it. With the format
+/// `bytes` nothing is text.
+pub(super) fn is_utf16(head: &[u8], format: Format) -> bool {
+    is_text(format) && (head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF"))
 }
 
 /// One line that is not empty, without its line end (`\n` or `\r\n`), without NULs before its text, and without the
@@ -49,6 +51,8 @@ impl Line {
 #[derive(Debug)]
 pub(super) struct LineSplitter {
     limit: usize,
+    /// Lines are text: NULs before one and the byte order mark are no part of it.
+    is_text: bool,
     /// The chunk being split, and how much of it is done.
     chunk: Vec<u8>,
     cursor: usize,
@@ -65,10 +69,12 @@ pub(super) struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// A splitter for bytes from `offset` on. Lines longer than `limit` bytes are cut.
-    pub(super) fn new(limit: usize, offset: u64) -> Self {
+    /// A splitter for bytes from `offset` on. Lines longer than `limit` bytes are cut. With the format `bytes` all bytes
+    /// of a line are its payload.
+    pub(super) fn new(limit: usize, offset: u64, format: Format) -> Self {
         Self {
             limit,
+            is_text: is_text(format),
             chunk: Vec::new(),
             cursor: 0,
             line_start: offset,
@@ -153,9 +159,10 @@ impl LineSplitter {
     fn complete(&mut self, end_in_chunk: usize, terminator: u64) -> Line {
         let in_chunk = &self.chunk[self.cursor..end_in_chunk];
         let length = self.length + in_chunk.len() as u64;
-        let text = if self.length == self.nuls { without_nuls(in_chunk) } else { in_chunk };
+        let text = if self.is_before_text() { without_nuls(in_chunk) } else { in_chunk };
         let nuls = self.nuls + (in_chunk.len() - text.len()) as u64;
-        let marked = self.line_start == 0 && nuls == 0 && self.held.iter().chain(text).take(3).eq(BYTE_ORDER_MARK);
+        let is_first = self.is_text && self.line_start == 0 && nuls == 0;
+        let marked = is_first && self.held.iter().chain(text).take(BYTE_ORDER_MARK.len()).eq(BYTE_ORDER_MARK);
         let mark = if marked { BYTE_ORDER_MARK.len() } else { 0 };
         let carriage_return = text.last().map_or(self.ends_with_carriage_return, |byte| *byte == b'\r');
         let size = length - nuls - mark as u64 - u64::from(carriage_return);
@@ -174,9 +181,14 @@ impl LineSplitter {
         Line { start, end, payload, size }
     }
 
+    /// True when nothing but NULs has been read of a line of text.
+    fn is_before_text(&self) -> bool {
+        self.is_text && self.length == self.nuls
+    }
+
     fn hold_rest(&mut self) {
         let rest = &self.chunk[self.cursor..];
-        let text = if self.length == self.nuls { without_nuls(rest) } else { rest };
+        let text = if self.is_before_text() { without_nuls(rest) } else { rest };
         self.nuls += (rest.len() - text.len()) as u64;
         self.length += rest.len() as u64;
         if let Some(last) = text.last() {
@@ -187,6 +199,10 @@ impl LineSplitter {
         }
         self.cursor = self.chunk.len();
     }
+}
+
+fn is_text(format: Format) -> bool {
+    format != Format::Bytes
 }
 
 /// What follows the NULs at the beginning.
@@ -204,7 +220,7 @@ mod tests {
 
     /// Splits `text`, cut into chunks at `cuts`.
     fn split(text: &[u8], cuts: &[usize]) -> Vec<Line> {
-        let mut splitter = LineSplitter::new(LIMIT, 0);
+        let mut splitter = LineSplitter::new(LIMIT, 0, Format::Text);
         let mut lines = Vec::new();
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(text.len())).collect();
         cuts.extend([0, text.len()]);
@@ -261,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_unfinished_line_can_be_read_again() {
-        let mut splitter = LineSplitter::new(LIMIT, 100);
+        let mut splitter = LineSplitter::new(LIMIT, 100, Format::Text);
         splitter.feed(b"one\ntw".to_vec());
         assert_eq!(splitter.next_line().unwrap().end, 104);
         assert_eq!(splitter.next_line(), None);
@@ -279,6 +295,16 @@ mod tests {
         assert_eq!(lines.len(), 2, "NULs alone are no line");
         assert_eq!((&lines[0].payload[..], lines[0].defect(LIMIT)), (&b"12345678"[..], None));
         assert_eq!((&lines[1].payload[..], lines[1].start, lines[1].size), (&b"two\0"[..], 13, 4));
+    }
+
+    #[test]
+    fn where_nothing_is_text_all_bytes_are_the_records() {
+        let line = [BYTE_ORDER_MARK, b"\0\0x"].concat();
+        let mut splitter = LineSplitter::new(LIMIT, 0, Format::Bytes);
+        splitter.feed([&line[..], b"\n\0y\n"].concat());
+        let payloads: Vec<Bytes> = std::iter::from_fn(|| splitter.next_line()).map(|line| line.payload).collect();
+        assert_eq!(payloads, [line, b"\0y".to_vec()]);
+        assert!(!is_utf16(b"\xFF\xFE", Format::Bytes));
     }
 
     proptest! {

@@ -73,7 +73,7 @@ impl StdinSource {
 
     fn over(context: SourceContext, input: impl Read + Send + 'static) -> Self {
         Self {
-            splitter: LineSplitter::new(context.max_event_size, 0),
+            splitter: LineSplitter::new(context.max_event_size, 0, context.format),
             context,
             input: Some(Box::new(input)),
             chunks: None,
@@ -121,7 +121,7 @@ impl Source for StdinSource {
             }
             let chunks = self.chunks.as_mut().ok_or_else(|| SourceError::permanent(StdinError::NotConnected))?;
             match chunks.recv().await {
-                Some(Ok(chunk)) if self.splitter.position() == 0 && is_utf16(&chunk) => {
+                Some(Ok(chunk)) if self.splitter.position() == 0 && is_utf16(&chunk, self.context.format) => {
                     return Err(SourceError::permanent(StdinError::Utf16));
                 }
                 Some(Ok(chunk)) => {

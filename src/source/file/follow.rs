@@ -188,7 +188,7 @@ impl Session {
             if self.context.once && file.once_end.is_none() {
                 return None;
             }
-            let mut tail = Tail::new(self.next_partition, file, self.context.max_event_size);
+            let mut tail = Tail::new(self.next_partition, file, self.context.max_event_size, self.context.format);
             let same_path = |other: &Key| self.registry.get(*other).is_some_and(|other| other.path == file.path);
             tail.older = self.tails.range(..key).map(|(other, _)| *other).filter(same_path).collect();
             self.next_partition += 1;

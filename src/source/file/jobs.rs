@@ -201,7 +201,7 @@ impl Session {
                 if tail.feed(bytes, end_of_file, size, modified) {
                     file.fingerprint = Fingerprint::of(tail.head());
                 }
-                if is_utf16(tail.head()) {
+                if is_utf16(tail.head(), self.context.format) {
                     return self.pass_over(key);
                 }
                 if let Some(line) = first_line(tail.head()) {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::content::{Content, Place};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::registry::{Key, TrackedFile};
+use crate::event::Format;
 use crate::source::lines::{Line, LineSplitter};
 
 /// A content being read.
@@ -91,7 +92,7 @@ pub(super) enum Next {
 
 impl Tail {
     /// A tail that starts at the last confirmed byte.
-    pub(super) fn new(partition: u32, file: &TrackedFile, max_line: usize) -> Self {
+    pub(super) fn new(partition: u32, file: &TrackedFile, max_line: usize, format: Format) -> Self {
         Self {
             partition,
             place: None,
@@ -113,7 +114,7 @@ impl Tail {
             size: 0,
             time: Timestamp::UNIX_EPOCH,
             state: State::Reading,
-            splitter: LineSplitter::new(max_line, file.offset),
+            splitter: LineSplitter::new(max_line, file.offset, format),
             head: Vec::new(),
             chunk: ChunkState::default(),
             modified: SystemTime::now(),
@@ -341,7 +342,7 @@ mod tests {
             once_end: None,
             missing_since: None,
         };
-        Tail::new(0, &file, 16)
+        Tail::new(0, &file, 16, Format::Json)
     }
 
     /// Feeds a chunk, takes its lines, and says what follows.
