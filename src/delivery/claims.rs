@@ -59,8 +59,11 @@ const KEYED_PAGE: usize = 64;
 const ENOUGH_OF_A_BUCKET: usize = 16;
 /// Once as few of a keyed bucket are left, the store is asked for more of it.
 const LITTLE_OF_A_BUCKET: usize = 8;
-/// How often the store is asked at least: replays and other replicas put deliveries there without saying so.
+/// How often a store is asked at least that does not tell of changes, or while something is withheld: replays and other
+/// replicas put deliveries there without saying so.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a store is asked at least that tells of changes.
+const RARE_POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// The wait before the store is asked again for what it called due and did not hand out: another replica is at it.
 const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -162,7 +165,9 @@ impl Claims {
         let count = claimed.deliveries.len();
         // What was not asked for, as all is closed or the sink is disabled, is no news when it is due.
         let next_due = claimed.next_due.filter(|_| limit > 0 && !claimed.disabled);
-        let wait = next_due.map_or(POLL_INTERVAL, |due| until(due, wall_now).min(POLL_INTERVAL));
+        let is_told = claimed.tells_changes && limit > 0 && excepted.is_empty() && claimed.pauses.is_empty();
+        let longest = if is_told { RARE_POLL_INTERVAL } else { POLL_INTERVAL };
+        let wait = next_due.map_or(longest, |due| until(due, wall_now).min(longest));
         let more_is_due = wait.is_zero();
         let wait = match count {
             0 if more_is_due => BUSY_INTERVAL,

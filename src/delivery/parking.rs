@@ -88,6 +88,11 @@ impl Parking {
         self.claims.disabled();
     }
 
+    /// True when something waits that only a look at the store, or at the other buckets, ends.
+    pub(super) fn waits_for_others(&self) -> bool {
+        self.lacked_room || !self.to_ask_again.is_empty() || self.claims.is_full()
+    }
+
     /// Sends what has come together. Questions about lanes go behind what was parked before them.
     pub(super) fn flush(&mut self) {
         if !self.to_park.is_empty() {
@@ -314,6 +319,11 @@ impl Running {
             }
             Some(FromStore::Claimed(claimed)) => self.take_claimed(claimed, now),
             Some(FromStore::GivenBack(deliveries)) => self.take_back(deliveries, now),
+            Some(FromStore::Changed) => {
+                if let Some(parking) = &mut self.parking {
+                    parking.claims.soon(now);
+                }
+            }
             None => {
                 error!(sink = %self.worker.name, "the store has ended, so the bridge ends; open events stay uncommitted");
                 self.parking = None;

@@ -294,7 +294,9 @@ impl Running {
         let pause_ends_at = self.next_end_of_pause();
         let Some(parking) = &self.parking else { return leave_at.into_iter().chain(pause_ends_at).min() };
         let claim_at = parking.claims.due_at().filter(|_| self.may_claim());
-        [Some(self.check_at), claim_at, leave_at, pause_ends_at].into_iter().flatten().min()
+        let is_idle = self.worker.schedule.is_empty() && self.lanes.is_empty() && !parking.waits_for_others();
+        let check_at = (!is_idle).then_some(self.check_at);
+        [check_at, claim_at, leave_at, pause_ends_at].into_iter().flatten().min()
     }
 }
 

@@ -37,6 +37,10 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// The database's clock, in milliseconds since 1970.
     fn clock(&self) -> &'static str;
 
+    /// A query for a number that another one takes the place of when another connection has changed the database; `None`
+    /// where there is none that costs next to nothing.
+    fn version_by_others(&self) -> Option<&'static str>;
+
     /// True when several replicas may use the database at the same time.
     fn is_shared(&self) -> bool;
 

@@ -97,7 +97,8 @@ impl Work<'_> {
         // Where replicas share the store, another one may park a lane right after this: then the sink must always ask.
         let has_lanes = self.backend.is_shared() || self.has_lanes(&selection.node).await?;
         let pauses = self.pauses(sink).await?;
-        Ok(Claimed { deliveries, next_due, has_lanes, disabled, pauses })
+        let tells_changes = self.backend.version_by_others().is_some();
+        Ok(Claimed { deliveries, next_due, has_lanes, disabled, pauses, tells_changes })
     }
 
     async fn due(&mut self, selection: &Selection<'_>, claim: &Claim) -> sqlx::Result<Due> {

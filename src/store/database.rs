@@ -84,6 +84,13 @@ impl Database {
         Ok(())
     }
 
+    /// A number that is another one when other connections have changed the database meanwhile; `None` where that cannot
+    /// be told at little cost.
+    pub(super) async fn version_by_others(&mut self) -> sqlx::Result<Option<i64>> {
+        let Some(query) = self.backend.version_by_others() else { return Ok(None) };
+        sqlx::query_scalar(query).fetch_one(&mut self.connection).await.map(Some)
+    }
+
     /// The file, or the server and its database, without a password.
     pub(super) fn place(&self) -> &str {
         self.backend.place()

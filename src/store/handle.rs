@@ -87,6 +87,8 @@ pub enum FromStore {
     Lanes(Vec<(Arc<str>, bool)>),
     /// The answer to [`SinkStore::claim`].
     Claimed(Claimed),
+    /// Somebody else has changed the store: something may be due, or the sink may be enabled again.
+    Changed,
     /// The disk is full: these were to be parked, and are the sink's again.
     GivenBack(Vec<(StoredDelivery, Option<Ack>)>),
 }
@@ -114,6 +116,9 @@ pub struct Claimed {
     pub disabled: bool,
     /// The pauses that are remembered, those among them that are over as well.
     pub pauses: Vec<Pause>,
+    /// True when the store says by [`FromStore::Changed`] that others have changed it, so that no sink has to ask for it
+    /// again and again.
+    pub tells_changes: bool,
 }
 
 impl Store {

@@ -28,6 +28,9 @@ use crate::units::ByteSize;
 /// Between two tries while the database refuses, and between two looks at a store that is full.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often is looked whether others, such as the command line, have changed a store that has no other bridge.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a shared database may take for a group before its connection counts as lost.
 const SLOWEST: Duration = Duration::from_secs(30);
 
@@ -50,6 +53,10 @@ pub(super) struct Keeper {
     /// The store's size after the last transaction.
     bytes: u64,
     last_beat: Instant,
+    /// What the database says of changes by others: see [`Database::version_by_others`]; `None` when it has been opened
+    /// anew since.
+    version: Option<i64>,
+    last_look: Instant,
     failing: Reminder,
     full: Reminder,
     room: Room,
@@ -73,6 +80,8 @@ struct Committed {
     damaged: Vec<Buried>,
     bytes: u64,
     parked: u64,
+    /// Heads of lanes have become due.
+    has_promoted: bool,
 }
 
 /// A database that is up to date, with what earlier runs have left taken over.
@@ -81,6 +90,7 @@ pub(super) struct Opened {
     database: Database,
     replica: String,
     bytes: u64,
+    version: Option<i64>,
     /// The sinks for which deliveries wait.
     pub(super) sinks_with_parked: Vec<String>,
 }
@@ -92,11 +102,13 @@ impl Opened {
     /// When the database cannot be used.
     pub(super) async fn open(settings: StoreSettings) -> Result<Self, StoreError> {
         let mut database = Database::connect(&settings).await?;
+        // Before anybody asks: what others change from now on is told.
+        let version = database.version_by_others().await.map_err(|error| database.error(&error))?;
         let replica = format!("{}/{}", settings.pipeline, Uuid::new_v4());
         let task = Task { settings: &settings, replica: &replica, group: &Group::default(), beat: true, in_hand: None };
         let committed = transact(&mut database, &task).await?;
         let sinks_with_parked = with_parked(&mut database, &settings.pipeline).await?;
-        Ok(Self { settings, database, replica, bytes: committed.bytes, sinks_with_parked })
+        Ok(Self { settings, database, replica, bytes: committed.bytes, version, sinks_with_parked })
     }
 }
 
@@ -107,7 +119,7 @@ impl Keeper {
         room: Room,
         health: NodeHealth,
     ) -> Self {
-        let Opened { settings, mut database, replica, bytes, .. } = opened;
+        let Opened { settings, mut database, replica, bytes, version, .. } = opened;
         health.ready();
         let is_shared = database.parts().0.is_shared();
         room.set(bytes < settings.max_size);
@@ -123,6 +135,8 @@ impl Keeper {
             damaged: Vec::new(),
             bytes,
             last_beat: Instant::now(),
+            version,
+            last_look: Instant::now(),
             failing: Reminder::default(),
             full: Reminder::default(),
             room,
@@ -151,15 +165,23 @@ impl Keeper {
         let mut group = Group::default();
         group.bury(std::mem::take(&mut self.damaged));
         self.release_held(&mut group);
-        if group.is_empty() {
+        self.look_for_changes().await;
+        while group.is_empty() {
             let operation = match self.pause() {
                 None => self.operations.recv().await?,
                 Some(pause) => match timeout(pause, self.operations.recv()).await {
                     Ok(operation) => operation?,
-                    Err(_) => return Some(group),
+                    Err(_) if self.is_shared || self.waits_for_room() => return Some(group),
+                    Err(_) => {
+                        self.look_for_changes().await;
+                        continue;
+                    }
                 },
             };
             self.sort_in(operation, &mut group);
+            if group.is_empty() {
+                return Some(group);
+            }
         }
         while !group.is_full() {
             let Ok(operation) = self.operations.try_recv() else { break };
@@ -172,8 +194,39 @@ impl Keeper {
     fn pause(&self) -> Option<Duration> {
         let beat = self.is_shared.then(|| self.until_beat());
         // Others may make room without a word.
-        let look_for_room = (self.is_full() || !self.held.is_empty()).then_some(RETRY);
-        beat.into_iter().chain(look_for_room).min()
+        let look_for_room = self.waits_for_room().then_some(RETRY);
+        let look = self.looks_for_changes().then(|| LOOK_EVERY.saturating_sub(self.last_look.elapsed()));
+        beat.into_iter().chain(look_for_room).chain(look).min()
+    }
+
+    fn waits_for_room(&self) -> bool {
+        self.is_full() || !self.held.is_empty()
+    }
+
+    /// Where several replicas work, something changes all the time, and sinks ask by themselves.
+    fn looks_for_changes(&self) -> bool {
+        !self.is_shared && self.database.is_some()
+    }
+
+    /// Tells the sinks when others have changed the store, so that none of them has to ask for that.
+    async fn look_for_changes(&mut self) {
+        if !self.looks_for_changes() || self.last_look.elapsed() < LOOK_EVERY {
+            return;
+        }
+        self.last_look = Instant::now();
+        let Some(database) = &mut self.database else { return };
+        // When it fails, so do the questions of the sinks; that is said and mended there.
+        let version = database.version_by_others().await.ok().flatten();
+        if version.is_none() || version != self.version {
+            self.version = version;
+            self.tell_of_changes();
+        }
+    }
+
+    fn tell_of_changes(&self) {
+        for answers in self.sinks.values() {
+            answers.send(FromStore::Changed).ok();
+        }
     }
 
     fn until_beat(&self) -> Duration {
@@ -267,6 +320,9 @@ impl Keeper {
             Some(database) => database,
             closed => closed.insert(Database::open(backend::of_settings(&self.settings)?).await?),
         };
+        if is_new {
+            self.version = None;
+        }
         let place = database.parts().0.place().to_owned();
         let in_hand = is_new.then_some(&self.in_hand);
         let task = Task { settings: &self.settings, replica: &self.replica, group, beat, in_hand };
@@ -291,6 +347,11 @@ impl Keeper {
         self.say_how_full();
         self.measure(committed.parked);
         self.count_in_hand(&group, &committed.answers);
+        // Sinks know what is due when their own deliveries end or are parked, but not when letters or earlier rows do.
+        let is_unforeseen = !group.buried.is_empty() || !group.parked.is_empty();
+        if committed.has_promoted && is_unforeseen && !self.is_shared {
+            self.tell_of_changes();
+        }
         for damaged in &committed.damaged {
             error!("{}; it becomes a dead letter with whatever is left of it", damaged.end.message);
         }
@@ -382,9 +443,9 @@ async fn transact(database: &mut Database, task: &Task<'_>) -> Result<Committed,
         let answers = work.carry_out(task.group).await?;
         work.book_growth().await?;
         let bytes = work.total_bytes().await?;
-        let (parked, damaged) = (work.parked, work.damaged);
+        let (parked, damaged, has_promoted) = (work.parked, work.damaged, work.promoted_at.is_some());
         transaction.commit().await?;
-        Ok(Committed { answers, damaged, bytes, parked })
+        Ok(Committed { answers, damaged, bytes, parked, has_promoted })
     };
     transaction.await.map_err(|error: sqlx::Error| backend.error(&error))
 }

@@ -106,6 +106,10 @@ impl Backend for Postgres {
         "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
     }
 
+    fn version_by_others(&self) -> Option<&'static str> {
+        None
+    }
+
     fn is_shared(&self) -> bool {
         true
     }

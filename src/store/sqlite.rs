@@ -130,6 +130,10 @@ impl Backend for Sqlite {
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
     }
 
+    fn version_by_others(&self) -> Option<&'static str> {
+        Some("SELECT data_version FROM pragma_data_version")
+    }
+
     fn is_shared(&self) -> bool {
         false
     }

@@ -7,7 +7,8 @@ fn bucket(name: &str) -> BucketName {
 }
 
 fn answer(next_due: Option<Timestamp>) -> Claimed {
-    Claimed { deliveries: Vec::new(), next_due, has_lanes: false, disabled: false, pauses: Vec::new() }
+    let (deliveries, pauses) = (Vec::new(), Vec::new());
+    Claimed { deliveries, next_due, has_lanes: false, disabled: false, pauses, tells_changes: false }
 }
 
 #[test]
@@ -27,6 +28,24 @@ fn the_store_is_asked_at_the_start_when_something_is_due_and_each_second() {
     assert_eq!(claims.due_at(), Some(now + BUSY_INTERVAL), "what others are at is not asked for without a break");
     claims.parked(now + SECOND / 100, false);
     assert_eq!(claims.due_at(), Some(now + SECOND / 100));
+}
+
+#[test]
+fn a_store_that_tells_of_changes_is_hardly_asked_when_nothing_is_due() {
+    let (now, wall) = (Instant::now(), Timestamp::UNIX_EPOCH);
+    let mut claims = Claims::new(false, now);
+    let told = |next_due| Claimed { tells_changes: true, ..answer(next_due) };
+    claims.sent(256, HashSet::new());
+    claims.answered(&told(None), now, wall, |_| true);
+    assert_eq!(claims.due_at(), Some(now + RARE_POLL_INTERVAL));
+    claims.soon(now);
+    assert_eq!(claims.due_at(), Some(now), "it was told");
+    claims.sent(256, HashSet::new());
+    claims.answered(&told(Some(wall + 7 * SECOND)), now, wall, |_| true);
+    assert_eq!(claims.due_at(), Some(now + 7 * SECOND));
+    claims.sent(0, HashSet::from([bucket("closed")]));
+    claims.answered(&told(Some(wall + 7 * SECOND)), now, wall, |_| true);
+    assert_eq!(claims.due_at(), Some(now + SECOND), "nobody tells when a bucket opens");
 }
 
 #[test]

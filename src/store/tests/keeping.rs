@@ -369,6 +369,22 @@ pub(super) async fn disabled(mut site: Site) {
 }
 
 #[tokio::test]
+async fn what_others_change_is_told_to_every_sink_and_what_it_changes_itself_is_not() {
+    let site = Site::sqlite();
+    let (mut crm, mut mail) = (site.sink("crm"), site.sink("mail"));
+    assert!(crm.due(5).await.tells_changes && mail.due(5).await.tells_changes);
+    crm.park(vec![delivery("a", 5)]).await;
+    crm.handle.disable("410 Gone".to_owned());
+    let silence = timeout(Duration::from_secs(3), crm.answers.recv()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    assert!(SinkStates::open(&site.settings).await.unwrap().enable("crm").await.unwrap());
+    for sink in [&mut crm, &mut mail] {
+        assert!(matches!(sink.said().await, FromStore::Changed));
+    }
+    assert_eq!(ids(&crm.due(5).await.deliveries), ["a"]);
+}
+
+#[tokio::test]
 async fn a_store_that_has_ended_says_so() {
     let mut site = Site::sqlite();
     let (store, thread) = StoreThread::new(site.settings.clone());

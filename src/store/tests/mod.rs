@@ -113,7 +113,17 @@ impl Site {
 }
 
 impl Sink {
+    /// The next answer; that others have changed the store is none.
     async fn answer(&mut self) -> FromStore {
+        loop {
+            match self.said().await {
+                FromStore::Changed => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn said(&mut self) -> FromStore {
         timeout(PATIENCE, self.answers.recv()).await.expect("the store answers").expect("the store is there")
     }
 
