@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info, warn};
 
@@ -284,8 +285,14 @@ impl<S: Source> Driver<S> {
     }
 }
 
+/// A library's buffer that is full, or a file, takes no part in tokio's cooperative budget. Unless it is spent here, a
+/// source keeps the worker's other tasks from running until its bounds are reached, deliveries and heartbeats among them.
 async fn read_if<S: Source>(may_read: bool, source: &mut S) -> Result<Input, SourceError> {
-    if may_read { source.read().await } else { source.read_paused().await }
+    if !may_read {
+        return source.read_paused().await;
+    }
+    consume_budget().await;
+    source.read().await
 }
 
 /// What is open, and what has settled and waits for its commit.

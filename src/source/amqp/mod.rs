@@ -21,7 +21,6 @@ mod shared;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::task::coop::consume_budget;
 use tracing::info;
 
 use super::{CommitPolicy, Input, Progress, Source, SourceContext, SourceError};
@@ -102,9 +101,6 @@ impl Source for AmqpSource {
     }
 
     async fn read(&mut self) -> Result<Input, SourceError> {
-        // lapin's consumer is not part of tokio's cooperative budget: with a full buffer it would never let the
-        // worker's other tasks run, heartbeats among them.
-        consume_budget().await;
         let Some(session) = &mut self.session else { return Err(self.error(Fault::NotConnected)) };
         let next = match &mut self.end {
             Some(end) => end.next(session).await,

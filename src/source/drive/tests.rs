@@ -365,3 +365,13 @@ async fn a_broker_that_does_not_answer_cannot_hold_up_the_end() {
     assert!(lasted >= Duration::from_secs(27) && lasted < Duration::from_secs(29), "the end took {lasted:?}");
     assert!(source.script().calls.contains(&Call::Close));
 }
+
+#[tokio::test]
+async fn a_source_with_much_to_give_lets_other_tasks_run_meanwhile() {
+    const READY: u64 = 10_000;
+    let mut run = start(usize::try_from(READY).unwrap(), usize::MAX);
+    (1..=READY).for_each(|position| run.source.record(0, position, 1));
+    let _first = run.next().await;
+    let read = run.arrivals.len();
+    assert!(read < 1000, "{read} more records were read before another task has run");
+}
