@@ -155,3 +155,59 @@ fn run_graph(graph: Graph, only_replay: Option<Arc<str>>, shutdown: &Shutdown) -
     threads.into_iter().for_each(WorkerThread::join);
     result.unwrap_or_else(|_| Err(RunError::Panicked("the controller".to_owned())))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::parse_lenient;
+    use crate::event::Format;
+    use crate::pipeline::compile::Environment;
+    use crate::pipeline::load::compile_in;
+    use crate::pipeline::trial::FrozenClock;
+    use crate::source::stdin::StdinSource;
+    use crate::source::{Connector, SourceContext};
+
+    const PIPELINE: &str = "
+        name = 'p'
+        [store]
+        url = 'none'
+        [sources.in]
+        type = 'stdin'
+        [sinks.out]
+        type = 'webhook'
+        from = ['in']
+        url = 'http://127.0.0.1:9/'
+    ";
+
+    struct Buggy;
+
+    impl Read for Buggy {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("a bug")
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_thread_of_a_source_ends_the_run_with_the_error() {
+        let folder = PathBuf::from("/nowhere");
+        let rendering = FrozenClock::default().options();
+        let environment = Environment { state_dir: folder.clone(), base_dir: folder.clone(), once: false, rendering };
+        let parsed = parse_lenient("p", PIPELINE, &|_| None);
+        let mut graph = compile_in(parsed, environment).unwrap_or_else(|errors| panic!("{errors}")).graph;
+        let context = SourceContext {
+            pipeline: "p".into(),
+            name: "in".into(),
+            format: Format::Text,
+            max_event_size: 8,
+            once: false,
+            store: None,
+            base_dir: folder,
+        };
+        graph.sources[0].connector = Connector::Stdin(Box::new(StdinSource::over(context, Buggy)));
+        let error = run(graph, &Shutdown::new(Duration::from_secs(1))).unwrap_err();
+        assert!(matches!(&error, RunError::Panicked(task) if task == "source `in`"), "{error}");
+    }
+}

@@ -5,6 +5,7 @@
 //! Nothing can be committed either: what was in flight when the process dies is for whoever feeds it to send again.
 
 use std::io::{self, Read};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::lines::{Line, LineSplitter, is_utf16};
+use super::off_runtime::{Panic, caught};
 use super::{Input, Progress, Record, Source, SourceContext, SourceError};
 use crate::event::{Event, MetaValue};
 use crate::problem::Problem;
@@ -50,12 +52,15 @@ enum StdinError {
     NotConnected,
 }
 
+/// What the reading thread sends: what was read, or its panic.
+type Chunk = Result<io::Result<Vec<u8>>, Panic>;
+
 /// The source of `type = "stdin"`.
 pub struct StdinSource {
     context: SourceContext,
     /// Taken by the first `connect`.
     input: Option<Box<dyn Read + Send>>,
-    chunks: Option<mpsc::Receiver<io::Result<Vec<u8>>>>,
+    chunks: Option<mpsc::Receiver<Chunk>>,
     splitter: LineSplitter,
     run: Uuid,
     /// When the chunk being split was read.
@@ -71,7 +76,7 @@ impl StdinSource {
         Ok(Self::over(context, io::stdin()))
     }
 
-    fn over(context: SourceContext, input: impl Read + Send + 'static) -> Self {
+    pub(crate) fn over(context: SourceContext, input: impl Read + Send + 'static) -> Self {
         Self {
             splitter: LineSplitter::new(context.max_event_size, 0, context.format),
             context,
@@ -108,7 +113,13 @@ impl Source for StdinSource {
         // down before somebody presses return. This thread dies with the process wherever it waits.
         std::thread::Builder::new()
             .name("stdin".into())
-            .spawn(move || send_chunks(input, &sender))
+            .spawn(move || {
+                // A closed channel is the end of the input, which a panic is not.
+                let panics = sender.clone();
+                if let Err(panic) = caught(|| send_chunks(input, &sender)) {
+                    panics.blocking_send(Err(panic)).ok();
+                }
+            })
             .map_err(|error| SourceError::permanent(StdinError::Thread(error)))?;
         self.chunks = Some(receiver);
         Ok(())
@@ -121,14 +132,15 @@ impl Source for StdinSource {
             }
             let chunks = self.chunks.as_mut().ok_or_else(|| SourceError::permanent(StdinError::NotConnected))?;
             match chunks.recv().await {
-                Some(Ok(chunk)) if self.splitter.position() == 0 && is_utf16(&chunk, self.context.format) => {
+                Some(Ok(Ok(chunk))) if self.splitter.position() == 0 && is_utf16(&chunk, self.context.format) => {
                     return Err(SourceError::permanent(StdinError::Utf16));
                 }
-                Some(Ok(chunk)) => {
+                Some(Ok(Ok(chunk))) => {
                     self.time = Timestamp::now();
                     self.splitter.feed(chunk);
                 }
-                Some(Err(error)) => return Err(SourceError::permanent(StdinError::Read(error))),
+                Some(Err(panic)) => resume_unwind(panic),
+                Some(Ok(Err(error))) => return Err(SourceError::permanent(StdinError::Read(error))),
                 None => {
                     let last = self.splitter.finish().map(|line| Input::Record(Box::new(self.record(line))));
                     return Ok(last.unwrap_or(Input::End));
@@ -151,7 +163,7 @@ impl Source for StdinSource {
 }
 
 /// Reads until the end of the input, an error, or the source's end.
-fn send_chunks(mut input: impl Read, chunks: &mpsc::Sender<io::Result<Vec<u8>>>) {
+fn send_chunks(mut input: impl Read, chunks: &mpsc::Sender<Chunk>) {
     let mut buffer = vec![0; CHUNK_SIZE];
     loop {
         let chunk = match input.read(&mut buffer) {
@@ -161,7 +173,7 @@ fn send_chunks(mut input: impl Read, chunks: &mpsc::Sender<io::Result<Vec<u8>>>)
             Err(error) => Err(error),
         };
         let failed = chunk.is_err();
-        if chunks.blocking_send(chunk).is_err() || failed {
+        if chunks.blocking_send(Ok(chunk)).is_err() || failed {
             return;
         }
     }
@@ -216,6 +228,20 @@ mod tests {
         let error = source.connect().await.unwrap_err();
         assert!(matches!(error, SourceError::Permanent(_)), "{error}");
         assert!(error.to_string().contains("not confirmed"), "{error}");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a bug")]
+    async fn a_panic_of_the_reading_thread_is_not_the_end_of_the_input() {
+        struct Buggy;
+        impl Read for Buggy {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("a bug")
+            }
+        }
+        let mut source = source(Buggy);
+        source.connect().await.unwrap();
+        source.read().await.ok();
     }
 
     #[tokio::test]

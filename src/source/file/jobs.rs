@@ -20,6 +20,7 @@ use super::tail::Tail;
 use crate::descriptors::{is_shortage, shortage};
 use crate::source::SourceError;
 use crate::source::lines::is_utf16;
+use crate::source::off_runtime::job_failed;
 
 /// Reported changes lead to a look at the paths this soon, so that a burst of them leads to one.
 const CHANGE_DELAY: Duration = Duration::from_millis(50);
@@ -64,7 +65,7 @@ impl Session {
 
     fn job_ended(&mut self, done: Result<Done, JoinError>) -> Result<(), SourceError> {
         self.job = None;
-        match done.map_err(failed)? {
+        match done.map_err(job_failed)? {
             Done::Scanned(scanner, scan, took) => {
                 self.scanner = Some(scanner);
                 self.next_scan = Instant::now() + self.timing.rescan.max(took * SCAN_SHARE);
@@ -260,15 +261,6 @@ impl Session {
 
     fn scan_soon(&mut self) {
         self.next_scan = self.next_scan.min(Instant::now() + CHANGE_DELAY);
-    }
-}
-
-/// What it means that a job has brought nothing: a panic in it is a bug, goes on in whoever waits for it, and so ends the
-/// process. It must never be taken for a file system that is away.
-pub(super) fn failed(error: JoinError) -> SourceError {
-    match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(cancelled) => SourceError::transient(cancelled),
     }
 }
 

@@ -52,6 +52,7 @@ use self::discovery::Scanner;
 use self::pattern::{PathPattern, PatternError};
 use self::registry::Registry;
 use self::session::{Session, Timing};
+use super::off_runtime::job_failed;
 use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
 
@@ -170,7 +171,7 @@ impl Source for FileSource {
     async fn probe(&mut self) -> Result<String, SourceError> {
         let mut scanner = Scanner::new(&self.patterns);
         let looked = spawn_blocking(move || scanner.look()).await;
-        let (count, passed_over) = looked.map_err(jobs::failed)?;
+        let (count, passed_over) = looked.map_err(job_failed)?;
         let mut found = match count {
             0 => "no file matches yet".to_owned(),
             1 => "1 file matches".to_owned(),

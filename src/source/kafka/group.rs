@@ -3,6 +3,7 @@
 //! These callbacks run inside our own poll, on the worker's only thread: they must not block and must not wait. They
 //! do what has to be done at once and send everything else to the session as a [`GroupEvent`].
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -20,6 +21,7 @@ use super::health::{Health, Notice, is_of_connection};
 use super::positions::Start;
 use crate::secret::mask;
 use crate::source::SourceContext;
+use crate::source::off_runtime::Panic;
 
 /// The target of librdkafka's own log lines, to be filtered by (`RUST_LOG=librdkafka=debug`).
 pub(super) const LOG_TARGET: &str = "librdkafka";
@@ -49,6 +51,10 @@ pub(super) enum GroupEvent {
     BrokersBack,
     /// The client is of no use any more.
     Failed(KafkaError),
+    /// No thread could be started for a call in the background, so it is not made.
+    NoThread(io::Error),
+    /// A call in the background has panicked.
+    Panicked(Panic),
 }
 
 /// A revocation that librdkafka waits for us to complete.
@@ -174,6 +180,11 @@ impl GroupContext {
     }
 
     /// The session may be gone while its consumer still leaves the group: then nobody needs to hear.
+    /// For what has events to send when the context may be gone.
+    pub(super) fn events(&self) -> &mpsc::UnboundedSender<GroupEvent> {
+        &self.events
+    }
+
     pub(super) fn send(&self, event: GroupEvent) {
         self.events.send(event).ok();
     }

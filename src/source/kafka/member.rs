@@ -2,6 +2,7 @@
 //!
 //! Must not keep account of partitions: the session does.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -10,13 +11,14 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::assignment::TopicPartition;
 use super::group::{GroupContext, GroupEvent, Revocation, give_back, offset_list};
 use super::positions;
+use crate::source::off_runtime::{Answer, in_background, off_runtime};
 use crate::source::{SourceContext, SourceError};
 
 /// How long one question for metadata or offsets may take before it is asked again.
@@ -100,7 +102,7 @@ impl Member {
 
     /// Polls while something else is awaited, for the errors that say why it does not come. There are no messages
     /// before the subscription.
-    async fn poll_errors_until<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, SourceError> {
+    async fn poll_errors_until<T>(&self, answer: Answer<T>) -> Result<T, SourceError> {
         let errors = async {
             loop {
                 self.consumer().recv().await.ok();
@@ -110,6 +112,20 @@ impl Member {
             answer = answer => answer.map_err(SourceError::transient),
             never = errors => never,
         }
+    }
+
+    /// Makes a blocking call whose result comes as an event, and so does its panic.
+    fn in_background(&self, call: impl FnOnce() + Send + 'static) {
+        let events = self.context().events().clone();
+        let told = move |panic| drop(events.send(GroupEvent::Panicked(panic)));
+        if let Err(error) = in_background(call, told) {
+            self.context().send(GroupEvent::NoThread(error));
+        }
+    }
+
+    /// Why a call was not made. The session ends with it, as the call may have been one that it waits for.
+    pub(super) fn no_thread(&self, error: &io::Error) -> SourceError {
+        SourceError::transient(format!("no thread can be started for a call of librdkafka: {error}"))
     }
 
     /// Completes a revocation.
@@ -130,7 +146,7 @@ impl Member {
     pub(super) fn start_commit(&self, mut offsets: Vec<(TopicPartition, u64)>, known: Vec<TopicPartition>) {
         offsets.sort_by(|a, b| a.0.topic.cmp(&b.0.topic));
         let consumer = self.consumer().clone();
-        off_runtime(move || {
+        self.in_background(move || {
             if tell_forgotten(&consumer, &known) {
                 return consumer.context().send(GroupEvent::CommitEnded { confirmed: Vec::new(), failed: true });
             }
@@ -160,7 +176,7 @@ impl Member {
     }
 
     /// Dropping the consumer is what closes it, and blocks until the group has been left.
-    fn leave_in_background(&mut self) -> Option<oneshot::Receiver<()>> {
+    fn leave_in_background(&mut self) -> Option<Answer<()>> {
         let consumer = self.consumer.take()?;
         consumer.context().set_leaving();
         Some(off_runtime(move || drop(consumer)))
@@ -180,7 +196,7 @@ impl Member {
         }
         let (watching, topic) = (self.watching.clone(), self.topic.clone());
         let consumer = Arc::downgrade(self.consumer());
-        off_runtime(move || {
+        self.in_background(move || {
             while let Some(consumer) = still_member(&consumer) {
                 let answered = consumer.fetch_metadata(topic.as_deref(), ASK_TIMEOUT).is_ok();
                 if answered {
@@ -199,7 +215,7 @@ impl Member {
     /// until nothing more comes.
     pub(super) fn ask_for_ends(&self, partitions: Vec<(u32, TopicPartition)>) {
         let consumer = Arc::downgrade(self.consumer());
-        off_runtime(move || {
+        self.in_background(move || {
             for (number, place) in partitions {
                 ask_for_end(&consumer, number, &place);
             }
@@ -210,7 +226,7 @@ impl Member {
     /// there in any case.
     pub(super) fn ask_for_starts(&self, places: Vec<TopicPartition>) {
         let consumer = Arc::downgrade(self.consumer());
-        off_runtime(move || {
+        self.in_background(move || {
             let Some(consumer) = still_member(&consumer) else { return };
             match positions::starts(consumer.as_ref(), &places) {
                 Ok(starts) => consumer.context().send(GroupEvent::StartsKnown(starts)),
@@ -225,7 +241,7 @@ impl Member {
             return;
         }
         let consumer = Arc::downgrade(self.consumer());
-        off_runtime(move || {
+        self.in_background(move || {
             if let Some(consumer) = still_member(&consumer) {
                 tell_forgotten(&consumer, &known);
             }
@@ -277,17 +293,6 @@ impl Drop for Member {
     }
 }
 
-/// Runs a call that blocks on a thread of its own. Unlike `spawn_blocking`, a call that hangs does not hold up the
-/// end of the runtime. When the result is not awaited, it is dropped on that thread.
-pub(super) fn off_runtime<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
-    let (sender, receiver) = oneshot::channel();
-    let spawned = thread::Builder::new().name("kafka-call".to_owned()).spawn(move || sender.send(call()).ok());
-    if let Err(error) = spawned {
-        error!("no thread can be started for a call of librdkafka, which is given up: {error}");
-    }
-    receiver
-}
-
 /// A topic to ask for, unless all are regular expressions, in which case all topics must be asked for.
 pub(super) fn one_by_name(topics: &[String]) -> Option<String> {
     topics.iter().find(|topic| !topic.starts_with('^')).cloned()
@@ -337,4 +342,30 @@ fn listed(partitions: &[TopicPartition]) -> String {
         _ => {}
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Format;
+
+    #[tokio::test]
+    async fn a_panic_of_a_call_in_the_background_reaches_the_session() {
+        let context = SourceContext {
+            pipeline: "p".into(),
+            name: "in".into(),
+            format: Format::Text,
+            max_event_size: 8,
+            once: false,
+            store: None,
+            base_dir: std::path::PathBuf::new(),
+        };
+        let mut config = ClientConfig::new();
+        config.set("group.id", "bridge");
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let member = Member::new(&config, &context, &[], sender).unwrap();
+        member.in_background(|| panic!("a bug"));
+        let event = events.recv().await.unwrap();
+        assert!(matches!(event, GroupEvent::Panicked(_)), "{event:?}");
+    }
 }

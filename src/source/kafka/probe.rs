@@ -10,7 +10,8 @@ use rdkafka::metadata::Metadata;
 use tokio::sync::mpsc;
 
 use super::group::GroupContext;
-use super::member::{off_runtime, one_by_name};
+use super::member::one_by_name;
+use crate::source::off_runtime::off_runtime;
 use crate::source::{SourceContext, SourceError};
 
 /// How long the brokers have to answer.

@@ -12,16 +12,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use serde_json::Value;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::config::KafkaConfig;
 use super::group::LOG_TARGET;
-use super::member::off_runtime;
 use super::probe;
 use crate::problem::Problem;
 use crate::secret::mask;
+use crate::source::off_runtime::{Answer, off_runtime};
 use crate::source::outgoing::{OutgoingMessage, SendError};
 
 /// The longest time for ending a producer.
@@ -128,7 +127,7 @@ impl KafkaProducer {
     }
 
     /// Dropping a producer waits for its thread. Gives where its end is heard of.
-    fn discard(&self) -> Option<oneshot::Receiver<()>> {
+    fn discard(&self) -> Option<Answer<()>> {
         let producer = self.lock().take()?;
         Some(off_runtime(move || drop(producer)))
     }

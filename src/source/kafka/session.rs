@@ -4,9 +4,10 @@
 //! read, pause or commit: the driver does, through [`KafkaSource`](super::KafkaSource).
 //!
 //! No method may block the worker's thread. What librdkafka offers as blocking calls only runs in
-//! [`off_runtime`](super::member::off_runtime).
+//! [`off_runtime`](crate::source::off_runtime).
 
 use std::collections::VecDeque;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -15,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::assignment::{Assignment, Reading, TopicPartition};
 use super::group::{GroupEvent, Revocation, topic_partition_list};
@@ -208,7 +209,7 @@ impl Session {
     /// Commits what is left and leaves the group.
     pub(super) async fn close(mut self) {
         if let Err(error) = self.finish_commits(None).await {
-            debug!("while closing: {error}");
+            warn!("while leaving the Kafka consumer group: {error}");
         }
         self.give_everything_back();
         self.member.leave().await;
@@ -331,6 +332,8 @@ impl Session {
             GroupEvent::BrokersAway { reason } => self.inputs.push_back(Input::Away { reason }),
             GroupEvent::BrokersBack => self.inputs.push_back(Input::Back),
             GroupEvent::Failed(error) => return Err(SourceError::transient(error)),
+            GroupEvent::NoThread(error) => return Err(self.member.no_thread(&error)),
+            GroupEvent::Panicked(panic) => resume_unwind(panic),
         }
         Ok(())
     }

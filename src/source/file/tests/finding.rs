@@ -118,11 +118,3 @@ async fn short_dates_and_numbers_that_count_up_are_read_in_the_order_they_were_w
         assert_eq!(setup.reader().await.lines(3).await, ["one", "two", "three"], "{one}");
     }
 }
-
-#[tokio::test]
-async fn a_panic_in_a_job_is_no_lost_connection() {
-    let panicked = tokio::task::spawn_blocking(|| panic!("a bug")).await.unwrap_err();
-    let passed_on =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| crate::source::file::jobs::failed(panicked)));
-    assert!(passed_on.is_err());
-}
