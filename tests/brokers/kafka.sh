@@ -7,8 +7,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 name=kafka
-port=${KAFKA_PORT:-29192}
+asked_port=${KAFKA_PORT:-}
+default_port=29192
 dir="$target/brokers/kafka-$instance"
+find_port
 jars="$target/brokers/kafka/jars"
 log="$dir/kafka.log"
 properties="$dir/server.properties"
@@ -77,8 +79,8 @@ start() {
     lock_instance
     if ! broker_pid >/dev/null; then
         fetch_jars
+        claim_ports 2
         echo "--- start $(date -u +%FT%TZ), port $port" >>"$log"
-        require_free "$port" "$((port + 1))"
         write_properties
         if [[ ! -f $dir/data/meta.properties ]]; then
             # The cluster's id only has to be a valid one: nothing joins this cluster.

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # What kafka.sh, rabbitmq.sh and postgres.sh share: where an instance lives, and how its daemon is
 # started detached, watched and ended. The script that sources this sets `name` (what
-# to call the broker), `dir` (the instance's folder) and `log`, and defines `broker_pid`
-# and `ready`.
+# to call the broker), `dir` (the instance's folder), `log`, `asked_port` (empty when any port
+# will do) and `default_port`, calls `find_port`, and defines `broker_pid` and `ready`.
 # shellcheck disable=SC2154
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -29,6 +29,13 @@ lock_instance() {
     mkdir -p "$dir"
     exec 9>"$dir/lock"
     flock 9
+    find_port # another call may have chosen one meanwhile
+}
+
+# Sets `port`: the one that is asked for, or the one that this instance was started on last.
+find_port() {
+    port=${asked_port:-$default_port}
+    if [[ -z $asked_port && -s $dir/port ]]; then port=$(<"$dir/port"); fi
 }
 
 # When a process started, in the kernel's ticks; fails for one that has ended, also for
@@ -75,6 +82,36 @@ require_free() { # PORT...
             echo "port $port of 127.0.0.1 is taken by another process" >>"$log"
             fail "not started: port $port is taken by another process"
         fi
+    done
+}
+
+# Before a start: keeps the port that is asked for, or looks for one that is free together
+# with those that follow it, and notes it for the calls to come. Nothing listens on it yet,
+# so what other instances have noted is not taken either.
+claim_ports() { # COUNT
+    local first=$port offset
+    exec 7>"$target/brokers/ports.lock"
+    flock 7
+    if [[ -n $asked_port ]]; then
+        for ((offset = 0; offset < $1; offset++)); do require_free $((port + offset)); done
+    else
+        until ports_free "$1"; do
+            port=$((port + 10))
+            ((port < first + 1000)) || fail "not started: no free port from $first to $port"
+        done
+        [[ $port == "$first" ]] || say "port $first or one behind it is taken, using $port"
+    fi
+    echo "$port" >"$dir/port"
+    exec 7>&-
+}
+
+ports_free() { # COUNT
+    local other offset
+    for other in "$target"/brokers/*/port; do
+        [[ $other == "$dir/port" || ! -s $other || $(<"$other") != "$port" ]] || return 1
+    done
+    for ((offset = 0; offset < $1; offset++)); do
+        ! port_open $((port + offset)) || return 1
     done
 }
 

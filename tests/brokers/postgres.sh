@@ -9,8 +9,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 name=postgres
-port=${POSTGRES_PORT:-25432}
+asked_port=${POSTGRES_PORT:-}
+default_port=25432
 dir="$target/brokers/postgres-$instance"
+find_port
 data="$dir/data"
 log="$dir/postgres.log"
 user=bridge password=bridge database=bridge
@@ -56,8 +58,8 @@ ready() { port_open "$port" && sql postgres --command 'SELECT 1' >/dev/null 2>&1
 start() {
     lock_instance
     if ! broker_pid >/dev/null; then
+        claim_ports 1
         echo "--- start $(date -u +%FT%TZ), port $port" >>"$log"
-        require_free "$port"
         init
         rm -f "$data/postmaster.pid" # of a server that was killed: its number may be another's by now
         (

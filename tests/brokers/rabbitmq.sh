@@ -8,8 +8,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 name=rabbitmq
-port=${RABBITMQ_PORT:-29672}
+asked_port=${RABBITMQ_PORT:-}
+default_port=29672
 dir="$target/brokers/rabbitmq-$instance"
+find_port
 log="$dir/rabbitmq.log"
 node="bridge-$instance@localhost"
 
@@ -54,14 +56,15 @@ ready() { port_open "$port" && ctl --silent await_startup --timeout "$start_limi
 start() {
     lock_instance
     if ! broker_pid >/dev/null; then
+        # An epmd that a crash has left behind may be bound to another port than the next.
+        end_process TERM epmd_pid
+        claim_ports 3
         echo "--- start $(date -u +%FT%TZ), port $port" >>"$log"
-        epmd_pid >/dev/null || require_free "$((port + 2))"
-        require_free "$port" "$((port + 1))"
         : >"$dir/rabbitmq-env.conf"
         : >"$dir/rabbitmq.conf"
         echo '[].' | tee "$dir/advanced.config" >"$dir/enabled_plugins"
         # An epmd of our own, as the one that Erlang would start is beyond our reach.
-        epmd_pid >/dev/null || launch "$dir/epmd.pid" "$log" epmd -port "$((port + 2))" -address 127.0.0.1
+        launch "$dir/epmd.pid" "$log" epmd -port "$((port + 2))" -address 127.0.0.1
         (
             use_private_node
             launch "$dir/rabbitmq.pid" "$log" "$bin/rabbitmq-server"
