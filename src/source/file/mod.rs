@@ -208,6 +208,31 @@ fn not_a_path(index: usize, error: PatternError) -> Problem {
         PatternError::Folder { text } => {
             problem.with_help(format!("name the files in it: `{}/*.log`", text.trim_end_matches('/')))
         }
+        PatternError::Unexpanded { sign, part, .. } => {
+            let problem = problem.with_help(match sign.as_str() {
+                "~" => "write the folder out, or take it from the environment: `${var:HOME}/…`; `./~` is a folder of \
+                        that name"
+                    .to_owned(),
+                user if user.starts_with('~') => {
+                    format!("write the home folder out; `./{user}` is a folder of that name")
+                }
+                command if command.starts_with("$(") => {
+                    "write out what it stands for, or take it from the environment: `${var:NAME}`; a `$` in a name is \
+                     `[$]`"
+                        .to_owned()
+                }
+                name => {
+                    let name = name.trim_start_matches('$');
+                    format!("take it from the environment: `${{var:{name}}}`; a `$` in a name is `[$]`")
+                }
+            });
+            match part {
+                Some(part) => problem.with_part(part),
+                None => problem,
+            }
+        }
+        PatternError::Url { path: Some(path), .. } => problem.with_help(format!("write the path: `{path}`")),
+        PatternError::Url { path: None, .. } => problem.with_help("write the path of a file on this machine"),
         PatternError::Glob { part, .. } => {
             let problem =
                 problem.with_help("`[`, `*`, `{` and `}` stand for themselves as `[[]`, `[*]`, `[{]` and `[}]`");

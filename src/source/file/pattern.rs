@@ -51,6 +51,24 @@ pub(super) enum PatternError {
         /// The path.
         text: String,
     },
+    /// It counts on a shell, which would put something else in the place of a part of it.
+    #[error("`{text}` is read as it stands: `{sign}` is not replaced, as a shell would do")]
+    Unexpanded {
+        /// The path.
+        text: String,
+        /// What a shell would replace.
+        sign: String,
+        /// Where that is.
+        part: Option<Range<usize>>,
+    },
+    /// It is a URL.
+    #[error("`{text}` is a URL, and only paths of files can be read")]
+    Url {
+        /// The path.
+        text: String,
+        /// What it names when it is a `file:` URL.
+        path: Option<String>,
+    },
     /// What `glob` says.
     #[error("`{text}` is not a glob: {message}")]
     Glob {
@@ -105,7 +123,28 @@ impl PathPattern {
         names.is_some_and(|names| matches(&self.parts, &names))
     }
 
+    /// The path itself when no part of it is a wildcard.
+    pub(super) fn as_path(&self) -> Option<PathBuf> {
+        let mut path = self.start.clone();
+        for part in &self.parts {
+            let Part::Name(name) = part else { return None };
+            path.push(name);
+        }
+        Some(path)
+    }
+
     fn parse_plain(whole: &str, text: &str, base: &Path) -> Result<Self, PatternError> {
+        if let Some(path) = path_of_url(text) {
+            return Err(PatternError::Url { text: whole.to_owned(), path });
+        }
+        if let Some(range) = for_a_shell(text) {
+            let sign = text[range.clone()].to_owned();
+            return Err(PatternError::Unexpanded {
+                text: whole.to_owned(),
+                sign,
+                part: (text == whole).then_some(range),
+            });
+        }
         if text.ends_with('/') {
             return Err(PatternError::Folder { text: whole.to_owned() });
         }
@@ -157,6 +196,45 @@ fn matches(parts: &[Part], names: &[&OsStr]) -> bool {
         ([Part::Names(part), parts @ ..], [name, names @ ..]) => name_matches(part, name) && matches(parts, names),
         _ => false,
     }
+}
+
+/// `None` when the text is no URL; otherwise the path that it names, if it is one of a file.
+fn path_of_url(text: &str) -> Option<Option<String>> {
+    let (scheme, rest) = text.split_once(':')?;
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.chars().all(|other| other.is_ascii_alphanumeric() || "+-.".contains(other));
+    let is_file = scheme.eq_ignore_ascii_case("file");
+    if !is_scheme || !(rest.starts_with("//") || is_file && rest.starts_with('/')) {
+        return None;
+    }
+    let path = match rest.strip_prefix("//") {
+        Some(with_host) => &with_host[with_host.find('/').unwrap_or(with_host.len())..],
+        None => rest,
+    };
+    Some((is_file && path.len() > 1).then(|| path.to_owned()))
+}
+
+/// The part of a path that a shell would replace: `~` or `~user` as its first folder, a variable at its beginning, and
+/// anywhere a variable in capitals or the output of a command. Other names may hold a `$`, as those of Java classes do.
+fn for_a_shell(text: &str) -> Option<Range<usize>> {
+    let first = &text[..text.find('/').unwrap_or(text.len())];
+    if let Some(user) = first.strip_prefix('~')
+        && (user.is_empty() || first.len() < text.len())
+        && user.chars().all(|other| other.is_ascii_alphanumeric() || "_-".contains(other))
+    {
+        return Some(0..first.len());
+    }
+    text.match_indices('$').find_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        if rest.starts_with('(') {
+            return Some(at..rest.find(')').map_or(text.len(), |end| at + end + 2));
+        }
+        let length = rest.find(|other: char| !other.is_ascii_alphanumeric() && other != '_').unwrap_or(rest.len());
+        let name = &rest[..length];
+        let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        let in_capitals = !name.contains(|other: char| other.is_ascii_lowercase());
+        (is_name && (at == 0 || in_capitals)).then_some(at..at + 1 + length)
+    })
 }
 
 /// What is wrong with braces, and at which byte.
@@ -257,6 +335,12 @@ mod tests {
             ("/a/app.log{,.1}", "/a/app.log", true),
             ("/a/{b,c}.log", "/a/d.log", false),
             ("/a/[{]b[}]", "/a/{b}", true),
+            ("./~/b", "/base/~/b", true),
+            ("~b.log", "/base/~b.log", true),
+            ("a/b~", "/base/a/b~", true),
+            ("/a/Outer$Inner.log", "/a/Outer$Inner.log", true),
+            ("/a/[$]HOME", "/a/$HOME", true),
+            ("/a/b:c://d", "/a/b:c:/d", true),
         ] {
             assert_eq!(matching(pattern, path), expected, "{pattern} {path}");
         }
@@ -278,6 +362,16 @@ mod tests {
             ("a{b", "a `{` without its `}`"),
             ("ab}", "a `}` without its `{`"),
             ("a**b", "is not a glob"),
+            ("~", "`~` is not replaced"),
+            ("~/logs/*.log", "`~` is not replaced"),
+            ("~shop/a.log", "`~shop` is not replaced"),
+            ("{/a,~/b}.log", "`~` is not replaced"),
+            ("$home/a.log", "`$home` is not replaced"),
+            ("/var/log/$HOSTNAME.log", "`$HOSTNAME` is not replaced"),
+            ("/var/log/app-$(hostname)-*.log", "`$(hostname)` is not replaced"),
+            ("file:///var/log/a.log", "is a URL"),
+            ("FILE:/var/log/a.log", "is a URL"),
+            ("s3://logs/a.log", "is a URL"),
         ] {
             let error = PathPattern::parse(text, Path::new("")).unwrap_err();
             assert!(error.to_string().contains(message), "{text}: {error}");

@@ -33,6 +33,10 @@ pub(super) fn walk(patterns: &[PathPattern]) -> Walk {
     let mut walk = Walk::default();
     for pattern in patterns {
         walk.follow(pattern.start.clone(), &pattern.parts);
+        if let Some(folder) = pattern.as_path().filter(|path| path.is_dir()) {
+            let reason = format!("it is a folder, and only files are read; name those in it: `{}/*`", folder.display());
+            walk.passed_over.insert(folder, reason);
+        }
     }
     walk
 }
@@ -84,8 +88,13 @@ impl Walk {
                 }
                 // Folders match many patterns, and nobody expects them to be read.
                 Some("a folder") => {}
+                Some("a socket") => {
+                    self.passed_over.insert(path, "it is a socket, and only files are read".to_owned());
+                }
                 Some(kind) => {
-                    self.passed_over.insert(path, format!("it is {kind}"));
+                    let instead = format!("`type = \"stdin\"` and `bridge run … < {}`", path.display());
+                    let reason = format!("it is {kind}, which standard input can read: {instead}");
+                    self.passed_over.insert(path, reason);
                 }
             },
             Err(error) if is_absence(&error) => {
@@ -266,7 +275,12 @@ mod tests {
         let walked = walk(&PathPattern::parse("*.log", folder.path()).unwrap());
         assert_eq!(walked.files.len(), 0);
         let reasons: Vec<_> = walked.passed_over.into_values().collect();
-        assert_eq!(reasons, ["it is a FIFO"]);
+        assert_eq!(reasons.len(), 1);
+        assert!(reasons[0].starts_with("it is a FIFO, which standard input can read: "), "{reasons:?}");
+        let walked = walk(&PathPattern::parse("b.log", folder.path()).unwrap());
+        let reasons: Vec<_> = walked.passed_over.into_values().collect();
+        assert!(reasons[0].starts_with("it is a folder, and only files are read; "), "{reasons:?}");
+        assert!(reasons[0].ends_with("b.log/*`"), "{reasons:?}");
     }
 
     #[test]
