@@ -2,6 +2,8 @@
 //!
 //! This module knows no connector, no sink and no expression language. It must not do I/O.
 
+mod repair;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use jiff::Timestamp;
 use schemars::JsonSchema;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -56,7 +59,8 @@ pub const ENVELOPE: [&str; 7] = ["id", "time", "source", "key", "headers", "meta
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// The payload is JSON text; `data` is its value.
+    /// The payload is JSON text; `data` is its value. In `data`, half of a surrogate pair that stands alone (`\ud83d`)
+    /// is U+FFFD, and a number beyond the range of a double (`1e400`) is text in its own characters.
     #[default]
     Json,
     /// The payload is UTF-8 text; `data` is a string.
@@ -131,7 +135,7 @@ impl Event {
             return Ok(Value::Null);
         };
         Ok(match self.format {
-            Format::Json => serde_json::from_slice(payload)?,
+            Format::Json => json(payload)?,
             Format::Text => Value::String(std::str::from_utf8(payload)?.to_owned()),
             Format::Bytes => Value::String(BASE64.encode(payload)),
         })
@@ -146,6 +150,18 @@ impl MetaValue {
             Self::Json(value) => value.clone(),
         }
     }
+}
+
+/// The value of JSON text. What no value can hold is replaced where it stands.
+fn json(payload: &[u8]) -> Result<Value, serde_json::Error> {
+    let strict = match serde_json::from_slice(payload) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let Some(repaired) = repair::repaired(payload) else { return Err(strict) };
+    // What is still wrong is told with its place in the payload itself.
+    serde_json::from_slice(&repaired)
+        .map_err(|error| serde_json::from_slice::<IgnoredAny>(payload).err().unwrap_or(error))
 }
 
 /// An envelope on its way through filters to the templates, decoded at most once for each event.
@@ -215,6 +231,16 @@ mod tests {
         assert_eq!(event(Format::Json, None).envelope().unwrap()["data"], Value::Null);
         assert!(event(Format::Json, Some(b"{")).envelope().is_err());
         assert!(event(Format::Text, Some(b"\xff")).envelope().is_err());
+    }
+
+    #[test]
+    fn what_no_value_can_hold_does_not_make_the_payload_undecodable() {
+        let payload = br#"{"name": "x\ud83d", "huge": 1e400, "id": 7}"#;
+        let odd = event(Format::Json, Some(payload));
+        assert_eq!(odd.envelope().unwrap()["data"], json!({"name": "x\u{fffd}", "huge": "1e400", "id": 7}));
+        assert_eq!((odd.readable_format(), odd.payload.as_deref()), (Format::Json, Some(&payload[..])));
+        let error = event(Format::Json, Some(b"[1e400,\n\"\\ud83d\", 1,]")).envelope().unwrap_err().to_string();
+        assert!(error.contains("line 2 column 13"), "{error}");
     }
 
     #[test]
