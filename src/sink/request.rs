@@ -222,7 +222,7 @@ impl BodyTemplate {
             None => content_type(&default_type)?,
         };
         let escape = content_type.to_str().map_or(Escape::Text, Escape::for_content_type);
-        let template = Template::compile_with(text, escape, options).map_err(|error| template_problem(path, &error))?;
+        let template = Template::compile_body(text, escape, options).map_err(|error| template_problem(path, &error))?;
         Ok(Self::Rendered { template: Box::new(template), content_type })
     }
 
@@ -258,7 +258,8 @@ fn unknown_template(name: &str, declared: &BTreeSet<String>) -> Problem {
 /// Every fault of a template that sinks refer to by name, with its path below the template.
 pub fn check_template(config: &TemplateConfig) -> Vec<Problem> {
     let escape = Escape::for_content_type(&config.content_type);
-    let body = Template::compile(&config.body, escape).map_err(|error| template_problem(["body"], &error)).err();
+    let body = Template::compile_body(&config.body, escape, &Options::default());
+    let body = body.map_err(|error| template_problem(["body"], &error)).err();
     body.into_iter().chain(content_type(&config.content_type).err()).collect()
 }
 

@@ -13,7 +13,7 @@ use super::helpers::{self, Kind, SIGNATURES, Signature};
 use super::nesting::{self, MAX_NESTING};
 use super::place::{Place, is_within_json_string};
 use super::values::Values;
-use super::{Doubt, Escape, Outline, TemplateError, has_dot_segment, insert};
+use super::{Doubt, Escape, Outline, TemplateError, has_dot_segment, insert, never_json};
 use crate::event::ENVELOPE;
 use crate::interpolated::TextRef;
 use crate::jsonpath::Query;
@@ -32,6 +32,8 @@ pub(super) struct Compiled {
     pub(super) doubts: Vec<Doubt>,
     /// Some value is inserted with the escaping of its place, which `{{{…}}}` switches off.
     pub(super) inserts: bool,
+    /// Why it can never be the JSON that it should be, if it were a body.
+    pub(super) never_json: Option<TemplateError>,
 }
 
 /// Parses and checks a template.
@@ -60,7 +62,10 @@ pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Tem
     if escape == Escape::Key && literal(&template).is_some() {
         return Err(constant_key(text).at(text, 0));
     }
+    // Where quotes are opened in one branch only, nothing is certain.
+    let never_json = if walk.uncertain { None } else { never_json::fault(&template, text, escape) };
     Ok(Compiled {
+        never_json,
         literal: literal(&template),
         queries: walk.queries,
         outline: outline(&template),
@@ -492,7 +497,7 @@ pub(super) fn part_at(text: &str, line: usize, column: usize) -> Option<Range<us
 }
 
 /// The byte offset of a line and column, both from 1.
-fn offset_of(text: &str, line: usize, column: usize) -> usize {
+pub(super) fn offset_of(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let rest = &text[start..];
     start + rest.char_indices().nth(column - 1).map_or(rest.len(), |(offset, _)| offset)

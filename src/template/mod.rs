@@ -17,7 +17,8 @@
 //! A named member of an array, as `name` in `{{#if data.items.name}}`, is a failure everywhere: that is no question.
 //!
 //! **Checked at load:** syntax, the names of helpers and how many values they take, literal time formats, time zones
-//! and JSONPath queries, and that a path outside `{{#each}}` and `{{#with}}` starts with a member of the envelope.
+//! and JSONPath queries, and that a path outside `{{#each}}` and `{{#with}}` starts with a member of the envelope;
+//! for a body of JSON also that it can be JSON (`never_json`).
 //! Partials, decorators and `log` are refused.
 //!
 //! **Values that `${…}` put in** are data (`values`): in text they are escaped for their place, within quotes in an
@@ -31,6 +32,7 @@ mod content;
 mod helpers;
 mod insert;
 mod nesting;
+mod never_json;
 mod place;
 pub(crate) mod values;
 
@@ -234,8 +236,25 @@ impl Template {
         escape: Escape,
         options: &Options,
     ) -> Result<Self, TemplateError> {
-        let compiled = compile::compile(text.into(), escape)?;
-        Ok(Self {
+        Ok(Self::new(compile::compile(text.into(), escape)?, escape, options))
+    }
+
+    /// Compiles the template of a body, and refuses one that could never be what its content type promises.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile), and when a body of JSON can never be JSON.
+    pub fn compile_body<'a>(
+        text: impl Into<TextRef<'a>>,
+        escape: Escape,
+        options: &Options,
+    ) -> Result<Self, TemplateError> {
+        let mut compiled = compile::compile(text.into(), escape)?;
+        compiled.never_json.take().map_or(Ok(()), Err)?;
+        Ok(Self::new(compiled, escape, options))
+    }
+
+    fn new(compiled: compile::Compiled, escape: Escape, options: &Options) -> Self {
+        Self {
             compiled: compiled.template,
             registry: helpers::registry(options, compiled.queries),
             escape,
@@ -244,7 +263,7 @@ impl Template {
             doubts: compiled.doubts,
             inserts: compiled.inserts,
             max_output: options.max_output,
-        })
+        }
     }
 
     /// The output, if it is the same for every event, so that no envelope is needed.

@@ -1,0 +1,272 @@
+//! Finds a JSON body that can never be JSON, whatever the event, before any event comes.
+//!
+//! The template is written out with a stand-in for each value, once for every way through its conditions. A template
+//! is refused only when all ways fail; behind what cannot be foreseen, such as `{{#each}}` and `{{{…}}}`, nothing is
+//! judged. No message shows any of the text, which may hold secrets.
+
+use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
+use serde::de::IgnoredAny;
+
+use super::compile::{Fault, offset_of};
+use super::place::Place;
+use super::{Escape, TemplateError, insert};
+
+/// As many ways through a template are looked at. Each condition doubles them.
+const MOST_WAYS: usize = 64;
+
+/// A piece of the output, and where it stands in the template's text.
+#[derive(Clone)]
+struct Piece<'a> {
+    content: Content<'a>,
+    offset: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    Text(&'a str),
+    WithinString,
+    Value,
+}
+
+type Way<'a> = Vec<Piece<'a>>;
+
+/// The fault of a checked template whose output is never JSON.
+pub(super) fn fault(template: &handlebars::Template, text: &str, escape: Escape) -> Option<TemplateError> {
+    if !escape.is_json() {
+        return None;
+    }
+    let mut ways = vec![Way::new()];
+    let is_whole = extend(&mut ways, template, text);
+    let faults: Option<Vec<_>> = ways.iter().map(|way| fault_of_way(way, is_whole, text, escape)).collect();
+    // The way that gets furthest is the likeliest to be the one that was meant.
+    let (offset, fault) = faults?.into_iter().max_by_key(|(offset, _)| *offset)?;
+    Some(fault.at(text, offset))
+}
+
+/// Goes all ways through a template. False when the rest of it, or some of that, cannot be foreseen.
+fn extend<'a>(ways: &mut Vec<Way<'a>>, template: &'a handlebars::Template, text: &str) -> bool {
+    for (index, element) in template.elements.iter().enumerate() {
+        let place = template.mapping.get(index).map_or((1, 1), |place| (place.0, place.1));
+        let offset = offset_of(text, place.0, place.1);
+        let (content, offset) = match element {
+            TemplateElement::Comment(_) => continue,
+            // What stands there may be shorter than in the template, as `{{~` takes blanks away.
+            TemplateElement::RawString(raw) => {
+                // The library's place of text is sometimes behind its first line break.
+                let from = if raw.starts_with('\n') { offset.saturating_sub(1) } else { offset };
+                let skipped = text.get(from..).and_then(|rest| rest.find(raw.as_str()));
+                (Content::Text(raw), skipped.map_or(offset, |skipped| from + skipped))
+            }
+            TemplateElement::Expression(call) if is_in(call, Place::JsonString) => (Content::WithinString, offset),
+            TemplateElement::Expression(call) if is_in(call, Place::JsonValue) => (Content::Value, offset),
+            TemplateElement::HtmlExpression(call) if is_in(call, Place::JsonValue) && is_json_text(call) => {
+                (Content::Value, offset)
+            }
+            TemplateElement::HelperBlock(block) if is_condition(block) && ways.len() < MOST_WAYS => {
+                let mut others = ways.clone();
+                let is_whole = block.template.as_ref().is_none_or(|inner| extend(ways, inner, text));
+                let others_whole = block.inverse.as_ref().is_none_or(|inner| extend(&mut others, inner, text));
+                ways.append(&mut others);
+                if is_whole && others_whole {
+                    continue;
+                }
+                return false;
+            }
+            _ => return false,
+        };
+        for way in ways.iter_mut() {
+            way.push(Piece { content, offset });
+        }
+    }
+    true
+}
+
+fn is_in(call: &HelperTemplate, place: Place) -> bool {
+    call.name.as_name() == Some(insert::name(place).as_str())
+}
+
+/// Whether the helper `json` wrote the value.
+fn is_json_text(call: &HelperTemplate) -> bool {
+    matches!(call.params.first(), Some(Parameter::Subexpression(inner)) if inner.name() == "json")
+}
+
+/// Whether a block shows one of two branches, once.
+fn is_condition(block: &HelperTemplate) -> bool {
+    !matches!(block.name.as_name(), None | Some("each" | "raw"))
+}
+
+/// What is wrong with one way, and where in the template.
+fn fault_of_way(way: &Way<'_>, is_whole: bool, text: &str, escape: Escape) -> Option<(usize, Fault)> {
+    let mut output = String::new();
+    let mut starts = Vec::with_capacity(way.len());
+    for (index, piece) in way.iter().enumerate() {
+        starts.push(output.len());
+        match piece.content {
+            Content::Text(text) => output.push_str(text),
+            // These may follow `\u` as well as any other text.
+            Content::WithinString => output.push_str("0000"),
+            Content::Value if is_part_of_number(way, index) => output.push('1'),
+            // Text may be a value and the name of a member.
+            Content::Value => output.push_str("\"0\""),
+        }
+    }
+    let (offset, error) = first_error(&output, is_whole, escape)?;
+    let index = starts.iter().rposition(|start| *start <= offset);
+    let place = match index.and_then(|index| Some((way.get(index)?, *starts.get(index)?))) {
+        Some((Piece { content: Content::Text(raw), offset: place }, start))
+            if text.get(*place..).is_some_and(|rest| rest.starts_with(raw)) =>
+        {
+            (place + offset - start).min(text.len())
+        }
+        Some((piece, _)) => piece.offset,
+        None => 0,
+    };
+    Some((place, fault_of_text(&output, offset, &error)))
+}
+
+/// Whether a value makes a number together with what stands next to it, as in `-{{data.n}}` and `{{data.n}}.5`.
+fn is_part_of_number(way: &Way<'_>, index: usize) -> bool {
+    let is_part = |character: char| matches!(character, '0'..='9' | '.' | 'e' | 'E' | '+' | '-');
+    let before = index.checked_sub(1).and_then(|before| way.get(before)).map(|piece| match piece.content {
+        Content::Text(text) => text.ends_with(is_part),
+        Content::Value => true,
+        Content::WithinString => false,
+    });
+    let after = way.get(index + 1).map(|piece| match piece.content {
+        Content::Text(text) => text.starts_with(is_part),
+        Content::Value => true,
+        Content::WithinString => false,
+    });
+    before == Some(true) || after == Some(true)
+}
+
+/// The first error in what should be JSON, and its offset. What is not whole may go on with anything.
+fn first_error(output: &str, is_whole: bool, escape: Escape) -> Option<(usize, serde_json::Error)> {
+    let separator = match escape {
+        Escape::JsonLines => Some('\n'),
+        Escape::JsonSequence => Some('\u{1e}'),
+        _ => None,
+    };
+    let mut parts = vec![(0, output)];
+    if let Some(separator) = separator {
+        let starts = output.match_indices(separator).map(|(offset, found)| offset + found.len());
+        parts = std::iter::once(0).chain(starts).zip(output.split(separator)).collect();
+        parts.retain(|(_, part)| !part.trim().is_empty());
+    }
+    parts.into_iter().find_map(|(start, part)| {
+        let error = serde_json::from_str::<IgnoredAny>(part).err()?;
+        let goes_on = !is_whole && start + part.len() == output.len();
+        // A number that ends here may go on as well.
+        let is_open = error.is_eof() || part.ends_with(|c: char| c.is_ascii_digit() || "+-.eE".contains(c));
+        (!(goes_on && is_open)).then(|| (start + offset_in(part, &error), error))
+    })
+}
+
+fn offset_in(part: &str, error: &serde_json::Error) -> usize {
+    let line: usize = part.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    // The columns of this library count bytes.
+    let mut offset = (line + error.column()).saturating_sub(1).min(part.len());
+    if error.to_string().starts_with("control character") {
+        offset += part.get(offset..).and_then(|rest| rest.find(char::is_control)).unwrap_or(0);
+    }
+    while !part.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+fn fault_of_text(output: &str, offset: usize, error: &serde_json::Error) -> Fault {
+    const OTHER_TYPE: &str = "if it is not meant to be JSON, say what it is: `content_type = \"text/plain\"`";
+    let words = error.to_string();
+    let words = words.split(" at line ").next().unwrap_or_default();
+    let here = output.get(offset..).and_then(|rest| rest.chars().next());
+    let (what, help) = match here {
+        _ if output.trim().is_empty() => ("it is empty", format!("write `{{}}` or another JSON text; {OTHER_TYPE}")),
+        _ if error.is_eof() => {
+            ("an object, an array or a text is not closed", "add the missing `}`, `]` or quote".into())
+        }
+        Some('}' | ']') if output.get(..offset).is_some_and(|before| before.trim_end().ends_with(',')) => {
+            ("trailing comma", "leave out the comma behind the last member or element".into())
+        }
+        _ if words.contains("trailing characters") => (
+            words,
+            "one JSON text ends before this; lines of JSON have `content_type = \"application/x-ndjson\"`".into(),
+        ),
+        _ if words.contains("control character") => (words, "within a string, a line break is written as `\\n`".into()),
+        Some('\'') => (words, "JSON puts text and names in double quotes".into()),
+        _ if words.contains("key must be a string") => {
+            (words, "JSON puts the names of members in double quotes".into())
+        }
+        _ => (words, format!("JSON puts text in double quotes; {OTHER_TYPE}")),
+    };
+    Fault::new(format!("the content type promises JSON, and this can never be: {what}")).help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::template::{Escape, Options, Template};
+
+    fn fault_in(text: &str, escape: Escape) -> Option<(String, usize, usize, String)> {
+        let error = Template::compile_body(text, escape, &Options::default()).err()?;
+        assert!(error.message.contains("can never be"), "{text}: {error}");
+        Some((error.message, error.line, error.column, error.help.unwrap_or_default()))
+    }
+
+    #[test]
+    fn a_body_that_can_never_be_json_is_refused_where_it_is_wrong() {
+        for (text, message, place, help) in [
+            ("hello", "expected value", (1, 1), "text/plain"),
+            ("", "it is empty", (1, 1), "`{}`"),
+            (" \n ", "it is empty", (2, 1), "text/plain"),
+            ("{{! nothing }}", "it is empty", (1, 1), "text/plain"),
+            ("{\"a\": 1,}", "trailing comma", (1, 9), "leave out the comma"),
+            ("[1,\n 2,\n]", "trailing comma", (3, 1), "leave out the comma"),
+            ("{\"a\": \"{{data.id}}\",}", "trailing comma", (1, 21), "leave out the comma"),
+            ("{\"ä\": {{data.id}},}", "trailing comma", (1, 19), "leave out the comma"),
+            ("{'a': 1}", "key must be a string", (1, 2), "double quotes"),
+            ("{a: {{data.id}}}", "key must be a string", (1, 2), "double quotes"),
+            ("{\"a\": {{data.id}}", "not closed", (1, 7), "add the missing"),
+            ("{\"a\": \"{{data.id}}}", "not closed", (1, 19), "add the missing"),
+            ("Order {{data.id}}", "expected value", (1, 1), "double quotes"),
+            ("{{data.id}} {{data.n}}", "trailing characters", (1, 13), "x-ndjson"),
+            ("{\"a\": \"x\"{{data.id}}}", "expected `,` or `}`", (1, 10), ""),
+            ("{\"a\" {{data.id}}}", "expected `:`", (1, 6), ""),
+            ("{\"a\": {{~ data.id ~}}  ,\n}", "trailing comma", (2, 1), ""),
+            ("{\"a\": \"{{data.a}}\nb\"}", "control character", (1, 18), "`\\n`"),
+            ("{\"a\": {{#if data.a}}1{{else}}2{{/if}},}", "trailing comma", (1, 39), ""),
+            ("{\"a\": {{#if data.a}}one{{else}}two{{/if}}}", "expected", (1, 33), ""),
+            ("{\"a\": 1,}{{#each data.x}}{{this}}{{/each}}", "trailing comma", (1, 9), ""),
+        ] {
+            let (found, line, column, helps) = fault_in(text, Escape::Json).unwrap_or_else(|| panic!("{text}"));
+            assert!(found.contains(message), "{text}: {found}");
+            assert_eq!(((line, column), helps.contains(help)), (place, true), "{text}: {found}; {helps}");
+        }
+        let (message, line, ..) = fault_in("{\"a\": 1}\n{\"a\": {{data.id}},}\n", Escape::JsonLines).unwrap();
+        assert!(message.contains("trailing comma") && line == 2, "{message}");
+        assert!(fault_in("\u{1e}{\"a\": 1}\n\u{1e}{{data.id}},\n", Escape::JsonSequence).is_some());
+    }
+
+    #[test]
+    fn a_body_that_may_be_json_is_left_alone() {
+        for text in [
+            "{\"a\": \"{{data.id}}\", {{data.name}}: {{data.value}}}",
+            "[-{{data.n}}, {{data.n}}.5, 1{{data.n}}, {{data.a}}{{data.b}}, {{data.n}}e{{data.m}}, {{json data.x}}]",
+            "\"\\u{{data.hex}} {{data.id}}\"",
+            "{{{data.raw}}} anything",
+            "{{data}}",
+            "[{{#each data.x}}{{this}}{{#unless @last}},{{/unless}}{{/each}}]",
+            "[1{{#if data.x}},2{{/if}}]",
+            "{{#if data.x}}{\"a\": 1}{{else}}never{{/if}}",
+            "{{#if data.x}}\"{{else}}[{{/if}}{{data.a}}{{#if data.x}}\"{{else}}]{{/if}}",
+            "{\"a\": -{{#each data.x}}1{{/each}}}",
+            "{\"a\": \"{{{data.raw}}}}",
+            "{{#with data.x}}{{json this}}{{else}}null{{/with}}",
+        ] {
+            assert_eq!(fault_in(text, Escape::Json), None, "{text}");
+        }
+        assert_eq!(fault_in("{{data.a}}\n\n{{data.b}}\n", Escape::JsonLines), None);
+        for escape in [Escape::Text, Escape::Xml, Escape::Form] {
+            assert_eq!(fault_in("hello", escape), None);
+        }
+    }
+}
