@@ -193,7 +193,7 @@ async fn a_backlog_of_one_bucket_is_worked_off_as_fast_as_its_rate_allows() {
     })
     .await;
     site.append(&numbered(EVENTS));
-    let sink = "rate_limit = { requests = 100000, burst = 1000, key = \"one\" }\n\
+    let sink = "rate_limit = { requests = 100000, burst = 1000, key = \"{{source}}\" }\n\
                 retry = { initial = \"100ms\", factor = 1, jitter = 0, park_after = \"0s\" }\n\
                 breaker = { failures = 1, open_for = \"500ms\", max_open = \"500ms\" }";
     let bridge = Bridge::run(site.folder.path(), &site.file_pipeline(sink));
