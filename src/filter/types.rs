@@ -149,7 +149,6 @@ impl Finder<'_> {
         let message = format!("no event has a member `{name}`");
         let part = self.place(name);
         let doubt = Doubt::UnknownMember(Remark { message, help: Some(help), part });
-        // `count` is looked at twice, as comparisons with it are rewritten when they are parsed.
         if !self.doubts.contains(&doubt) {
             self.doubts.push(doubt);
         }
@@ -192,7 +191,9 @@ impl Finder<'_> {
             Comparable::Literal(Literal::String(_)) => Types::TEXT,
             Comparable::Literal(Literal::Bool(_)) => Types::BOOLEAN,
             Comparable::Literal(Literal::Null) => Types::NULL,
-            Comparable::Function(TestFunction::Length(_) | TestFunction::Count(_)) => Types::NUMBER.or(Types::ABSENT),
+            Comparable::Function(TestFunction::Length(_)) => Types::NUMBER.or(Types::ABSENT),
+            Comparable::Function(TestFunction::Count(_)) => Types::NUMBER,
+            Comparable::Function(TestFunction::Custom(..)) => Types::NUMBER,
             Comparable::Function(_) => Types::ANY,
             Comparable::SingularQuery(query) => self.types_of_query(steps(query)),
         }
@@ -226,14 +227,17 @@ impl Finder<'_> {
 }
 
 fn help(types: Types, literal: &Comparable) -> Option<String> {
-    let Comparable::Literal(literal @ (Literal::Int(_) | Literal::Float(_) | Literal::Bool(_))) = literal else {
-        return None;
+    let literal = match literal {
+        Comparable::Literal(literal @ (Literal::Int(_) | Literal::Float(_) | Literal::Bool(_))) => literal.to_string(),
+        Comparable::Function(TestFunction::Custom(number, _)) => number.clone(),
+        _ => return None,
     };
     types.have_one_in_common(Types::TEXT).then(|| format!("write the value in quotes: '{literal}'"))
 }
 
+/// An integer beyond 2^63 stands as a custom function; see [`jsonpath::parse_filter`].
 fn is_literal(operand: &Comparable) -> bool {
-    matches!(operand, Comparable::Literal(_))
+    matches!(operand, Comparable::Literal(_) | Comparable::Function(TestFunction::Custom(..)))
 }
 
 fn steps(query: &SingularQuery) -> &[SingularQuerySegment] {
@@ -294,6 +298,8 @@ mod tests {
         for when in [
             "$.key == 5",
             "5 == $.key",
+            "$.key == 175928847299117063",
+            "18446744073709551615 != $.key",
             "@.key == true",
             "$.headers.x > 3",
             "$.headers['x'] <= 3",

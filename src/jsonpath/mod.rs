@@ -1,31 +1,35 @@
 //! JSONPath (RFC 9535) as filters and templates use it: parsed, bounded and type-checked at load.
 //!
-//! `jsonpath-rust` parses and evaluates; this module holds its queries to the standard where the library is more
-//! lenient (`check`) and says in plain words what is wrong with an expression (`mistakes`). What an expression is for,
-//! its callers know. It must not do I/O.
+//! `jsonpath-rust` parses; this module holds what it parsed to the standard where the library is more lenient (`check`),
+//! evaluates it (`evaluation`) and says in plain words what is wrong with an expression (`mistakes`). What an expression
+//! is for, its callers know. It must not do I/O.
 //!
 //! Limits, all checked at load:
 //! - [`MAX_LENGTH`] and [`MAX_NESTING`], because the parser is recursive; [`MAX_CALL_NESTING`], because its effort
 //!   grows with a power of the depth to which function calls are nested.
 //! - The pattern of `match` and `search` is a literal, so that a wrong one is found at load and no event can choose it.
-//! - Numbers compare as IEEE 754 doubles, which is what RFC 9535 promises: integers beyond 2^53 lose their last digits,
-//!   and the library takes two numbers for equal when they differ by less than 2.2e-16.
+//!
+//! Numbers compare by value: integers of 64 bits exactly, all others as the IEEE 754 doubles that they are.
 
 mod check;
 pub mod comparison;
+mod evaluation;
 mod mistakes;
+mod numbers;
 mod values;
 
 use std::ops::Range;
 
 use jsonpath_rust::parser::errors::JsonPathError;
-use jsonpath_rust::parser::model::{Filter, JpQuery, Segment, Selector};
+use jsonpath_rust::parser::model::{Filter, Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
-use jsonpath_rust::query::js_path_process;
 use pest::error::InputLocation;
 use serde_json::Value;
 
 pub use values::with_values;
+
+use evaluation::{Path, Scope};
+use numbers::LongNumbers;
 
 /// The longest expression, in bytes.
 pub const MAX_LENGTH: usize = 4096;
@@ -39,7 +43,11 @@ const FUNCTIONS: [&str; 5] = ["length", "count", "match", "search", "value"];
 
 /// A whole query, such as `$.data.items[0].sku`.
 #[derive(Debug, Clone)]
-pub struct Query(JpQuery);
+pub struct Query(Path);
+
+/// A filter expression: what stands after `?` in a filter selector.
+#[derive(Debug, Clone)]
+pub struct Condition(evaluation::Condition);
 
 /// Why an expression was refused at load.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,49 +68,56 @@ impl Query {
     /// When it is not a well-typed RFC 9535 query, or exceeds the limits of this module.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         check_text(text)?;
-        let mut query = parse_json_path(text).map_err(|error| syntax_error(text, 0, error))?;
-        check::query(&mut query).map_err(|fault| fault.locate(text))?;
-        Ok(Self(query))
+        let (parseable, numbers) = LongNumbers::take_from(text)?;
+        let mut query = parse_json_path(&parseable).map_err(|error| syntax_error(text, 0, error))?;
+        let path = check::query(&mut query, &numbers).and_then(|()| Path::new(true, &query.segments));
+        path.map(Self).map_err(|fault| fault.locate(text))
     }
 
     /// The member of the whole value that the query asks for, if it asks for one.
     pub fn first_member(&self) -> Option<&str> {
-        match self.0.segments.first()? {
-            Segment::Selector(Selector::Name(name)) => Some(name),
-            _ => None,
-        }
+        self.0.first_name()
     }
 
     /// The values that the query selects, in the order of RFC 9535.
     pub fn select<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
-        // A query yields references only, so its evaluation cannot fail.
-        let nodes = js_path_process(&self.0, value).unwrap_or_default();
-        nodes.into_iter().map(|node| node.val).collect()
+        self.0.select(Scope { root: value, current: value })
     }
 }
 
-impl From<JpQuery> for Query {
-    /// Takes a query that has already been checked as a part of an expression.
-    fn from(query: JpQuery) -> Self {
-        Self(query)
+impl Condition {
+    /// Parses a filter expression.
+    ///
+    /// # Errors
+    /// As [`parse_filter`].
+    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        let filter = parse_filter(text)?;
+        evaluation::Condition::new(&filter).map(Self).map_err(|fault| fault.locate(text))
+    }
+
+    /// Whether it holds for a value, which is both `$` and the outermost `@`.
+    pub fn holds(&self, value: &Value) -> bool {
+        self.0.holds(Scope { root: value, current: value })
     }
 }
 
-/// Parses a filter expression: what stands after `?` in a filter selector.
+/// Parses a filter expression, for what asks how it is written. An integer beyond 2^63 has no place among the library's
+/// literals and stands in the tree as a [custom function](jsonpath_rust::parser::model::TestFunction::Custom) of its name.
 ///
 /// # Errors
 /// When it is not one well-typed RFC 9535 filter expression, or exceeds the limits of this module.
 pub fn parse_filter(text: &str) -> Result<Filter, ExpressionError> {
     const PREFIX: &str = "$[?";
     check_text(text)?;
-    let query = parse_json_path(&format!("{PREFIX}{text}]"));
+    let (parseable, numbers) = LongNumbers::take_from(text)?;
+    let query = parse_json_path(&format!("{PREFIX}{parseable}]"));
     let query = query.map_err(|error| syntax_error(text, PREFIX.len(), error))?;
     // Brackets in the text could close the filter selector and open something else.
     let mut filter = match <[Segment; 1]>::try_from(query.segments) {
         Ok([Segment::Selector(Selector::Filter(filter))]) => filter,
         _ => return Err(ExpressionError::new("the text is more than one filter expression")),
     };
-    check::filter(&mut filter).map_err(|fault| fault.locate(text))?;
+    check::filter(&mut filter, &numbers).map_err(|fault| fault.locate(text))?;
     Ok(filter)
 }
 
