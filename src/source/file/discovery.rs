@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 
@@ -22,9 +22,6 @@ use super::path::FilePath;
 use super::pattern::PathPattern;
 use super::registry::KnownPath;
 use super::walk::{list, walk};
-
-/// A compressed file that is not complete, and was not written to for so long, is not in the making any more.
-const LONGEST_MAKING: Duration = Duration::from_secs(60);
 
 /// Looks at the paths, again and again.
 #[derive(Debug)]
@@ -246,23 +243,24 @@ impl Scanner {
         let metadata = fs::metadata(&path).ok().filter(Metadata::is_file)?;
         let identity = Identity::of(&metadata);
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        let compressed = names::is_compressed(path.as_os_str().as_bytes());
+        let named_compressed = names::is_compressed(path.as_os_str().as_bytes());
         let named = surroundings.named.contains(&path);
-        let head = match self.heads.get(&path, identity, &metadata, compressed) {
+        let head = match self.heads.get(&path, identity, &metadata, named_compressed) {
             Ok(head) => {
                 self.warned.remove(&path);
                 Some(head)
             }
             Err(error) => {
                 // A compressed file may just be in the making, and any file may have vanished since it was listed.
-                let unfinished = compressed && error.kind() == io::ErrorKind::UnexpectedEof;
-                let is_old = modified.elapsed().is_ok_and(|age| age > LONGEST_MAKING);
-                if (!unfinished || is_old) && error.kind() != io::ErrorKind::NotFound {
+                if named_compressed && error.kind() == io::ErrorKind::UnexpectedEof {
+                    self.pass_over(&path, "it is compressed, and so far empty or incomplete; waiting for the rest");
+                } else if error.kind() != io::ErrorKind::NotFound {
                     self.warn_once(&path, &error);
                 }
                 None
             }
         };
+        let compressed = head.as_ref().map_or(named_compressed, |head| head.compressed);
         let size = match &head {
             _ if !compressed => Some(metadata.len()),
             Some(head) if head.bytes.len() < HEAD_LENGTH => Some(head.bytes.len() as u64),

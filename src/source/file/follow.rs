@@ -4,6 +4,7 @@
 //! Which file holds what is decided in `rotation`; this module only acts on it. It does no I/O but log.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
 
 use tokio::time::Instant;
 
@@ -11,6 +12,7 @@ use super::FileStart;
 use super::content::{Content, Place};
 use super::discovery::{Observed, Role, Scan};
 use super::identity::{Fingerprint, Identity, first_line};
+use super::names;
 use super::path::FilePath;
 use super::registry::{Key, TrackedFile};
 use super::rotation::{self, Known, Plan};
@@ -256,6 +258,9 @@ impl Session {
         }
         self.saver.note_ids(true);
         tracing::info!(source = %self.context.name, path = %seen.path.display(), offset = start, "reading");
+        if !seen.compressed && names::is_compressed(seen.path.as_os_str().as_bytes()) {
+            tracing::info!(path = %seen.path.display(), "its name says that it is compressed, but it holds text; reading it as such");
+        }
         self.attach(key, seen, live);
     }
 

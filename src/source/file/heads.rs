@@ -21,6 +21,8 @@ const STEP: usize = 64 * 1024;
 /// The beginning of a content.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
+    /// True when it was read through a decompressor.
+    pub(super) compressed: bool,
     /// At most [`HEAD_LENGTH`] bytes.
     pub(super) bytes: Arc<[u8]>,
     /// The content's size modulo 2³² as a compressed file tells it (RFC 1952, ISIZE).
@@ -34,29 +36,32 @@ pub(super) struct HeadCache(HashMap<Identity, CachedHead>);
 #[derive(Debug)]
 struct CachedHead {
     head: Head,
+    named_compressed: bool,
     size: u64,
     modified: SystemTime,
     seen: bool,
 }
 
 impl HeadCache {
-    /// The head of a file with this metadata, read only when the file has changed.
+    /// The head of a file with this metadata, read only when the file has changed. What is `named_compressed` and holds
+    /// text all the same is taken for text.
     pub(super) fn get(
         &mut self,
         path: &Path,
         identity: Identity,
         metadata: &Metadata,
-        compressed: bool,
+        named_compressed: bool,
     ) -> io::Result<Head> {
         let (size, modified) = (metadata.len(), metadata.modified()?);
         if let Some(cached) = self.0.get_mut(&identity)
-            && (cached.size, cached.modified) == (size, modified)
+            && (cached.size, cached.modified, cached.named_compressed) == (size, modified, named_compressed)
         {
             cached.seen = true;
             return Ok(cached.head.clone());
         }
-        let head = if compressed { compressed_head(path)? } else { plain_head(path)? };
-        self.0.insert(identity, CachedHead { head: head.clone(), size, modified, seen: true });
+        let plain = plain_head(path)?;
+        let head = if named_compressed && !is_text(&plain.bytes) { compressed_head(path)? } else { plain };
+        self.0.insert(identity, CachedHead { head: head.clone(), named_compressed, size, modified, seen: true });
         Ok(head)
     }
 
@@ -87,7 +92,13 @@ pub(super) fn last_line_end(path: &Path) -> io::Result<u64> {
 fn plain_head(path: &Path) -> io::Result<Head> {
     let mut bytes = Vec::with_capacity(HEAD_LENGTH);
     File::open(path)?.take(HEAD_LENGTH as u64).read_to_end(&mut bytes)?;
-    Ok(Head { bytes: bytes.into(), size_modulo: None })
+    Ok(Head { compressed: false, bytes: bytes.into(), size_modulo: None })
+}
+
+/// True for what begins with text: anything compressed has control characters soon, gzip as its very first byte.
+fn is_text(head: &[u8]) -> bool {
+    let is_binary = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b);
+    !head.is_empty() && !head.iter().any(is_binary)
 }
 
 fn compressed_head(path: &Path) -> io::Result<Head> {
@@ -103,7 +114,7 @@ fn compressed_head(path: &Path) -> io::Result<Head> {
     }
     // Zeros behind the last member hide its size.
     let size_modulo = (trailer != [0; 4] || bytes.is_empty()).then(|| u32::from_le_bytes(trailer));
-    Ok(Head { bytes: bytes.into(), size_modulo })
+    Ok(Head { compressed: true, bytes: bytes.into(), size_modulo })
 }
 
 #[cfg(test)]
@@ -137,7 +148,12 @@ mod tests {
         encoder.finish().unwrap();
         let read = head(&path, true).unwrap();
         assert_eq!((&*read.bytes, read.size_modulo), (&b"one\ntwo\n"[..], Some(8)));
-        fs::write(&path, "not compressed").unwrap();
-        assert!(head(&path, true).is_err());
+        fs::write(&path, "not compressed\n").unwrap();
+        let read = head(&path, true).unwrap();
+        assert_eq!((&*read.bytes, read.compressed), (&b"not compressed\n"[..], false));
+        for neither in [&b"\xfd7zXZ\0\0"[..], b"", b"\x1f\x8b"] {
+            fs::write(&path, neither).unwrap();
+            assert!(head(&path, true).is_err());
+        }
     }
 }

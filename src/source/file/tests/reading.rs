@@ -244,6 +244,23 @@ async fn a_file_in_utf_16_is_one_letter_however_much_it_grows() {
 }
 
 #[tokio::test]
+async fn text_that_is_named_as_if_it_were_compressed_is_read_as_text() {
+    let setup = Setup::new(&["*.gz"]);
+    setup.write("a.log.gz", "");
+    setup.write("b.log.gz", "one\ntwo\n");
+    let mut reader = setup.reader().await;
+    assert_eq!(reader.lines(2).await, ["one", "two"]);
+    setup.append("b.log.gz", "three\n");
+    assert_eq!(reader.lines(1).await, ["three"]);
+    setup.append("a.log.gz", "late\n");
+    assert_eq!(reader.lines(1).await, ["late"]);
+    reader.commit().await;
+    drop(reader);
+    setup.append("a.log.gz", "later\n");
+    assert_eq!(setup.reader().await.lines(1).await, ["later"]);
+}
+
+#[tokio::test]
 async fn a_compressed_file_is_read_as_far_as_it_can_be() {
     let setup = Setup::new(&["*.gz"]);
     let lines: String = (0..400).map(|number| format!("line {number} {}\n", "x".repeat(number % 50))).collect();
