@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use webhook_bridge::receiver::Behaviour;
 
-use crate::delivery::{Site, number};
+use crate::delivery::{Site, number, numbered, numbers};
 use crate::support::{Bridge, wait_until};
 
 /// Appends numbered lines as a program does that keeps its log open, and opens it anew when told (as by SIGHUP).
@@ -156,4 +156,36 @@ async fn rotation_with_compression_loses_nothing_across_crashes() {
 async fn rotation_by_copytruncate_loses_nothing_across_crashes() {
     // What is written between logrotate's copy and its truncation is lost by logrotate itself: so nothing is.
     nothing_is_missing_after(" copytruncate", |writer, rotate| writer.paused(rotate)).await;
+}
+
+/// A third of a compressed file that nobody seems to write any more is told of; the other thirds come all the same, the
+/// last one after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_compressed_file_is_delivered_however_late_it_comes() {
+    const COUNT: usize = 4000;
+    let mut site = Site::start(Behaviour::default()).await;
+    let folder = site.folder.path().to_owned();
+    let config = site.file_pipeline("concurrency = 16").replace("events.jsonl", "events.jsonl.gz");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all((numbered(COUNT).join("\n") + "\n").as_bytes()).unwrap();
+    let whole = encoder.finish().unwrap();
+    let third = whole.len() / 3;
+    let mut file = open(&folder.join("events.jsonl.gz"));
+    file.write_all(&whole[..third]).unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+
+    let bridge = Bridge::run(&folder, &config);
+    wait_until("a letter tells what is missing", || site.dead_letters().len() == 1).await;
+    let first = site.receiver.requests();
+    file.write_all(&whole[third..2 * third]).unwrap();
+    wait_until("more is delivered", || site.receiver.requests() > first + COUNT as u64 / 10).await;
+    assert!(bridge.stop().success());
+    let bridge = Bridge::run(&folder, &config);
+    file.write_all(&whole[2 * third..]).unwrap();
+    wait_until("everything is delivered", || site.receiver.requests() >= COUNT as u64).await;
+    assert!(bridge.stop().success());
+    let mut numbers = numbers(&site.received());
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(1..=COUNT as u64));
+    assert_eq!(site.dead_letters().len(), 1);
 }

@@ -33,7 +33,7 @@ pub(super) struct Content {
 #[derive(Debug)]
 enum Reader {
     Plain(File),
-    Compressed { gzip: GzipReader<BufReader<File>>, modified: SystemTime, position: u64 },
+    Compressed { gzip: GzipReader<BufReader<File>>, modified: SystemTime, stored_size: u64, position: u64 },
 }
 
 /// What a read has brought.
@@ -72,8 +72,9 @@ impl Content {
             return Err(io::ErrorKind::NotFound.into());
         }
         let reader = if place.compressed {
-            let modified = file.metadata()?.modified()?;
-            Reader::Compressed { gzip: GzipReader::new(BufReader::new(file)), modified, position: 0 }
+            let metadata = file.metadata()?;
+            let (modified, stored_size) = (metadata.modified()?, metadata.len());
+            Reader::Compressed { gzip: GzipReader::new(BufReader::new(file)), modified, stored_size, position: 0 }
         } else {
             Reader::Plain(file)
         };
@@ -86,7 +87,15 @@ impl Content {
     }
 
     pub(super) fn is_compressed(&self) -> bool {
-        matches!(self.reader, Reader::Compressed { .. })
+        self.stored_size().is_some()
+    }
+
+    /// The size of a compressed file itself when it was opened.
+    pub(super) fn stored_size(&self) -> Option<u64> {
+        match self.reader {
+            Reader::Plain(_) => None,
+            Reader::Compressed { stored_size, .. } => Some(stored_size),
+        }
     }
 
     /// Reads a chunk from `position` into `buffer`. `head` is what the content is known to begin with. A compressed
@@ -94,7 +103,7 @@ impl Content {
     pub(super) fn read_chunk(&mut self, position: u64, head: &[u8], buffer: Vec<u8>) -> io::Result<Chunk> {
         match &mut self.reader {
             Reader::Plain(file) => read_plain(file, position, head, buffer),
-            Reader::Compressed { gzip, modified, position: at } => {
+            Reader::Compressed { gzip, modified, position: at, .. } => {
                 let mut bytes = buffer;
                 while *at < position && !gzip.is_at_end() {
                     bytes.clear();

@@ -23,6 +23,9 @@ use super::pattern::PathPattern;
 use super::registry::KnownPath;
 use super::walk::{list, walk};
 
+/// Why a compressed file is not read yet.
+const INCOMPLETE: &str = "it is compressed, and so far empty or incomplete; waiting for the rest";
+
 /// Looks at the paths, again and again.
 #[derive(Debug)]
 pub(super) struct Scanner {
@@ -67,6 +70,8 @@ pub(super) struct Observed {
     pub(super) compressed: bool,
     /// The content's size; of a compressed file only known when it is small.
     pub(super) size: Option<u64>,
+    /// The file's own size, compressed or not.
+    pub(super) stored_size: u64,
     /// The content's size modulo 2³² as a compressed file tells it (RFC 1952, ISIZE).
     pub(super) size_modulo: Option<u32>,
     pub(super) modified: SystemTime,
@@ -74,6 +79,8 @@ pub(super) struct Observed {
     pub(super) born: SystemTime,
     /// The content's first bytes, at most [`HEAD_LENGTH`]; `None` when they cannot be read.
     pub(super) head: Option<Arc<[u8]>>,
+    /// False when the head is short because no more of it can be decompressed yet.
+    pub(super) head_is_whole: bool,
     /// The offset behind the last line's end; found on request and only for what a pattern names.
     pub(super) line_end: Option<u64>,
 }
@@ -246,6 +253,11 @@ impl Scanner {
         let named_compressed = names::is_compressed(path.as_os_str().as_bytes());
         let named = surroundings.named.contains(&path);
         let head = match self.heads.get(&path, identity, &metadata, named_compressed) {
+            // The little there is of a rotated file does not tell whether it is a known content.
+            Ok(head) if !head.whole && role != Role::Root => {
+                self.pass_over(&path, INCOMPLETE);
+                None
+            }
             Ok(head) => {
                 self.warned.remove(&path);
                 Some(head)
@@ -253,7 +265,7 @@ impl Scanner {
             Err(error) => {
                 // A compressed file may just be in the making, and any file may have vanished since it was listed.
                 if named_compressed && error.kind() == io::ErrorKind::UnexpectedEof {
-                    self.pass_over(&path, "it is compressed, and so far empty or incomplete; waiting for the rest");
+                    self.pass_over(&path, INCOMPLETE);
                 } else if error.kind() != io::ErrorKind::NotFound {
                     self.warn_once(&path, &error);
                 }
@@ -263,7 +275,7 @@ impl Scanner {
         let compressed = head.as_ref().map_or(named_compressed, |head| head.compressed);
         let size = match &head {
             _ if !compressed => Some(metadata.len()),
-            Some(head) if head.bytes.len() < HEAD_LENGTH => Some(head.bytes.len() as u64),
+            Some(head) if head.whole && head.bytes.len() < HEAD_LENGTH => Some(head.bytes.len() as u64),
             _ => None,
         };
         let searched = surroundings.line_ends && named && !compressed;
@@ -276,6 +288,8 @@ impl Scanner {
             identity,
             compressed,
             size,
+            stored_size: metadata.len(),
+            head_is_whole: head.as_ref().is_none_or(|head| head.whole),
             size_modulo: head.as_ref().and_then(|head| head.size_modulo),
             modified,
             born: metadata.created().unwrap_or(modified),

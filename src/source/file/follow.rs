@@ -176,7 +176,9 @@ impl Session {
         tail.place = Some(place);
         tail.must_stay_open = false;
         if tail.content.is_none() && !tail.set_aside {
-            self.open_later(key);
+            if !self.still_breaks_off(key, seen) {
+                self.open_later(key);
+            }
         } else if seen.size != Some(tail.size) {
             self.enqueue(key);
         }
@@ -276,6 +278,7 @@ impl Session {
             offset: 0,
             size: seen.size.unwrap_or(0),
             finished: false,
+            stored_size: None,
             once_end: None,
             missing_since: None,
         }
@@ -341,6 +344,9 @@ fn has_grown(file: &TrackedFile, seen: &Observed, live: bool) -> bool {
     if !seen.compressed {
         return live || seen.size.is_some_and(|size| size > file.offset);
     }
+    if seen.identity == file.identity {
+        return file.stored_size.is_some_and(|size| seen.stored_size > size);
+    }
     // A program may have gone on writing until the file was compressed. The sizes are those of RFC 1952, modulo 2³².
-    seen.identity != file.identity && seen.size_modulo.is_some_and(|size| u64::from(size) != file.offset % (1 << 32))
+    seen.size_modulo.is_some_and(|size| u64::from(size) != file.offset % (1 << 32))
 }

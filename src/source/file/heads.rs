@@ -25,6 +25,8 @@ pub(super) struct Head {
     pub(super) compressed: bool,
     /// At most [`HEAD_LENGTH`] bytes.
     pub(super) bytes: Arc<[u8]>,
+    /// False when there are fewer because no more can be decompressed, not because that is all.
+    pub(super) whole: bool,
     /// The content's size modulo 2³² as a compressed file tells it (RFC 1952, ISIZE).
     pub(super) size_modulo: Option<u32>,
 }
@@ -92,7 +94,7 @@ pub(super) fn last_line_end(path: &Path) -> io::Result<u64> {
 fn plain_head(path: &Path) -> io::Result<Head> {
     let mut bytes = Vec::with_capacity(HEAD_LENGTH);
     File::open(path)?.take(HEAD_LENGTH as u64).read_to_end(&mut bytes)?;
-    Ok(Head { compressed: false, bytes: bytes.into(), size_modulo: None })
+    Ok(Head { compressed: false, bytes: bytes.into(), whole: true, size_modulo: None })
 }
 
 /// True for what begins with text: anything compressed has control characters soon, gzip as its very first byte.
@@ -108,13 +110,17 @@ fn compressed_head(path: &Path) -> io::Result<Head> {
     file.read_exact_at(&mut trailer, trailer_start.ok_or(io::ErrorKind::UnexpectedEof)?)?;
     let mut bytes = Vec::with_capacity(HEAD_LENGTH);
     let mut gzip = GzipReader::new(BufReader::new(file));
-    while bytes.len() < HEAD_LENGTH && !gzip.is_at_end() {
+    let mut whole = true;
+    while whole && bytes.len() < HEAD_LENGTH && !gzip.is_at_end() {
         let missing = HEAD_LENGTH - bytes.len();
-        gzip.read(&mut bytes, missing)?;
+        match gzip.read(&mut bytes, missing) {
+            Err(error) if bytes.is_empty() => return Err(error),
+            read => whole = read.is_ok(),
+        }
     }
     // Zeros behind the last member hide its size.
     let size_modulo = (trailer != [0; 4] || bytes.is_empty()).then(|| u32::from_le_bytes(trailer));
-    Ok(Head { compressed: true, bytes: bytes.into(), size_modulo })
+    Ok(Head { compressed: true, bytes: bytes.into(), whole, size_modulo })
 }
 
 #[cfg(test)]

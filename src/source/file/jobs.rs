@@ -199,6 +199,10 @@ impl Session {
         match chunk {
             Ok(Chunk::Bytes { bytes, end_of_file, size, modified }) => {
                 file.size = file.size.max(size);
+                if end_of_file {
+                    file.stored_size = tail.content.as_ref().and_then(Content::stored_size);
+                    tail.broken_off = None;
+                }
                 if tail.feed(bytes, end_of_file, size, modified) {
                     file.fingerprint = Fingerprint::of(tail.head());
                 }
@@ -214,6 +218,9 @@ impl Session {
                 tracing::info!(path = %file.path, offset = tail.unread_from(), "truncated; looking for what was in it");
                 tail.displace();
                 self.next_scan = Instant::now();
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && tail.is_compressed() => {
+                self.wait_for_rest(key)
             }
             Err(error) => self.read_failed(key, &error),
         }

@@ -10,6 +10,7 @@
 //! | `session`, `jobs`, `follow` | one connection: handing out, blocking work, acting on what was seen |
 //! | `open_files` | which files are open when not all can be |
 //! | `tail`, `content`, `gzip`, `records` | one content being read: lines, chunks, events |
+//! | `incomplete` | compressed files that end too early: waiting for their rest |
 //! | `watch` | hear of changes at once |
 //!
 //! An event's id is `<content>/<offset>`. A content has one id for ever, under whatever name its bytes are found.
@@ -24,6 +25,7 @@ mod follow;
 mod gzip;
 mod heads;
 mod identity;
+mod incomplete;
 mod jobs;
 mod names;
 mod open_files;

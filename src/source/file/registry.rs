@@ -54,6 +54,8 @@ pub(super) struct TrackedFile {
     pub(super) size: u64,
     /// Rotated away and confirmed to its end. It is remembered as long as it exists, so as not to be read again.
     pub(super) finished: bool,
+    /// The size of the compressed file that held it when it was read as far as that goes. What is added is read, too.
+    pub(super) stored_size: Option<u64>,
     /// With `once`: where this run ends. `None` for contents that came later and are none of its business.
     #[serde(skip)]
     pub(super) once_end: Option<u64>,
@@ -195,6 +197,7 @@ mod tests {
             offset: 4,
             size: 4,
             finished: false,
+            stored_size: None,
             once_end: None,
             missing_since: None,
         }

@@ -103,7 +103,8 @@ impl<'a> Matcher<'a> {
             let Some(names) = by_identity.get(&known.file.identity) else { continue };
             let own = names.iter().find(|index| self.files[**index].root == known.file.path);
             let index = *own.unwrap_or(&names[0]);
-            if self.is_free(index) && can_hold(&self.files[index], known) {
+            let file = &self.files[index];
+            if self.is_free(index) && (can_hold(file, known) || is_being_written(file, known)) {
                 self.locate(known.key, index);
             }
         }
@@ -264,6 +265,12 @@ fn can_hold(file: &Observed, known: &Known<'_>) -> bool {
     begins_like_it && long_enough && known.displaced != Some(file.identity)
 }
 
+/// True when too little of a compressed file is there to tell what it holds.
+fn is_being_written(file: &Observed, known: &Known<'_>) -> bool {
+    let is_short = file.head.as_ref().is_some_and(|head| head.len() < known.file.fingerprint.length());
+    !file.head_is_whole && is_short && known.displaced != Some(file.identity)
+}
+
 fn has_content(file: &Observed) -> bool {
     file.head.as_ref().is_some_and(|head| !head.is_empty())
 }
@@ -306,6 +313,7 @@ mod tests {
             finished: false,
             once_end: None,
             missing_since: None,
+            stored_size: None,
         }
     }
 
@@ -327,6 +335,8 @@ mod tests {
             identity: Identity { device: 1, inode, born: Some(inode) },
             compressed,
             size: (!compressed || head.len() < HEAD_LENGTH).then_some(text.len() as u64),
+            stored_size: text.len() as u64,
+            head_is_whole: true,
             size_modulo: compressed.then(|| truncated(text.len() as u64)),
             modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - number),
             born: SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - number),

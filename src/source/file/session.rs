@@ -34,13 +34,20 @@ pub(super) struct Timing {
     /// How long a rotated file must not have been written to before its last line is taken as it is, and how long a
     /// content is looked for before it is taken for lost.
     pub(super) settle: Duration,
+    /// How long a compressed file that ends too early must not have grown before its rest is taken for lost.
+    pub(super) complete: Duration,
     /// How long a finished content that has vanished is still remembered.
     pub(super) forget: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { rescan: Duration::from_secs(1), settle: Duration::from_secs(5), forget: Duration::from_secs(60) }
+        Self {
+            rescan: Duration::from_secs(1),
+            settle: Duration::from_secs(5),
+            complete: Duration::from_secs(60),
+            forget: Duration::from_secs(60),
+        }
     }
 }
 
@@ -73,7 +80,7 @@ pub(super) struct Session {
     pub(super) queue: VecDeque<Key>,
     /// The content whose chunk is being split into lines.
     pub(super) current: Option<Key>,
-    ready: VecDeque<Input>,
+    pub(super) ready: VecDeque<Input>,
     pub(super) job: Option<JoinHandle<Done>>,
     pub(super) next_scan: Instant,
     /// The buffer for the next chunk.
@@ -184,7 +191,7 @@ impl Session {
 
     /// True for a content that ends because its file does, not because this run does.
     fn is_over(tail: &Tail) -> bool {
-        !tail.live || tail.is_compressed()
+        (!tail.live || tail.is_compressed()) && tail.broken_off.is_none()
     }
 
     fn next_input(&mut self) -> Option<Input> {
@@ -243,6 +250,7 @@ impl Session {
     pub(super) fn lose(&mut self, key: Key, why: &str, unseen: bool) {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         tail.live = false;
+        tail.broken_off = None;
         tail.end();
         self.saver.note_ids(self.registry.name(key, tail.head()));
         let Some(file) = self.registry.get(key) else { return };

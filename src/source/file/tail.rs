@@ -49,6 +49,8 @@ pub(super) struct Tail {
     pub(super) once_end: Option<u64>,
     /// Since when reading it fails.
     pub(super) failing_since: Option<Instant>,
+    /// Where its compressed file ended too early when it was read last.
+    pub(super) broken_off: Option<BrokenOff>,
     /// The position of its last record.
     pub(super) last_position: u64,
     /// Its file's size when it was last read.
@@ -61,6 +63,16 @@ pub(super) struct Tail {
     chunk: ChunkState,
     modified: SystemTime,
     grown_at: Instant,
+}
+
+/// A compressed file that ends too early.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BrokenOff {
+    pub(super) file: Identity,
+    /// Its own size.
+    pub(super) stored_size: u64,
+    /// When that was seen first.
+    pub(super) since: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +122,7 @@ impl Tail {
             is_final: false,
             once_end: file.once_end,
             failing_since: None,
+            broken_off: None,
             last_position: file.offset,
             size: 0,
             time: Timestamp::UNIX_EPOCH,
@@ -281,6 +294,20 @@ impl Tail {
         self.look_again();
     }
 
+    /// Closes a compressed file that ends too early until there is more of it. Returns true the first time.
+    pub(super) fn break_off(&mut self) -> bool {
+        let is_first = self.broken_off.is_none();
+        if let Some(content) = self.content.take() {
+            let (file, stored_size) = (content.identity(), content.stored_size().unwrap_or(0));
+            let is_same = |former: &BrokenOff| (former.file, former.stored_size) == (file, stored_size);
+            if !self.broken_off.as_ref().is_some_and(is_same) {
+                self.broken_off = Some(BrokenOff { file, stored_size, since: Instant::now() });
+            }
+        }
+        self.splitter.rewind();
+        is_first
+    }
+
     /// Notes that the file was closed although it is where it was, and may grow.
     pub(super) fn set_aside(&mut self) {
         self.set_aside = true;
@@ -339,6 +366,7 @@ mod tests {
             offset: 0,
             size: 0,
             finished: false,
+            stored_size: None,
             once_end: None,
             missing_since: None,
         };

@@ -109,6 +109,7 @@ impl Setup {
         source.timing = Timing {
             rescan: Duration::from_millis(20),
             settle: Duration::from_millis(250),
+            complete: Duration::from_millis(500),
             forget: Duration::from_millis(500),
         };
         source

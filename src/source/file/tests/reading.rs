@@ -243,6 +243,58 @@ async fn a_file_in_utf_16_is_one_letter_however_much_it_grows() {
     assert_eq!(reader.lines(1).await, ["last"]);
 }
 
+/// The rest comes while it is waited for, after a restart, or after it was given up; and more is added to what was whole.
+#[tokio::test]
+async fn the_rest_of_an_incomplete_compressed_file_is_read_when_it_comes() {
+    for count in [12, 400] {
+        let setup = Setup::new(&["*.gz"]);
+        let lines: Vec<String> = (0..count).map(|number| format!("line {number} {}", number * 7919 % 10_007)).collect();
+        setup.write("a.log", lines.join("\n") + "\n");
+        setup.compress("a.log");
+        let whole = fs::read(setup.path("a.log.gz")).unwrap();
+        setup.write("a.log.gz", &whole[..whole.len() / 2]);
+        let append = |bytes: &[u8]| {
+            let mut file = OpenOptions::new().append(true).open(setup.path("a.log.gz")).unwrap();
+            file.write_all(bytes).unwrap();
+        };
+
+        let mut reader = setup.reader().await;
+        let mut records = reader.records(1).await;
+        append(&whole[whole.len() / 2..whole.len() * 3 / 4]);
+        loop {
+            let record = reader.record().await;
+            if let Some(defect) = &record.defect {
+                assert!(matches!(defect, Defect::Lost(reason) if reason.contains("incomplete")), "{defect:?}");
+                break;
+            }
+            records.push(record);
+        }
+        assert!(records.len() < count);
+        reader.closing().await;
+        drop(reader);
+
+        append(&whole[whole.len() * 3 / 4..whole.len() - 4]);
+        let mut reader = setup.reader().await;
+        records.extend(reader.records(count - records.len()).await);
+        reader.commit().await;
+        drop(reader);
+        append(&whole[whole.len() - 4..]);
+        let mut reader = setup.reader().await;
+        reader.closing().await;
+        append(&whole);
+        records.extend(reader.records(count).await);
+
+        let read: Vec<String> = records.iter().map(text).collect();
+        assert_eq!(read, [&lines[..], &lines[..]].concat());
+        let (file, _) = records[0].event.id.split_once('/').unwrap();
+        let mut offset = 0;
+        for (record, line) in records.iter().zip(&read) {
+            assert_eq!(record.event.id, format!("{file}/{offset}"));
+            offset += line.len() + 1;
+        }
+    }
+}
+
 #[tokio::test]
 async fn text_that_is_named_as_if_it_were_compressed_is_read_as_text() {
     let setup = Setup::new(&["*.gz"]);

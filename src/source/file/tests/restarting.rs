@@ -150,7 +150,7 @@ async fn what_cannot_be_found_after_a_restart_is_reported() {
 }
 
 #[tokio::test]
-async fn a_damaged_compressed_rest_is_reported() {
+async fn a_missing_compressed_rest_is_reported() {
     let setup = Setup::new(&["a.log"]);
     let text: String = (0..20_000).map(|number| format!("line {number} {}\n", number * 7919 % 10_007)).collect();
     setup.write("a.log", &text);
@@ -171,9 +171,9 @@ async fn a_damaged_compressed_rest_is_reported() {
         }
     };
     let Some(Defect::Lost(reason)) = record.defect else { panic!("{record:?}") };
-    assert!(reason.contains("damaged") && reason.contains(&format!("to {} of", text.len())), "{reason}");
+    assert!(reason.contains("incomplete") && reason.contains(&format!("to {} of", text.len())), "{reason}");
     assert_eq!(reader.lines(1).await, ["new"]);
-    // The damaged file is still there: it must neither be reported nor read again.
+    // The incomplete file is still there: it must neither be reported nor read again.
     let again = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
     assert!(again.is_err(), "{again:?}");
 }
