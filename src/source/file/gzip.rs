@@ -16,8 +16,9 @@ pub(super) struct GzipReader<R: BufRead> {
 enum State<R: BufRead> {
     Between(R),
     Member(Box<GzDecoder<R>>),
-    /// Its end, or a fault was met before.
-    Over(Option<String>),
+    /// Its end, or a fault was met before. A decoder that has met one must not be asked again: when there is more by then,
+    /// it never returns.
+    Over(Option<(io::ErrorKind, String)>),
 }
 
 impl<R: BufRead> GzipReader<R> {
@@ -53,7 +54,7 @@ impl<R: BufRead> GzipReader<R> {
     fn read_some(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<bool> {
         match &mut self.state {
             State::Over(None) => Ok(false),
-            State::Over(Some(fault)) => Err(io::Error::new(io::ErrorKind::InvalidData, fault.clone())),
+            State::Over(Some((kind, fault))) => Err(io::Error::new(*kind, fault.clone())),
             State::Between(input) => {
                 let next = input.fill_buf()?;
                 match next.iter().position(|byte| *byte != 0) {
@@ -67,23 +68,26 @@ impl<R: BufRead> GzipReader<R> {
                         self.begin_member();
                     }
                     Some(_) => {
-                        self.state = State::Over(Some("what follows there is no gzip data".to_owned()));
+                        let fault = "what follows there is no gzip data".to_owned();
+                        self.state = State::Over(Some((io::ErrorKind::InvalidData, fault)));
                     }
                 }
                 Ok(true)
             }
-            State::Member(decoder) => match decoder.by_ref().take(most as u64).read_to_end_or_fault(bytes) {
-                (0, None) => {
-                    self.end_member();
-                    Ok(true)
+            State::Member(decoder) => {
+                match decoder.by_ref().take(most as u64).read_to_end_or_fault(bytes) {
+                    (_, Some(error)) => {
+                        let kind = match error.kind() {
+                            io::ErrorKind::InvalidInput => io::ErrorKind::InvalidData,
+                            kind => kind,
+                        };
+                        self.state = State::Over(Some((kind, error.to_string())));
+                    }
+                    (0, None) => self.end_member(),
+                    (_, None) => {}
                 }
-                (0, Some(error)) if error.kind() == io::ErrorKind::InvalidInput => {
-                    self.state = State::Over(Some(error.to_string()));
-                    Ok(true)
-                }
-                (0, Some(error)) => Err(error),
-                (_, _) => Ok(true),
-            },
+                Ok(true)
+            }
         }
     }
 
@@ -155,6 +159,14 @@ mod tests {
         let whole = member(&text);
         let (half, fault) = read(&whole[..whole.len() / 2]);
         assert!(text.starts_with(&half) && half.len() > 1000 && fault == Some(io::ErrorKind::UnexpectedEof));
+        let mut growing = tempfile::NamedTempFile::new().unwrap();
+        growing.write_all(&whole[..whole.len() / 2]).unwrap();
+        let mut reader = GzipReader::new(io::BufReader::new(growing.reopen().unwrap()));
+        let mut read_before = Vec::new();
+        reader.read(&mut read_before, usize::MAX).unwrap();
+        growing.write_all(&whole[whole.len() / 2..]).unwrap();
+        let fault = reader.read(&mut read_before, usize::MAX).unwrap_err();
+        assert_eq!((read_before.len(), fault.kind()), (half.len(), io::ErrorKind::UnexpectedEof));
         let garbage = [&whole[..], b"garbage"].concat();
         assert_eq!(read(&garbage), (text, Some(io::ErrorKind::InvalidData)));
     }
