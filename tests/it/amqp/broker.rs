@@ -16,8 +16,8 @@ use super::{LIMIT, source};
 #[derive(Clone)]
 pub(crate) struct Broker {
     pub(crate) url: String,
-    /// Name and port of an instance of its own, for tests that stop the broker.
-    pub(crate) instance: Option<(&'static str, u16)>,
+    /// Name of an instance of its own, for tests that stop the broker.
+    pub(crate) instance: Option<&'static str>,
 }
 
 impl Broker {
@@ -50,11 +50,11 @@ impl Broker {
     }
 
     /// A broker of the test's own, stopped when the guard is dropped.
-    pub(crate) async fn private(name: &'static str, port: u16) -> (Self, StopOnDrop) {
-        let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
-        let broker = Self { url, instance: Some((name, port)) };
+    pub(crate) async fn private(name: &'static str) -> (Self, StopOnDrop) {
+        let mut broker = Self { url: String::new(), instance: Some(name) };
         let guard = StopOnDrop(broker.clone());
         broker.run(&["start"]).await;
+        broker.url = broker.run(&["env"]).await.trim().strip_prefix("RABBITMQ_URL=").unwrap().to_owned();
         (broker, guard)
     }
 
@@ -62,8 +62,8 @@ impl Broker {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/rabbitmq.sh");
         let mut command = std::process::Command::new(script);
         command.args(arguments);
-        if let Some((name, port)) = self.instance {
-            command.env("BROKER_INSTANCE", name).env("RABBITMQ_PORT", port.to_string());
+        if let Some(name) = self.instance {
+            command.env("BROKER_INSTANCE", name).env_remove("RABBITMQ_PORT");
         }
         command
     }

@@ -12,8 +12,8 @@ use super::{connect_error, read_many, source, up_to};
 #[tokio::test]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn tls_trusts_the_given_authority_and_no_other() {
-    let (broker, _stop) = Broker::private("amqp-tls", 29972).await;
-    let tls_port = 29975;
+    let (broker, _stop) = Broker::private("amqp-tls").await;
+    let tls_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
     let authority = folder.path().join("ca.pem");
     start_tls(&broker, folder.path(), tls_port).await;

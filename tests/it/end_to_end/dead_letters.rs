@@ -119,7 +119,7 @@ async fn what_a_source_gives_up_goes_where_the_source_says() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make brokers-up"]
 async fn letters_wait_for_a_kafka_that_is_away_and_none_is_lost() {
-    let broker = OwnBroker::kafka("dead-letters", 30392);
+    let broker = OwnBroker::kafka("dead-letters");
     broker.run("start").await;
     let dead = Topic::at(broker.bootstrap(), 1).await;
     broker.run("stop").await;

@@ -18,7 +18,7 @@ async fn slow_site() -> Site {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make brokers-up"]
 async fn a_kafka_broker_may_be_away_at_the_start_and_die_in_the_middle() {
-    let broker = OwnBroker::kafka("end-to-end", 30192);
+    let broker = OwnBroker::kafka("end-to-end");
     broker.run("start").await;
     let topic = Topic::at(broker.bootstrap(), 2).await;
     // More than librdkafka may read ahead, as asked below: when the broker dies, some of it has not been read yet.
@@ -56,7 +56,7 @@ async fn a_kafka_broker_may_be_away_at_the_start_and_die_in_the_middle() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn a_rabbitmq_may_be_away_at_the_start_and_die_in_the_middle() {
-    let (broker, _stop) = Broker::private("end-to-end", 30292).await;
+    let (broker, _stop) = Broker::private("end-to-end").await;
     let queue = broker.queue().await.filled(1000).await;
     let name = queue.name.clone();
     // RabbitMQ confirms a message once it is on disk, but a queue's declaration gets there a little later.

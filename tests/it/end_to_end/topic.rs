@@ -140,16 +140,18 @@ impl Topic {
 pub(crate) struct OwnBroker {
     script: &'static str,
     instance: &'static str,
-    port: u16,
 }
 
 impl OwnBroker {
-    pub(crate) fn kafka(instance: &'static str, port: u16) -> Self {
-        Self { script: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/kafka.sh"), instance, port }
+    pub(crate) fn kafka(instance: &'static str) -> Self {
+        Self { script: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/kafka.sh"), instance }
     }
 
+    /// Its address, once it has been started.
     pub(crate) fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let output = self.command("env").output().unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        shown.trim().strip_prefix("KAFKA_BOOTSTRAP=").unwrap().to_owned()
     }
 
     /// `start`, `stop` or `kill`.
@@ -161,7 +163,7 @@ impl OwnBroker {
 
     fn command(&self, command: &str) -> Command {
         let mut script = Command::new(self.script);
-        script.arg(command).env("BROKER_INSTANCE", self.instance).env("KAFKA_PORT", self.port.to_string());
+        script.arg(command).env("BROKER_INSTANCE", self.instance).env_remove("KAFKA_PORT");
         script
     }
 }

@@ -115,34 +115,36 @@ async fn records_that_the_broker_has_deleted_unread_are_said_to_be_lost() {
 /// A broker of this test's own, which is stopped when the test ends, however it ends.
 struct OwnBroker {
     instance: &'static str,
-    port: &'static str,
 }
 
 impl OwnBroker {
     fn run(&self, command: &str) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/kafka.sh");
-        let mut broker = Command::new(script);
-        broker.arg(command).env("BROKER_INSTANCE", self.instance).env("KAFKA_PORT", self.port);
-        assert!(broker.status().unwrap().success(), "{script} {command}");
+        assert!(self.command(command).status().unwrap().success(), "kafka.sh {command}");
     }
 
+    /// Its address, once it has been started.
     fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let shown = String::from_utf8(self.command("env").output().unwrap().stdout).unwrap();
+        shown.trim().strip_prefix("KAFKA_BOOTSTRAP=").unwrap().to_owned()
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let mut broker = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/kafka.sh"));
+        broker.arg(command).env("BROKER_INSTANCE", self.instance).env_remove("KAFKA_PORT");
+        broker
     }
 }
 
 impl Drop for OwnBroker {
     fn drop(&mut self) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/kafka.sh");
-        let mut broker = Command::new(script);
-        broker.arg("stop").env("BROKER_INSTANCE", self.instance).env("KAFKA_PORT", self.port).status().ok();
+        self.command("stop").status().ok();
     }
 }
 
 #[tokio::test]
 #[ignore = "needs Kafka: make brokers-up"]
 async fn a_broker_that_is_killed_and_comes_back_ends_nothing() {
-    let broker = OwnBroker { instance: "kafka-it", port: "29492" };
+    let broker = OwnBroker { instance: "kafka-it" };
     broker.run("start");
     let scene = Scene::at(broker.bootstrap(), 1).await;
     scene.produce(0, 10).await;
