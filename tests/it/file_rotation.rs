@@ -19,6 +19,7 @@ use webhook_bridge::source::{Defect, Input, Progress, Source, SourceContext};
 use webhook_bridge::store::Store;
 use webhook_bridge::store::config::{StoreConfig, StoreSettings};
 use webhook_bridge::store::thread::StoreThread;
+use webhook_bridge::units::Period;
 
 const ROTATIONS: usize = 12;
 
@@ -104,7 +105,8 @@ impl Bridge {
             store: Some(self.store.clone()),
             base_dir: std::path::PathBuf::new(),
         };
-        let config = FileConfig { paths: vec![self.pattern.clone()], start: FileStart::Beginning };
+        let rotated_wait = Period::from_secs(60);
+        let config = FileConfig { paths: vec![self.pattern.clone()], start: FileStart::Beginning, rotated_wait };
         let mut source = FileSource::new(context, config).unwrap();
         source.connect().await.unwrap();
         self.source = Some(source);

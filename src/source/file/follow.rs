@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -16,8 +17,9 @@ use super::names;
 use super::path::FilePath;
 use super::registry::{Key, TrackedFile};
 use super::rotation::{self, Known, Plan};
-use super::session::Session;
+use super::session::{Session, Timing};
 use super::tail::Tail;
+use crate::units::Period;
 
 /// With `once`: read to the end of the file, which cannot grow or may be read as far as it goes.
 const TO_ITS_END: u64 = u64::MAX;
@@ -110,8 +112,11 @@ impl Session {
                 return;
             }
             file.finished = false;
+            file.at_rest = false;
+            tracing::info!(path = %seen.path.display(), "written to after it was done with; reading on");
         }
-        if !live && seen.size.is_some_and(|size| size < file.offset.max(read)) {
+        let holds_original = seen.compressed && self.tails.get(&key).is_some_and(Tail::holds_original);
+        if !live && !holds_original && seen.size.is_some_and(|size| size < file.offset.max(read)) {
             return self.end_with_shorter_copy(key, seen);
         }
         file.missing_since = None;
@@ -162,7 +167,7 @@ impl Session {
         if tail.live && !live {
             tracing::info!(path = %seen.root, now = %seen.path.display(), "rotated; its rest is read first");
         }
-        tail.live = live;
+        tail.set_live(live);
         tail.displaced = None;
         let place = Place { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed };
         let is_replaced = |open: &Content| !open.is_compressed() && open.identity() != seen.identity;
@@ -279,6 +284,7 @@ impl Session {
             size: seen.size.unwrap_or(0),
             finished: false,
             stored_size: None,
+            at_rest: false,
             once_end: None,
             missing_since: None,
         }
@@ -299,16 +305,16 @@ impl Session {
             return;
         }
         let replaced = scan.files.iter().any(|other| other.role == Role::Root && other.root == file.path);
-        let seen_empty = file.size == 0;
+        let nothing_unseen = file.size == 0 || file.at_rest;
         let Some(tail) = self.tail(key) else { return };
-        tail.live = false;
+        tail.set_live(false);
         if tail.has_ended() || tail.content.is_some() {
             return;
         }
         // What was open until now was read as it was written. What vanished while nobody looked may have grown; but
         // when nothing has taken its place it was more likely a file that was done with, and when it was empty, whatever
         // rotated file has what it became is read as a new one.
-        let unseen = replaced && !tail.was_open && !seen_empty;
+        let unseen = replaced && !tail.was_open && !nothing_unseen;
         if missing_since.elapsed() >= self.timing.settle {
             self.lose(key, "its file was truncated, removed or replaced, and no rotated file has it", unseen);
         }
@@ -321,8 +327,9 @@ impl Session {
             newest.insert(file.path.clone(), key);
         }
         let mut rotated = Vec::new();
+        let mut has_news = false;
         for (key, tail) in &mut self.tails {
-            let Some(file) = self.registry.get(*key) else { continue };
+            let Some(file) = self.registry.get_mut(*key) else { continue };
             if newest.get(&file.path).is_some_and(|newest| newest > key) {
                 tail.supersede();
             }
@@ -330,12 +337,34 @@ impl Session {
                 continue;
             }
             let gone = missing.contains(key);
-            tail.is_final |= (tail.superseded || gone) && tail.is_quiet(self.timing.settle);
+            if tail.superseded || gone {
+                let Timing { settle, rotated_wait, .. } = self.timing;
+                let at_rest = file.offset >= file.size && tail.is_quiet(settle);
+                has_news |= std::mem::replace(&mut file.at_rest, at_rest) != at_rest;
+                if !tail.is_final && tail.is_done_with(settle, rotated_wait) {
+                    tail.is_final = true;
+                    tell_of_end(file, gone || tail.is_compressed(), rotated_wait);
+                }
+            }
             rotated.push(*key);
+        }
+        if has_news {
+            self.save_positions();
         }
         for key in rotated {
             self.enqueue(key);
         }
+    }
+}
+
+/// Says that a rotated file is done with, and what that means when it has no name by which it could be found again.
+fn tell_of_end(file: &TrackedFile, is_nameless: bool, rotated_wait: Duration) {
+    let (path, rotated_wait) = (&file.path, Period(rotated_wait));
+    if is_nameless {
+        tracing::info!(%path, %rotated_wait, "a rotated file was not written to for a while and is closed; it was deleted, \
+            compressed or moved, and what is written to it from now on is not read");
+    } else {
+        tracing::info!(%path, %rotated_wait, "a rotated file was not written to for a while and is closed; it is read on if it grows");
     }
 }
 

@@ -152,7 +152,7 @@ impl Session {
             Ok(Agreement::Differs { from }) => {
                 tracing::info!(%path, from, "replaced by another file; its lines are read from there on");
                 tail.displaced = Some(place.identity);
-                tail.live = false;
+                tail.set_live(false);
                 self.replacements.insert(place.identity, from);
                 self.next_scan = Instant::now();
             }

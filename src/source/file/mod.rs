@@ -57,6 +57,7 @@ use self::session::{Session, Timing};
 use super::off_runtime::job_failed;
 use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
+use crate::units::Period;
 
 /// Reads the lines of files that grow, such as logs. Rotation by rename and by copytruncate loses nothing. Files are
 /// kept open while the limit on open files allows it; beyond that, those that do not grow are closed until they do.
@@ -71,6 +72,19 @@ pub struct FileConfig {
     /// read from their beginning.
     #[serde(default)]
     pub start: FileStart,
+    /// How long a file that was rotated away, and is read to its end, is kept open in case that a program still holds it
+    /// and writes to it: counted from the rotation or from the last write, whichever is later. Beyond that, what is
+    /// written to it is still read while it is there under a name of its rotation, and lost when it was deleted,
+    /// compressed or moved elsewhere. Each such file takes a descriptor for so long; newer files do not wait for it.
+    #[serde(default = "default_rotated_wait")]
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
+    pub rotated_wait: Period,
+}
+
+/// Programs are told to reopen their files at the rotation, and do so with their next line, or when what they were at is
+/// done. For most that is a matter of seconds; a minute of one descriptor costs little.
+fn default_rotated_wait() -> Period {
+    Period::from_secs(60)
 }
 
 /// Where reading starts in a file never seen before.
@@ -119,7 +133,8 @@ impl FileSource {
             }
         };
         let checkpoints = CheckpointStore::new(store, context.name.clone());
-        Ok(Self { context, patterns, start: config.start, timing: Timing::default(), checkpoints, session: None })
+        let timing = Timing::new(config.rotated_wait.0);
+        Ok(Self { context, patterns, start: config.start, timing, checkpoints, session: None })
     }
 
     fn session(&mut self) -> Result<&mut Session, SourceError> {

@@ -56,6 +56,9 @@ pub(super) struct TrackedFile {
     pub(super) finished: bool,
     /// The size of the compressed file that held it when it was read as far as that goes. What is added is read, too.
     pub(super) stored_size: Option<u64>,
+    /// Rotated away, read and confirmed to its end, and not written to for a while: it is only kept open in case that it
+    /// is written to once more. When it is gone after a restart, nothing is taken for lost.
+    pub(super) at_rest: bool,
     /// With `once`: where this run ends. `None` for contents that came later and are none of its business.
     #[serde(skip)]
     pub(super) once_end: Option<u64>,
@@ -198,6 +201,7 @@ mod tests {
             size: 4,
             finished: false,
             stored_size: None,
+            at_rest: false,
             once_end: None,
             missing_since: None,
         }

@@ -311,6 +311,7 @@ mod tests {
             offset: read.len() as u64,
             size: read.len() as u64,
             finished: false,
+            at_rest: false,
             once_end: None,
             missing_since: None,
             stored_size: None,

@@ -36,15 +36,18 @@ pub(super) struct Timing {
     pub(super) settle: Duration,
     /// How long a compressed file that ends too early must not have grown before its rest is taken for lost.
     pub(super) complete: Duration,
+    /// How long a rotated file that is read to its end is kept open in case that more is written to it.
+    pub(super) rotated_wait: Duration,
     /// How long a finished content that has vanished is still remembered.
     pub(super) forget: Duration,
 }
 
-impl Default for Timing {
-    fn default() -> Self {
+impl Timing {
+    pub(super) fn new(rotated_wait: Duration) -> Self {
         Self {
             rescan: Duration::from_secs(1),
             settle: Duration::from_secs(5),
+            rotated_wait,
             complete: Duration::from_secs(60),
             forget: Duration::from_secs(60),
         }
@@ -184,7 +187,7 @@ impl Session {
         self.saver.finish(&self.registry).await
     }
 
-    fn save_positions(&mut self) {
+    pub(super) fn save_positions(&mut self) {
         self.saver.note_positions();
         self.saver.start(&self.registry);
     }

@@ -63,6 +63,8 @@ pub(super) struct Tail {
     chunk: ChunkState,
     modified: SystemTime,
     grown_at: Instant,
+    /// When it was found to be at its path no more, after it had been.
+    rotated_at: Option<Instant>,
 }
 
 /// A compressed file that ends too early.
@@ -132,6 +134,7 @@ impl Tail {
             chunk: ChunkState::default(),
             modified: SystemTime::now(),
             grown_at: Instant::now(),
+            rotated_at: None,
         }
     }
 
@@ -198,14 +201,14 @@ impl Tail {
 
     /// True when what is at the end now is the end.
     pub(super) fn ends_here(&self) -> bool {
-        self.is_compressed() || self.is_final || self.once_end.is_some()
+        self.reads_compressed() || self.is_final || self.once_end.is_some()
     }
 
     /// Says what follows the chunk whose lines are used up, and gives its buffer back.
     pub(super) fn finish_chunk(&mut self) -> (Next, Vec<u8>) {
         let past_once_end = self.once_end.is_some_and(|end| self.splitter.line_start() >= end);
         let buffer = self.splitter.take_buffer();
-        let compressed = self.is_compressed();
+        let compressed = self.reads_compressed();
         if past_once_end {
             self.end();
             return (Next::End(None), buffer);
@@ -233,9 +236,28 @@ impl Tail {
         (Next::Wait, buffer)
     }
 
-    /// True when it is read through a decompressor.
+    /// True when the file that it is in now is compressed.
     pub(super) fn is_compressed(&self) -> bool {
         self.place.as_ref().is_some_and(|place| place.compressed)
+    }
+
+    /// True when it is read through a decompressor. What was compressed after it was opened is not: a program may still
+    /// hold the original, which is deleted, and write to it.
+    pub(super) fn reads_compressed(&self) -> bool {
+        self.content.as_ref().map_or_else(|| self.is_compressed(), Content::is_compressed)
+    }
+
+    /// True when the original is open of what is only to be found compressed by now.
+    pub(super) fn holds_original(&self) -> bool {
+        self.content.as_ref().is_some_and(|open| !open.is_compressed())
+    }
+
+    /// Notes whether it is in the file at its path.
+    pub(super) fn set_live(&mut self, live: bool) {
+        if self.live && !live {
+            self.rotated_at = Some(Instant::now());
+        }
+        self.live = live;
     }
 
     /// Nothing more will be read.
@@ -336,6 +358,16 @@ impl Tail {
         matches!(self.state, State::CaughtUp { .. }) && (by_its_time || self.grown_at.elapsed() >= settle)
     }
 
+    /// True when nothing more is expected in a file that was rotated away. What has a last line without its end holds up
+    /// what is newer, so that it is not waited for longer than `settle`. What was rotated long ago, before this
+    /// connection, is known by the time of its last change.
+    pub(super) fn is_done_with(&self, settle: Duration, rotated_wait: Duration) -> bool {
+        if matches!(self.state, State::CaughtUp { partial: true }) {
+            return self.is_quiet(settle.min(rotated_wait));
+        }
+        self.is_quiet(rotated_wait) && self.rotated_at.is_none_or(|at| at.elapsed() >= rotated_wait)
+    }
+
     fn extend_head(&mut self, bytes: &[u8]) -> bool {
         let known = self.head.len();
         let Some(new) = (known as u64).checked_sub(self.position()).and_then(|skip| usize::try_from(skip).ok()) else {
@@ -367,6 +399,7 @@ mod tests {
             size: 0,
             finished: false,
             stored_size: None,
+            at_rest: false,
             once_end: None,
             missing_since: None,
         };

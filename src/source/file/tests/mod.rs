@@ -25,6 +25,7 @@ use crate::store::Store;
 use crate::store::config::{StoreConfig, StoreSettings};
 use crate::store::database::Database;
 use crate::store::thread::StoreThread;
+use crate::units::Period;
 
 /// The longest a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +37,7 @@ struct Setup {
     state: TempDir,
     paths: Vec<String>,
     start: FileStart,
+    rotated_wait: Duration,
     once: bool,
     max_event_size: usize,
 }
@@ -55,7 +57,16 @@ impl Setup {
         let state = tempfile::tempdir().unwrap();
         let (store, thread) = StoreThread::new(settings(state.path()));
         thread.start().unwrap();
-        Self { logs, store, state, paths, start: FileStart::Beginning, once: false, max_event_size: 1024 }
+        Self {
+            logs,
+            store,
+            state,
+            paths,
+            start: FileStart::Beginning,
+            rotated_wait: Duration::from_millis(250),
+            once: false,
+            max_event_size: 1024,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -105,11 +116,14 @@ impl Setup {
             store: Some(self.store.clone()),
             base_dir: std::path::PathBuf::new(),
         };
-        let mut source = FileSource::new(context, FileConfig { paths: self.paths.clone(), start: self.start }).unwrap();
+        let config =
+            FileConfig { paths: self.paths.clone(), start: self.start, rotated_wait: Period(self.rotated_wait) };
+        let mut source = FileSource::new(context, config).unwrap();
         source.timing = Timing {
             rescan: Duration::from_millis(20),
             settle: Duration::from_millis(250),
             complete: Duration::from_millis(500),
+            rotated_wait: self.rotated_wait,
             forget: Duration::from_millis(500),
         };
         source

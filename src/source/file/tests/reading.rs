@@ -186,11 +186,15 @@ async fn rotation_is_followed_while_reading_is_paused() {
 #[tokio::test]
 async fn a_glob_that_is_none_is_named() {
     let context = Setup::new(&["*.log"]).source().context;
-    let config = FileConfig { paths: vec!["ok*.log".into(), "bad[.log".into()], start: FileStart::Beginning };
+    let config = FileConfig {
+        paths: vec!["ok*.log".into(), "bad[.log".into()],
+        start: FileStart::Beginning,
+        rotated_wait: Period::from_secs(60),
+    };
     let problems = FileSource::new(context.clone(), config).err().unwrap();
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].path, ["paths", "1"]);
-    let none = FileConfig { paths: Vec::new(), start: FileStart::Beginning };
+    let none = FileConfig { paths: Vec::new(), start: FileStart::Beginning, rotated_wait: Period::from_secs(60) };
     assert_eq!(FileSource::new(context, none).err().unwrap()[0].path, ["paths"]);
 }
 

@@ -283,3 +283,62 @@ async fn a_file_that_is_replaced_is_followed_and_the_rest_of_the_old_one_comes_f
         assert_eq!(different.len(), all.len(), "each line has an id of its own: {replacement}");
     }
 }
+
+/// What becomes of a rotated file whose name is not watched any more.
+fn out_of_sight(setup: &Setup, how: &str, elsewhere: &Path) {
+    match how {
+        "deleted" => fs::remove_file(setup.path("a.log")).unwrap(),
+        "moved" => fs::rename(setup.path("a.log"), elsewhere.join("a.log")).unwrap(),
+        _ => {
+            setup.rename("a.log", "a.log.1");
+            setup.compress("a.log.1");
+        }
+    }
+    setup.write("a.log", "two\n");
+}
+
+#[tokio::test]
+async fn what_a_program_writes_late_to_a_file_out_of_sight_is_read_within_the_wait() {
+    for how in ["deleted", "moved", "compressed"] {
+        let mut setup = Setup::new(&["a.log"]);
+        setup.rotated_wait = Duration::from_secs(3);
+        setup.write("a.log", "one\n");
+        let mut reader = setup.reader().await;
+        let first = reader.record().await;
+        let mut held = OpenOptions::new().append(true).open(setup.path("a.log")).unwrap();
+        // A log that is quiet, as at night: the wait counts from the rotation.
+        held.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        out_of_sight(&setup, how, elsewhere.path());
+        assert_eq!(reader.lines(1).await, ["two"], "{how}");
+        let quiet = timeout(3 * reader.source.timing.settle, reader.source.read()).await;
+        assert!(quiet.is_err(), "{how}: {quiet:?}");
+        for line in ["late", "later"] {
+            held.write_all(format!("{line}\n").as_bytes()).unwrap();
+            let record = reader.record().await;
+            assert_eq!((&*text(&record), content_of(&record)), (line, content_of(&first)), "{how}");
+        }
+        reader.closing().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_only_kept_open_for_late_lines_is_not_lost_by_a_restart() {
+    let mut setup = Setup::new(&["a.log"]);
+    setup.rotated_wait = PATIENCE;
+    setup.write("a.log", "one\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    out_of_sight(&setup, "deleted", setup.logs.path());
+    reader.lines(1).await;
+    reader.commit().await;
+    while !setup.checkpoint().await.unwrap().to_string().contains("\"at_rest\":true") {
+        let quiet = timeout(Duration::from_millis(20), reader.source.read()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+    }
+    drop(reader);
+    let mut again = setup.reader().await;
+    again.closing().await;
+    setup.append("a.log", "three\n");
+    assert_eq!(again.lines(1).await, ["three"]);
+}

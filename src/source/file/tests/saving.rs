@@ -31,7 +31,8 @@ async fn a_checkpoint_that_cannot_be_understood_stops_the_source_and_says_what_t
 async fn a_file_source_without_a_store_is_refused() {
     let mut context = Setup::new(&["*.log"]).source().context;
     context.store = None;
-    let config = FileConfig { paths: vec!["a.log".into()], start: FileStart::Beginning };
+    let config =
+        FileConfig { paths: vec!["a.log".into()], start: FileStart::Beginning, rotated_wait: Period::from_secs(60) };
     let problems = FileSource::new(context, config).err().unwrap();
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].path, ["type"]);
