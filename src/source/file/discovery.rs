@@ -155,6 +155,11 @@ impl Scanner {
         scan
     }
 
+    /// What the last look has passed over.
+    pub(super) fn passed_over(&self) -> impl Iterator<Item = &PathBuf> {
+        self.passed_over.keys()
+    }
+
     /// The files that match now, and what is passed over and why, for a check without reading.
     pub(super) fn look(&mut self) -> (usize, BTreeMap<PathBuf, String>) {
         let files = self.matching_files(&BTreeSet::new(), &mut Scan::default());

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::FileStart;
 use super::content::{Agreement, Chunk, Content, Place};
 use super::discovery::{Scan, Scanner};
+use super::glance::Glance;
 use super::identity::{Fingerprint, first_line};
 use super::registry::Key;
 use super::session::Session;
@@ -30,7 +31,9 @@ const SCAN_SHARE: u32 = 20;
 
 /// What a job brings back.
 pub(super) enum Done {
-    Scanned(Scanner, Scan, Duration),
+    Scanned(Scanner, Scan, Option<Glance>, Duration),
+    /// Whether nothing has changed.
+    Glanced(Glance, bool),
     Opened(Vec<(Key, io::Result<Content>)>),
     /// What had to stay open comes back.
     Closed(Vec<(Key, Option<Content>)>),
@@ -47,12 +50,12 @@ impl Session {
             self.note_changes();
             self.start_job(reading && !self.saver.holds_up_reading());
         }
-        let idle = self.job.is_none();
+        let (idle, next_look) = (self.job.is_none(), self.next_look());
         tokio::select! {
             saved = self.saver.ended() => saved,
             done = ended(&mut self.job) => self.job_ended(done),
             () = self.watch.changed(), if idle => Ok(()),
-            () = sleep_until(self.next_scan), if idle => Ok(()),
+            () = sleep_until(next_look), if idle => Ok(()),
         }
     }
 
@@ -66,11 +69,17 @@ impl Session {
     fn job_ended(&mut self, done: Result<Done, JoinError>) -> Result<(), SourceError> {
         self.job = None;
         match done.map_err(job_failed)? {
-            Done::Scanned(scanner, scan, took) => {
+            Done::Scanned(scanner, scan, glance, took) => {
                 self.scanner = Some(scanner);
                 self.next_scan = Instant::now() + self.timing.rescan.max(took * SCAN_SHARE);
                 self.apply_scan(&scan);
                 self.open_files.want(self.tails.len());
+                self.put_off_the_next_look(glance, took);
+            }
+            Done::Glanced(_, false) => self.next_scan = Instant::now(),
+            Done::Glanced(glance, true) => {
+                self.glance = Some(glance);
+                self.next_glance = Instant::now() + self.timing.rescan;
             }
             Done::Opened(opened) => opened.into_iter().for_each(|(key, content)| self.opened(key, content)),
             Done::Closed(closed) => closed.into_iter().for_each(|(key, kept)| self.closed(key, kept)),
@@ -81,8 +90,8 @@ impl Session {
     }
 
     fn start_job(&mut self, reading: bool) {
-        if Instant::now() >= self.next_scan {
-            return self.start_scan();
+        if Instant::now() >= self.next_look() {
+            return self.start_look();
         }
         if self.current.is_none() && self.start_comparing() {
             return;
@@ -96,14 +105,58 @@ impl Session {
         }
     }
 
+    /// When the next look or glance is due.
+    fn next_look(&self) -> Instant {
+        self.glance.as_ref().map_or(self.next_scan, |_| self.next_scan.min(self.next_glance))
+    }
+
+    /// Looks at the paths; if that is not due yet, and only glances are needed, it is done with one.
+    fn start_look(&mut self) {
+        let may_glance = Instant::now() < self.next_scan && self.expects_nothing();
+        let Some(glance) = self.glance.take().filter(|_| may_glance) else { return self.start_scan() };
+        self.job = Some(spawn_blocking(move || {
+            let still_holds = glance.still_holds();
+            Done::Glanced(glance, still_holds)
+        }));
+    }
+
+    /// Lets glances do until much later, unless another look was asked for meanwhile or something is expected of it.
+    fn put_off_the_next_look(&mut self, glance: Option<Glance>, took: Duration) {
+        let now = Instant::now();
+        if self.next_scan <= now || !self.expects_nothing() {
+            return;
+        }
+        self.glance = glance;
+        if self.glance.is_some() {
+            self.next_glance = self.next_scan;
+            self.next_scan = now + self.timing.idle_rescan.max(took * SCAN_SHARE);
+        }
+    }
+
+    /// True when all contents are in the files at their paths and can be read, so that a look shows nothing new unless
+    /// something changes. What was rotated away, is missing or incomplete is given up at a look, and what cannot be read
+    /// tried again.
+    fn expects_nothing(&self) -> bool {
+        let in_place = |tail: &Tail| {
+            tail.live && tail.place.is_some() && tail.failing_since.is_none() && tail.broken_off.is_none()
+        };
+        !self.context.once
+            && self.to_compare.is_empty()
+            && self.replacements.is_empty()
+            && self.tails.values().all(in_place)
+            && self.registry.iter().all(|(_, file)| file.missing_since.is_none())
+    }
+
     fn start_scan(&mut self) {
+        self.glance = None;
         let Some(mut scanner) = self.scanner.take() else { return };
         let known = self.registry.known_paths();
         let line_ends = self.registry.is_first_run() && self.start == FileStart::End;
         self.job = Some(spawn_blocking(move || {
             let started = Instant::now();
             let scan = scanner.scan(&known, line_ends);
-            Done::Scanned(scanner, scan, started.elapsed())
+            let glance = Glance::after(&scan, scanner.passed_over());
+            Done::Scanned(scanner, scan, glance, started.elapsed())
         }));
     }
 

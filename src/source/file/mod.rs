@@ -12,6 +12,7 @@
 //! | `tail`, `content`, `gzip`, `records` | one content being read: lines, chunks, events |
 //! | `incomplete` | compressed files that end too early: waiting for their rest |
 //! | `watch` | hear of changes at once |
+//! | `glance` | whether anything has changed since the last look |
 //!
 //! An event's id is `<content>/<offset>`. A content has one id for ever, under whatever name its bytes are found.
 //!
@@ -22,6 +23,7 @@ mod checkpoint;
 mod content;
 mod discovery;
 mod follow;
+mod glance;
 mod gzip;
 mod heads;
 mod identity;

@@ -16,6 +16,7 @@ use super::FileStart;
 use super::checkpoint::{CheckpointStore, Saver};
 use super::content::Place;
 use super::discovery::Scanner;
+use super::glance::Glance;
 use super::identity::Identity;
 use super::jobs::Done;
 use super::records::{line_record, lost_record};
@@ -29,8 +30,11 @@ use crate::source::{Input, Progress, SourceContext, SourceError};
 /// How often things are done.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
-    /// Time between looks at the paths when no change is reported: some file systems report none.
+    /// Time between looks at the paths when no change is reported, as some file systems report none. When nothing is
+    /// expected, it is the time between glances.
     pub(super) rescan: Duration,
+    /// Time between looks when all glances in between show no change.
+    pub(super) idle_rescan: Duration,
     /// How long a rotated file must not have been written to before its last line is taken as it is, and how long a
     /// content is looked for before it is taken for lost.
     pub(super) settle: Duration,
@@ -46,6 +50,7 @@ impl Timing {
     pub(super) fn new(rotated_wait: Duration) -> Self {
         Self {
             rescan: Duration::from_secs(1),
+            idle_rescan: Duration::from_secs(15),
             settle: Duration::from_secs(5),
             rotated_wait,
             complete: Duration::from_secs(60),
@@ -86,6 +91,9 @@ pub(super) struct Session {
     pub(super) ready: VecDeque<Input>,
     pub(super) job: Option<JoinHandle<Done>>,
     pub(super) next_scan: Instant,
+    /// What the last look has seen, when a glance can show that it is still so.
+    pub(super) glance: Option<Glance>,
+    pub(super) next_glance: Instant,
     /// The buffer for the next chunk.
     pub(super) buffer: Vec<u8>,
 }
@@ -121,6 +129,8 @@ impl Session {
             ready: VecDeque::new(),
             job: None,
             next_scan: Instant::now(),
+            glance: None,
+            next_glance: Instant::now(),
             buffer: Vec::new(),
         }
     }
