@@ -99,11 +99,14 @@ mod tests {
         Glance::after(&scan, scanner.passed_over())
     }
 
+    /// What is done to a folder.
+    type Change<'a> = &'a dyn Fn(&Path);
+
     #[test]
     fn whatever_changes_in_a_folder_is_seen_at_a_glance() {
         let elsewhere = tempfile::tempdir().unwrap();
         let target = elsewhere.path().join("target");
-        let changes: [(&str, &dyn Fn(&Path)); 8] = [
+        let changes: [(&str, Change<'_>); 8] = [
             ("a new file", &|folder| fs::write(folder.join("b.log"), "").unwrap()),
             ("growth", &|folder| fs::write(folder.join("a.log"), "one\ntwo\n").unwrap()),
             ("a rotated file that grows", &|folder| fs::write(folder.join("a.log.1"), "zero\nlate\n").unwrap()),
