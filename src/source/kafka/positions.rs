@@ -86,7 +86,8 @@ pub(super) fn begin_anew<C: Consumer<GroupContext>>(consumer: &C, places: &[Topi
     consumer.commit(&offset_list(&beginnings)?, CommitMode::Sync)
 }
 
-/// The partitions of the topics that are there. A name with `^` is a regular expression.
+/// The partitions of the topics that are there. A name with `^` is a regular expression. One that only librdkafka can
+/// read finds nothing here: its topics are then read from their beginning, which repeats records and loses none.
 fn existing<C: Consumer<GroupContext>>(consumer: &C, topics: &[String]) -> KafkaResult<Vec<TopicPartition>> {
     let patterns: Vec<Regex> =
         topics.iter().filter(|topic| topic.starts_with('^')).filter_map(|topic| Regex::new(topic).ok()).collect();
