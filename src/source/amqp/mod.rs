@@ -135,7 +135,9 @@ impl Source for AmqpSource {
     }
 
     async fn close(&mut self) {
-        self.disconnect().await;
+        if let Some(session) = self.session.take() {
+            session.give_back_and_close().await;
+        }
     }
 
     async fn probe(&mut self) -> Result<String, SourceError> {

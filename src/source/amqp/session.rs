@@ -6,7 +6,8 @@ use futures_util::future::{BoxFuture, try_join_all};
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueBindOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer, Queue};
@@ -23,6 +24,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time for cancelling the consumer.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A header of messages that have come back to a quorum queue before. Only brokers have it that count failed deliveries
+/// apart from those that were given back (RabbitMQ 4.3 and later).
+const ACQUIRED_COUNT: &str = "x-acquired-count";
+
 /// A running consumer. All its messages came over one channel, so one account of acknowledgements is enough.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -32,6 +37,8 @@ pub(super) struct Session {
     acknowledgements: Acknowledgements,
     /// The highest delivery tag received.
     received: u64,
+    /// The broker tells apart what is given back from what has failed.
+    knows_given_back: bool,
 }
 
 impl Session {
@@ -53,6 +60,7 @@ impl Session {
                 queue: settings.queue.clone(),
                 acknowledgements: Acknowledgements::default(),
                 received: 0,
+                knows_given_back: false,
             };
             Ok((session, u64::from(queue.message_count())))
         };
@@ -71,6 +79,7 @@ impl Session {
                         warn_of_a_stream(&delivery, &self.queue);
                     }
                     self.received = delivery.delivery_tag;
+                    self.knows_given_back |= has_header(&delivery, ACQUIRED_COUNT);
                     return Ok(delivery);
                 }
                 Some(Err(error)) => return Err(Fault::lost(&error)),
@@ -112,21 +121,47 @@ impl Session {
     /// Cancels the consumer, so that no more messages arrive, and closes its channel; the last source on a connection closes
     /// that, too. Takes a few seconds at most.
     pub(super) async fn close(self) {
+        if self.connection.channel().status().connected() {
+            self.cancel().await;
+        }
+        self.connection.close().await;
+    }
+
+    /// As [`close`](Self::close), at the end of a run: what was not acknowledged is no failure. The close of a channel
+    /// counts against the delivery limit of a quorum queue, and so does all else before RabbitMQ 4.3; from there on a
+    /// `basic.nack` does not. Elsewhere there must be none: an older quorum queue without a limit puts what it is given back
+    /// behind its other messages, and what the close of a channel gives back in front of them.
+    pub(super) async fn give_back_and_close(self) {
         let channel = self.connection.channel();
         if channel.status().connected() {
-            let cancelled = channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
-            if !matches!(timeout(CANCEL_TIMEOUT, cancelled).await, Ok(Ok(()))) {
-                tracing::debug!("the consumer could not be cancelled in order");
+            self.cancel().await;
+            if self.knows_given_back {
+                // The tag 0 stands for all messages, also those that wait in lapin's buffer.
+                let given_back = channel.basic_nack(0, BasicNackOptions { multiple: true, requeue: true });
+                if !matches!(timeout(CANCEL_TIMEOUT, given_back).await, Ok(Ok(()))) {
+                    tracing::debug!("messages could not be given back in order");
+                }
             }
         }
         self.connection.close().await;
     }
+
+    async fn cancel(&self) {
+        let cancelled = self.connection.channel().basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        if !matches!(timeout(CANCEL_TIMEOUT, cancelled).await, Ok(Ok(()))) {
+            tracing::debug!("the consumer could not be cancelled in order");
+        }
+    }
+}
+
+fn has_header(delivery: &Delivery, name: &str) -> bool {
+    delivery.properties.headers().as_ref().is_some_and(|headers| headers.contains_key(name))
 }
 
 /// AMQP cannot be asked for a queue's type, and a message that came through a stream on its way here looks the same as
 /// one from a stream: so this can be no error.
 fn warn_of_a_stream(delivery: &Delivery, queue: &ShortString) {
-    if delivery.properties.headers().as_ref().is_some_and(|headers| headers.contains_key("x-stream-offset")) {
+    if has_header(delivery, "x-stream-offset") {
         tracing::warn!(%queue, "messages carry x-stream-offset: should this queue be a stream, then what is published to \
             it while the bridge is not connected is NOT read; streams are not supported");
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod broker;
 mod consuming;
+mod delivery_limit;
 mod once;
 mod outages;
 mod sharing;
