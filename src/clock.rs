@@ -31,16 +31,16 @@ pub fn steady_now() -> Timestamp {
 
 /// What is to be said of the system's clock.
 #[derive(Debug, PartialEq, Eq)]
-enum News {
+pub(crate) enum News {
     /// It is behind by so much, and that is new.
     SetBack(Duration),
     /// It is not behind any more.
     CaughtUp,
 }
 
-/// The latest time that was told, and when.
+/// The latest time that was told, and when. [`steady_now`] is the one of the process; tests bring their own time.
 #[derive(Debug)]
-struct SteadyClock {
+pub(crate) struct SteadyClock {
     time: Timestamp,
     told: Instant,
     /// How far the system's clock was behind when that was last said.
@@ -48,12 +48,12 @@ struct SteadyClock {
 }
 
 impl SteadyClock {
-    fn new(wall: Timestamp, now: Instant) -> Self {
+    pub(crate) fn new(wall: Timestamp, now: Instant) -> Self {
         Self { time: wall, told: now, said: None }
     }
 
     /// The time, when the system's clock says `wall`, and what is new about that clock.
-    fn judge(&mut self, wall: Timestamp, now: Instant) -> (Timestamp, Option<News>) {
+    pub(crate) fn judge(&mut self, wall: Timestamp, now: Instant) -> (Timestamp, Option<News>) {
         let passed = now.saturating_duration_since(self.told);
         let steady = self.time.checked_add(passed).unwrap_or(Timestamp::MAX);
         self.time = wall.max(steady);

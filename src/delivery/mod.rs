@@ -1,8 +1,9 @@
 //! Deliveries: from a sink's queue to an outcome.
 //!
 //! [`worker`] is the loop, with what follows an attempt (`outcome`), what goes to the store and comes back
-//! (`parking`, or not for want of `room`), the receiver's `pauses`, and what a reload tells it ([`orders`]). [`schedule`], [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`] and `claims` are the
-//! decisions it follows, pure and without I/O. A delivery that waits holds no connection and no slot, and every attempt
+//! (`parking`, or not for want of `room`), the receiver's `pauses`, and what a reload tells it ([`orders`]). [`schedule`],
+//! [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`], `claims` and `long_pauses` are the decisions it
+//! follows, pure and without I/O. A delivery that waits holds no connection and no slot, and every attempt
 //! passes the rate limit and the breaker. A short wait is spent in memory, a long one in the store, and then the
 //! delivery holds no place among its source's events in flight either.
 
@@ -11,6 +12,7 @@ mod claims;
 pub mod dead_letter;
 mod health;
 pub mod lane;
+mod long_pauses;
 pub mod orders;
 mod outcome;
 mod parking;

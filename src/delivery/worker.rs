@@ -18,9 +18,9 @@ use super::Delivery;
 use super::breaker::Permit;
 use super::health::Health;
 use super::lane::Lanes;
+use super::long_pauses::LongPauses;
 use super::orders::{Leaving, Queue, SinkOrder, SinkSettings, SinkSurroundings};
 use super::parking::Parking;
-use super::pauses::LongPause;
 use super::responses::Responses;
 use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
@@ -80,7 +80,7 @@ pub(super) struct Running {
     #[expect(clippy::vec_box, reason = "they go on in the boxes in which they came")]
     pub(super) unjudged: Vec<Box<Delivery>>,
     /// Pauses that people are told of.
-    pub(super) pauses: Vec<LongPause>,
+    pub(super) pauses: LongPauses,
     /// Set by a 410: the receiver wants nothing any more.
     pub(super) disabled: bool,
     /// Answers that the receiver has given.
@@ -221,7 +221,7 @@ impl Running {
             lanes,
             parking,
             unjudged: Vec::new(),
-            pauses: Vec::new(),
+            pauses: LongPauses::default(),
             disabled: false,
             answers: 0,
             no_start_before: None,
@@ -258,7 +258,7 @@ impl Running {
     }
 
     fn look_after_what_waits(&mut self, now: Instant) {
-        if self.next_end_of_pause().is_some_and(|end| end <= now) {
+        if self.pauses.next_end().is_some_and(|end| end <= now) {
             self.end_pauses(now);
         }
         if now >= self.check_at {
@@ -291,7 +291,7 @@ impl Running {
             Some(Leaving::Until(deadline)) => Some(deadline),
             _ => None,
         };
-        let pause_ends_at = self.next_end_of_pause();
+        let pause_ends_at = self.pauses.next_end();
         let Some(parking) = &self.parking else { return leave_at.into_iter().chain(pause_ends_at).min() };
         let claim_at = parking.claims.due_at().filter(|_| self.may_claim());
         let is_idle = self.worker.schedule.is_empty() && self.lanes.is_empty() && !parking.waits_for_others();

@@ -36,6 +36,10 @@ pub(super) struct Group {
     pub(super) disabled: Vec<(Arc<str>, i64, String)>,
     /// Sinks, and the pauses that their receivers have asked for.
     pub(super) paused: Vec<(Arc<str>, Pause)>,
+    /// Sinks, the pauses that were ended early, and when that was heard.
+    pub(super) resumed: Vec<(Arc<str>, Pause, i64)>,
+    /// Sinks whose pauses are forgotten that are over by then.
+    pub(super) forgotten: Vec<(Arc<str>, i64)>,
     /// Sources and their checkpoints.
     pub(super) checkpoints: Vec<(Arc<str>, String)>,
     /// Sources whose checkpoint is asked for.
@@ -148,6 +152,9 @@ impl Group {
                 self.disabled.push((sink, milliseconds(Timestamp::now()), reason.replace('\0', "\u{fffd}")));
             }
             Operation::Pause { sink, pause } => self.paused.push((sink, pause)),
+            // Rounded down, so that what is due now is.
+            Operation::Resume { sink, pause, now } => self.resumed.push((sink, pause, now.as_millisecond())),
+            Operation::ForgetPauses { sink, now } => self.forgotten.push((sink, now.as_millisecond())),
             Operation::LoadCheckpoint { source, answer } => {
                 self.loads.push(source);
                 self.promises.loaded.push(answer);

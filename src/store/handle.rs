@@ -59,6 +59,10 @@ pub(super) enum Operation {
     Disable { sink: Arc<str>, reason: String },
     /// Remember that a receiver has asked for a pause.
     Pause { sink: Arc<str>, pause: Pause },
+    /// A pause was ended early: what was parked until its end is due now.
+    Resume { sink: Arc<str>, pause: Pause, now: Timestamp },
+    /// Forget the pauses of a sink that are over at this time.
+    ForgetPauses { sink: Arc<str>, now: Timestamp },
     /// Read a source's checkpoint.
     LoadCheckpoint { source: Arc<str>, answer: oneshot::Sender<Result<Option<String>, StoreError>> },
     /// Replace a source's checkpoint.
@@ -231,6 +235,16 @@ impl SinkStore {
     }
 
     fn send(&self, operation: Operation) {
+    /// Makes due at this time what was parked until the end of a pause, or for less, as the pause was ended early.
+    pub fn resume(&self, pause: Pause, now: Timestamp) {
+        self.send(Operation::Resume { sink: Arc::clone(&self.sink), pause, now });
+    }
+
+    /// Forgets the pauses that are over at this time.
+    pub fn forget_pauses(&self, now: Timestamp) {
+        self.send(Operation::ForgetPauses { sink: Arc::clone(&self.sink), now });
+    }
+
         // Without its thread (it has panicked) the acks within drop here, and their events fail as they must.
         self.operations.send(operation).ok();
     }

@@ -1,5 +1,6 @@
 //! A group's way through one transaction. Each kind of statement has a file of its own: [`ended`](super::ended),
-//! [`keep`](super::keep), [`lanes`](super::lanes), [`claim`](super::claim), [`replicas`](super::replicas).
+//! [`keep`](super::keep), [`lanes`](super::lanes), [`claim`](super::claim), [`pauses`](super::pauses),
+//! [`replicas`](super::replicas).
 
 use std::collections::BTreeSet;
 
@@ -59,6 +60,13 @@ impl<'t> Work<'t> {
         }
         for (sink, pause) in &group.paused {
             self.pause(sink, pause).await?;
+        }
+        // Behind what was parked: that may have been parked until the end of such a pause.
+        for (sink, pause, now) in &group.resumed {
+            self.resume(sink, pause, *now).await?;
+        }
+        for (sink, now) in &group.forgotten {
+            self.forget_pauses(sink, *now).await?;
         }
         for (source, state) in &group.checkpoints {
             self.save_checkpoint(source, state).await?;

@@ -20,8 +20,9 @@ use crate::sink::request::Request;
 use crate::sink::webhook::WebhookConfig;
 use crate::store::Store;
 use crate::store::config::{Location, StoreSettings};
-use crate::store::handle::{Claim, Claimed};
+use crate::store::handle::{Claim, Claimed, Pause, WeakStore};
 use crate::store::record::StoredDelivery;
+use crate::store::sinks::SinkStates;
 use crate::store::thread::{RunningStore, StoreThread};
 use crate::units::Period;
 
@@ -31,6 +32,8 @@ const OPEN_FOR: Duration = Duration::from_secs(5);
 /// A store that one delivery fills, and a sink that uses it.
 struct Site {
     sink: Running,
+    settings: StoreSettings,
+    store: WeakStore,
     /// Another sink, which takes up the room.
     other: (SinkStore, mpsc::UnboundedReceiver<FromStore>),
     settlements: SettlementReceiver,
@@ -42,19 +45,32 @@ struct Site {
 
 impl Site {
     fn new(retry: &RetryConfig, breaker: Option<BreakerPolicy>) -> Self {
+        Self::with_room_for(1, retry, breaker)
+    }
+
+    fn with_room_for(max_size: u64, retry: &RetryConfig, breaker: Option<BreakerPolicy>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = StoreSettings {
             location: Location::Sqlite(folder.path().join("store.db")),
             pipeline: "shop".to_owned(),
-            max_size: 1,
+            max_size,
             lease: Duration::from_secs(30),
         };
-        let (store, thread) = StoreThread::new(settings);
+        let (store, thread) = StoreThread::new(settings.clone());
         let running = thread.start().unwrap();
         let (sender, settlements) = mpsc::unbounded_channel();
         let sink = sink(&store, retry, breaker);
         let other = store.open_sink("other".into());
-        Self { sink, other, settlements, sender, _running: running, _folder: folder }
+        Self {
+            sink,
+            settings,
+            store: store.downgrade(),
+            other,
+            settlements,
+            sender,
+            _running: running,
+            _folder: folder,
+        }
     }
 
     /// Takes up all the room there is; gives what was claimed of it.
@@ -92,6 +108,11 @@ impl Site {
         let mut delivery = Delivery::new(Arc::new(event), request, BucketName::default(), Some(ack));
         delivery.lane = lane.map(Into::into);
         delivery
+    }
+
+    /// A second handle of the same sink, to ask the store what it has. The sink itself gets no more answers.
+    fn crm(&self) -> (SinkStore, mpsc::UnboundedReceiver<FromStore>) {
+        self.store.upgrade().unwrap().open_sink("crm".into())
     }
 
     fn accept(&mut self, number: u64, lane: Option<&str>) {
@@ -270,4 +291,39 @@ async fn what_finds_no_room_at_the_end_of_a_run_stays_uncommitted() {
     assert!(site.sink.worker.schedule.is_empty());
     assert!(!site.settlements.try_recv().unwrap().settled);
     drop(filler);
+}
+
+#[tokio::test]
+async fn what_is_parked_before_the_end_of_a_pause_is_heard_of_does_not_wait_for_it() {
+    let hour = Duration::from_secs(3600);
+    let mut site = Site::with_room_for(u64::MAX, &waits_of(RETRY_WAIT), None);
+    site.hear_the_store().await;
+    site.sink.pause(&BucketName::default(), hour, Instant::now());
+    site.accept(1, None);
+    site.hear_the_store().await;
+    assert_eq!(site.settled(), [1]);
+    // A person ends the pause. Before the sink hears of it, another event comes, and yet another in the same moment.
+    let resumed = SinkStates::open(&site.settings).await.unwrap().resume("crm").await.unwrap();
+    assert_eq!((resumed.pauses, resumed.due), (1, 1));
+    site.accept(2, None);
+    site.round();
+    site.accept(3, None);
+    site.hear_the_store().await;
+    site.hear_the_store().await;
+    assert_eq!(ids(&site.round()).len(), 3, "none of them waits for the hour");
+}
+
+#[tokio::test]
+async fn the_end_of_a_pause_takes_what_is_over_out_of_the_store() {
+    let mut site = Site::with_room_for(u64::MAX, &waits_of(RETRY_WAIT), None);
+    let pause = Duration::from_secs(61);
+    site.sink.pause(&BucketName::default(), pause, Instant::now());
+    // As it was kept a minute ago.
+    let over = Pause { bucket: "over".into(), until: Timestamp::UNIX_EPOCH };
+    site.sink.parking.as_ref().unwrap().store.pause(over);
+    assert_eq!(claim(&mut site.crm()).await.pauses.len(), 2);
+    site.sink.end_pauses(Instant::now() + pause);
+    assert_eq!(site.sink.pauses_text(), None);
+    let left = claim(&mut site.crm()).await.pauses;
+    assert_eq!(left.iter().map(|pause| &*pause.bucket).collect::<Vec<_>>(), [""], "by the store's clock");
 }

@@ -5,6 +5,7 @@ mod keeping;
 mod lanes;
 mod letters;
 mod opening;
+mod pauses;
 mod postgres;
 mod room;
 #[path = "../../../tests/it/support/small_disk.rs"]

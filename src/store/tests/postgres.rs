@@ -65,6 +65,9 @@ on_postgres! {
     a_letter_that_goes_on_leaves_its_row_to_others: letters::replayed_onwards,
     letters_of_events_that_share_an_id_go_their_own_ways: letters::shared_ids,
     a_newer_schema_is_refused: opening::newer_schema,
+    the_longest_pause_is_kept_until_it_is_over: pauses::kept,
+    a_person_ends_all_pauses_of_a_sink: pauses::resumed,
+    what_was_parked_until_the_end_of_an_ended_pause_is_due: pauses::ended_early,
 }
 
 #[tokio::test]
