@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// One holder's share of an event. Clone it for each further delivery; [`settle`](Ack::settle) it when that delivery
 /// has ended. Dropping it unsettled fails the event.
@@ -54,6 +55,7 @@ pub type SettlementReceiver = mpsc::UnboundedReceiver<Settlement>;
 struct Token {
     ticket: Ticket,
     bytes: usize,
+    alone_since: Option<Instant>,
     failed: AtomicBool,
     source: SettlementSender,
 }
@@ -61,8 +63,19 @@ struct Token {
 impl Ack {
     /// The first share of an event.
     pub fn new(ticket: Ticket, bytes: usize, source: SettlementSender) -> Self {
-        let token = Token { ticket, bytes, failed: AtomicBool::new(false), source };
+        Self::of_partition(ticket, bytes, None, source)
+    }
+
+    /// The first share of an event of a partition that this process alone reads, since then: whatever came before in the
+    /// partition had settled by then, or comes through this process.
+    pub fn of_partition(ticket: Ticket, bytes: usize, alone_since: Option<Instant>, source: SettlementSender) -> Self {
+        let token = Token { ticket, bytes, alone_since, failed: AtomicBool::new(false), source };
         Self { token: Some(Arc::new(token)) }
+    }
+
+    /// Since when this process alone reads the event's partition; `None` when others may read it as well.
+    pub fn alone_since(&self) -> Option<Instant> {
+        self.token.as_ref()?.alone_since
     }
 
     /// Says that the delivery that held this share has ended: delivered, filtered or dead-lettered.

@@ -28,6 +28,8 @@ pub(super) struct Claims {
     has_changed: bool,
     /// A delivery with a lane was parked after the last claim.
     parked_a_lane: bool,
+    /// At this moment the store, which others share, had no delivery with a lane, and this sink has parked none since.
+    was_free_of_lanes: Option<Instant>,
     /// Buckets that have had their turn while others wait for room.
     resting: HashSet<BucketName>,
     /// Buckets whose deliveries come faster than their receiver takes them: the new ones go to the store.
@@ -36,6 +38,7 @@ pub(super) struct Claims {
 
 #[derive(Debug)]
 struct Sent {
+    at: Instant,
     limit: usize,
     excepted: HashSet<BucketName>,
     /// A delivery with a lane was parked before this claim, and after the one before it.
@@ -48,6 +51,7 @@ struct Sent {
 struct LastAnswer {
     next_due: Option<Timestamp>,
     has_lanes: bool,
+    is_shared: bool,
     excepted: HashSet<BucketName>,
 }
 
@@ -79,6 +83,7 @@ impl Claims {
             answer: None,
             has_changed: false,
             parked_a_lane: false,
+            was_free_of_lanes: None,
             resting: HashSet::new(),
             backlogged: HashSet::new(),
         }
@@ -142,11 +147,11 @@ impl Claims {
     }
 
     /// Notes that a claim is under way.
-    pub(super) fn sent(&mut self, limit: usize, excepted: HashSet<BucketName>) {
+    pub(super) fn sent(&mut self, limit: usize, excepted: HashSet<BucketName>, now: Instant) {
         // The answer to a question for nothing, as there is no room, tells nothing of what is due.
         self.has_changed = limit == 0 && excepted.is_empty();
         let follows_a_lane = std::mem::take(&mut self.parked_a_lane);
-        self.under_way = Some(Sent { limit, excepted, follows_a_lane, is_older_than_disabling: false });
+        self.under_way = Some(Sent { at: now, limit, excepted, follows_a_lane, is_older_than_disabling: false });
         self.poll_at = None;
     }
 
@@ -160,6 +165,9 @@ impl Claims {
         has_caught_up: impl Fn(&BucketName) -> bool,
     ) -> bool {
         let sent = self.under_way.take();
+        if let Some(sent) = sent.as_ref().filter(|_| !claimed.has_lanes && !self.parked_a_lane) {
+            self.was_free_of_lanes = Some(sent.at);
+        }
         let (limit, excepted, is_stale) =
             sent.map_or((0, HashSet::new(), false), |sent| (sent.limit, sent.excepted, sent.is_older_than_disabling));
         let count = claimed.deliveries.len();
@@ -181,7 +189,8 @@ impl Claims {
         if !more_is_due && count < limit {
             self.backlogged.retain(|bucket| excepted.contains(bucket) || !has_caught_up(bucket));
         }
-        self.answer = Some(LastAnswer { next_due, has_lanes: claimed.has_lanes, excepted });
+        let (has_lanes, is_shared) = (claimed.has_lanes, claimed.is_shared);
+        self.answer = Some(LastAnswer { next_due, has_lanes, is_shared, excepted });
         claimed.disabled || is_stale
     }
 
@@ -198,7 +207,10 @@ impl Claims {
     /// Notes that a delivery goes to the store until `due`.
     pub(super) fn parked(&mut self, due: Instant, has_lane: bool) {
         self.has_changed = true;
-        self.parked_a_lane |= has_lane;
+        if has_lane {
+            self.parked_a_lane = true;
+            self.was_free_of_lanes = None;
+        }
         self.soon(due);
     }
 
@@ -229,11 +241,22 @@ impl Claims {
         }
     }
 
-    /// True when the store may have deliveries with a lane, so that it must be asked before a lane starts.
-    pub(super) fn may_have_lanes(&self) -> bool {
-        self.parked_a_lane
-            || self.under_way.as_ref().is_some_and(|sent| sent.follows_a_lane)
-            || self.answer.as_ref().is_none_or(|answer| answer.has_lanes)
+    /// True when the store may have an earlier delivery of the lane and the partition of one that has come, so that it must
+    /// be asked before the lane starts. `alone_since` says since when this process alone reads that partition.
+    ///
+    /// Other replicas may park at any time. But what came before in the partition was settled when this process began to
+    /// read it, and so was in the store if it was parked, or has come through this sink. If the store had no delivery with
+    /// a lane after that beginning, and this sink has parked none since, then none of those is there, whatever others have
+    /// parked meanwhile. So a store that is away holds up no lane of such a partition.
+    pub(super) fn must_ask_for_lanes(&self, alone_since: Option<Instant>) -> bool {
+        if self.parked_a_lane || self.under_way.as_ref().is_some_and(|sent| sent.follows_a_lane) {
+            return true;
+        }
+        let Some(answer) = &self.answer else { return true };
+        if answer.is_shared {
+            return alone_since.zip(self.was_free_of_lanes).is_none_or(|(since, free)| since > free);
+        }
+        answer.has_lanes
     }
 
     /// Sends what comes for this bucket to the store, until the store has nothing more due for it. Returns true when
@@ -277,5 +300,7 @@ fn until(due: Timestamp, now: Timestamp) -> Duration {
     due.duration_since(now).try_into().unwrap_or_default()
 }
 
+#[cfg(test)]
+mod lanes_tests;
 #[cfg(test)]
 mod tests;

@@ -151,7 +151,8 @@ impl Running {
         {
             return self.park(delivery, due, now);
         }
-        let ask_first = self.parking.as_ref().is_some_and(|parking| parking.claims.may_have_lanes());
+        let alone_since = delivery.ack.as_ref().and_then(Ack::alone_since);
+        let ask_first = self.parking.as_ref().is_some_and(|parking| parking.claims.must_ask_for_lanes(alone_since));
         match self.lanes.arrive(&lane, delivery, ask_first) {
             Arrived::Start(delivery) => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
             Arrived::Ask => {
@@ -305,7 +306,7 @@ impl Running {
             true => parking.claims.question(dying, closed),
             false => (0, HashSet::new()),
         };
-        parking.claims.sent(limit, except_buckets.clone());
+        parking.claims.sent(limit, except_buckets.clone(), now);
         let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
         let only_replay = parking.only_replay.clone();
         parking.store.claim(Claim { now: steady_now(), limit, except_buckets, only_replay });

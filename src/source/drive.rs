@@ -62,7 +62,7 @@ pub async fn drive<S: Source>(
     let mut policy = source.commit_policy();
     policy.interval = bounds.commit_interval.unwrap_or(policy.interval);
     let (sender, settlements) = mpsc::unbounded_channel();
-    let ledger = Ledger::new(sender);
+    let ledger = Ledger::new(sender, S::READS_PARTITIONS_ALONE);
     Driver { source, name, bounds, policy, arrivals, health, shutdown, settlements, ledger }.run().await
 }
 
@@ -298,6 +298,8 @@ async fn read_if<S: Source>(may_read: bool, source: &mut S) -> Result<Input, Sou
 /// What is open, and what has settled and waits for its commit.
 struct Ledger {
     sender: SettlementSender,
+    /// See [`Source::READS_PARTITIONS_ALONE`].
+    reads_alone: bool,
     session: u32,
     partitions: HashMap<u32, Partition>,
     closings: Vec<Closing>,
@@ -311,10 +313,11 @@ struct Ledger {
     settled: Vec<(u32, u64)>,
 }
 
-#[derive(Default)]
 struct Partition {
     watermark: Watermark<u64>,
     open: usize,
+    /// When its first record of this session had been read.
+    since: Instant,
     /// Where the watermark stands, when that has not been committed.
     uncommitted: Option<u64>,
 }
@@ -324,10 +327,17 @@ struct Closing {
     deadline: Option<Instant>,
 }
 
+impl Partition {
+    fn begin() -> Self {
+        Self { watermark: Watermark::default(), open: 0, since: Instant::now(), uncommitted: None }
+    }
+}
+
 impl Ledger {
-    fn new(sender: SettlementSender) -> Self {
+    fn new(sender: SettlementSender, reads_alone: bool) -> Self {
         Self {
             sender,
+            reads_alone,
             session: 0,
             partitions: HashMap::new(),
             closings: Vec::new(),
@@ -350,13 +360,14 @@ impl Ledger {
     }
 
     fn open(&mut self, partition: u32, position: u64, bytes: usize) -> Ack {
-        let entry = self.partitions.entry(partition).or_default();
+        let entry = self.partitions.entry(partition).or_insert_with(Partition::begin);
         let sequence = entry.watermark.open(position);
         entry.open += 1;
         self.open += 1;
         self.window += 1;
         self.open_bytes += bytes;
-        Ack::new(Ticket { session: self.session, partition, sequence }, bytes, self.sender.clone())
+        let ticket = Ticket { session: self.session, partition, sequence };
+        Ack::of_partition(ticket, bytes, self.reads_alone.then_some(entry.since), self.sender.clone())
     }
 
     /// Books a settlement. Returns true when an event of this session has failed.

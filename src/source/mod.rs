@@ -39,6 +39,10 @@ pub trait Source: Send {
     /// True when records are acknowledged to the broker one by one ([`Progress::settled`]) and not only by position.
     const ACKNOWLEDGES_EACH: bool = false;
 
+    /// True when no other process reads a partition while this one does, and what this one reads first of it comes behind
+    /// all that others had settled.
+    const READS_PARTITIONS_ALONE: bool = false;
+
     /// When progress is committed; the pipeline file's `commit_interval` goes before the interval given here.
     fn commit_policy(&self) -> CommitPolicy {
         CommitPolicy::default()

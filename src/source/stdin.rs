@@ -106,6 +106,8 @@ impl StdinSource {
 }
 
 impl Source for StdinSource {
+    const READS_PARTITIONS_ALONE: bool = true;
+
     async fn connect(&mut self) -> Result<(), SourceError> {
         let input = self.input.take().ok_or_else(|| SourceError::permanent(StdinError::ReadTwice))?;
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);

@@ -94,11 +94,11 @@ impl Work<'_> {
             }
         }
         let next_due = next_due.and_then(|due| Timestamp::from_millisecond(due).ok());
-        // Where replicas share the store, another one may park a lane right after this: then the sink must always ask.
-        let has_lanes = self.backend.is_shared() || self.has_lanes(&selection.node).await?;
+        let has_lanes = self.has_lanes(&selection.node).await?;
+        let is_shared = self.backend.is_shared();
         let pauses = self.pauses(sink).await?;
         let tells_changes = self.backend.version_by_others().is_some();
-        Ok(Claimed { deliveries, next_due, has_lanes, disabled, pauses, tells_changes })
+        Ok(Claimed { deliveries, next_due, has_lanes, is_shared, disabled, pauses, tells_changes })
     }
 
     async fn due(&mut self, selection: &Selection<'_>, claim: &Claim) -> sqlx::Result<Due> {

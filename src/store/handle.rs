@@ -113,9 +113,10 @@ pub struct Claimed {
     pub deliveries: Vec<StoredDelivery>,
     /// When the next delivery that is not handed out is due, among the buckets that were not excepted; may be past.
     pub next_due: Option<Timestamp>,
-    /// True when the sink has deliveries with a lane in the store, handed out or not, or when other replicas may put
-    /// some there at any time.
+    /// True when the sink has deliveries with a lane in the store, handed out or not.
     pub has_lanes: bool,
+    /// True when other replicas may put deliveries there at any time.
+    pub is_shared: bool,
     /// True while the sink is disabled.
     pub disabled: bool,
     /// The pauses that are remembered, those among them that are over as well.
@@ -234,7 +235,6 @@ impl SinkStore {
         self.send(Operation::Pause { sink: Arc::clone(&self.sink), pause });
     }
 
-    fn send(&self, operation: Operation) {
     /// Makes due at this time what was parked until the end of a pause, or for less, as the pause was ended early.
     pub fn resume(&self, pause: Pause, now: Timestamp) {
         self.send(Operation::Resume { sink: Arc::clone(&self.sink), pause, now });
@@ -245,6 +245,7 @@ impl SinkStore {
         self.send(Operation::ForgetPauses { sink: Arc::clone(&self.sink), now });
     }
 
+    fn send(&self, operation: Operation) {
         // Without its thread (it has panicked) the acks within drop here, and their events fail as they must.
         self.operations.send(operation).ok();
     }

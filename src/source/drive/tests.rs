@@ -79,6 +79,7 @@ impl Scripted {
 
 impl Source for Scripted {
     const ACKNOWLEDGES_EACH: bool = true;
+    const READS_PARTITIONS_ALONE: bool = true;
 
     async fn connect(&mut self) -> Result<(), SourceError> {
         self.script().calls.push(Call::Connect);
@@ -374,4 +375,23 @@ async fn a_source_with_much_to_give_lets_other_tasks_run_meanwhile() {
     let _first = run.next().await;
     let read = run.arrivals.len();
     assert!(read < 1000, "{read} more records were read before another task has run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_says_since_when_its_partition_is_read_by_this_process_alone() {
+    let mut run = start(10, 1000);
+    let began = Instant::now();
+    run.source.record(0, 1, 1);
+    let first = run.next().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    run.source.record(0, 2, 1);
+    run.source.record(1, 1, 1);
+    let (second, elsewhere) = (run.next().await, run.next().await);
+    assert_eq!([&first, &second].map(|arrival| arrival.ack.alone_since()), [Some(began); 2]);
+    assert_eq!(elsewhere.ack.alone_since(), Some(began + Duration::from_secs(1)));
+    // A new connection begins anew: another process may have read meanwhile.
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    run.source.record(0, 1, 1);
+    assert!(run.next().await.ack.alone_since() > elsewhere.ack.alone_since());
 }

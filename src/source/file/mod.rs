@@ -145,6 +145,8 @@ impl FileSource {
 }
 
 impl Source for FileSource {
+    const READS_PARTITIONS_ALONE: bool = true;
+
     async fn connect(&mut self) -> Result<(), SourceError> {
         let registry = match self.session.take() {
             Some(session) => session.end(),

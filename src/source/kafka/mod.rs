@@ -59,6 +59,9 @@ impl KafkaSource {
 }
 
 impl Source for KafkaSource {
+    /// Within its group, and a commit of an earlier owner is refused once a partition has another one.
+    const READS_PARTITIONS_ALONE: bool = true;
+
     async fn connect(&mut self) -> Result<(), SourceError> {
         self.session = None;
         let revoke_timeout = self.config.revoke_timeout.0;

@@ -17,7 +17,7 @@ pub(super) async fn in_order(site: Site) {
     assert_eq!((ids(&second.deliveries), second.next_due), (vec!["same"], Some(at(30))));
     let nothing = sink.due(25).await;
     assert_eq!((nothing.deliveries.len(), nothing.next_due), (0, Some(at(30))));
-    assert_eq!(nothing.has_lanes, site.is_shared());
+    assert_eq!((nothing.has_lanes, nothing.is_shared), (false, site.is_shared()));
     assert_eq!(sink.claim(Claim { limit: 0, ..claim_at(99) }).await.deliveries.len(), 0);
 }
 

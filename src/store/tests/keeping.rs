@@ -244,7 +244,7 @@ pub(super) async fn rescheduled_and_finished(site: Site) {
         sink.handle.finish(row);
     }
     let nothing = sink.due(100).await;
-    assert_eq!((nothing.deliveries.len(), nothing.next_due, nothing.has_lanes), (0, None, site.is_shared()));
+    assert_eq!((nothing.deliveries.len(), nothing.next_due, nothing.has_lanes), (0, None, false));
     assert_eq!(site.number("SELECT COUNT(*) FROM deliveries").await, 0);
     assert_eq!(site.number("SELECT CAST(SUM(bytes) AS BIGINT) FROM replicas").await, 0);
 }

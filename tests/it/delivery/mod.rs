@@ -17,6 +17,7 @@ mod pauses;
 mod payloads;
 mod retries;
 mod routes;
+mod store_away;
 
 use std::fs::File;
 use std::process::Stdio;
