@@ -1,13 +1,14 @@
 //! Deliveries: from a sink's queue to an outcome.
 //!
-//! [`worker`] is the loop, with what follows an attempt (`outcome`), what goes to the store and comes back
-//! (`parking`, or not for want of `room`), the receiver's `pauses`, and what a reload tells it ([`orders`]). [`schedule`],
+//! [`worker`] is the loop, with what follows an attempt (`outcome`), what goes to the store (`parking`, or not
+//! for want of `room`) and comes back (`claiming`), the receiver's `pauses`, and what a reload tells it ([`orders`]). [`schedule`],
 //! [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`], `claims` and `long_pauses` are the decisions it
 //! follows, pure and without I/O. A delivery that waits holds no connection and no slot, and every attempt
 //! passes the rate limit and the breaker. A short wait is spent in memory, a long one in the store, and then the
 //! delivery holds no place among its source's events in flight either.
 
 pub mod breaker;
+mod claiming;
 mod claims;
 pub mod dead_letter;
 mod health;

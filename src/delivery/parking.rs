@@ -1,37 +1,36 @@
-//! What a sink's worker sends to the store and takes from it: deliveries that wait there, lanes, and whether the sink is
-//! disabled.
+//! What a sink's worker sends to the store: deliveries that wait there, questions about lanes, and that the sink is
+//! disabled. What it takes out is in `claiming`.
 //!
 //! A delivery that came from its source (*fresh*: without a row) is parked when its wait is long, and then its source
 //! moves on; one that came from the store always goes back there to wait. Without a store everything waits in memory, and
 //! while the store has no room, what is fresh does (`room`).
 //! What is sent in one round of the worker's loop goes in one piece, so that the store can commit it at once.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info};
 
+use super::Delivery;
 use super::claims::Claims;
 use super::lane::{Arrived, LaneName};
 use super::outcome::IS_DISABLED;
 use super::schedule::{BucketName, shown};
-use super::stored::{from_stored, to_stored};
+use super::stored::to_stored;
 use super::worker::Running;
-use super::{Delivery, dead_letter};
 use crate::ack::Ack;
 use crate::clock::steady_now;
 use crate::store::SinkStore;
-use crate::store::handle::{Claim, Claimed, FromStore};
+use crate::store::handle::FromStore;
 use crate::store::record::{Reason, RowId, StoredDelivery};
 
 /// The store, as one sink uses it.
 pub(super) struct Parking {
     pub(super) store: SinkStore,
     pub(super) from_store: mpsc::UnboundedReceiver<FromStore>,
-    only_replay: Option<Arc<str>>,
+    pub(super) only_replay: Option<Arc<str>>,
     pub(super) claims: Claims,
     to_park: Vec<(StoredDelivery, Option<Ack>)>,
     pub(super) to_ask: Vec<LaneName>,
@@ -132,7 +131,7 @@ impl Running {
     }
 
     /// False until the store has said whether the sink is disabled.
-    fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         self.parking.as_ref().is_none_or(|parking| parking.claims.has_answered())
     }
 
@@ -271,161 +270,5 @@ impl Running {
                 drop(self.lanes.take(lane));
             }
         }
-    }
-
-    /// Gives others the room of claimed deliveries that wait for their rate limit, when there are too many buckets.
-    pub(super) fn take_turns(&mut self, now: Instant) {
-        if !self.parking.as_ref().is_some_and(|parking| parking.claims.must_take_turns()) {
-            return;
-        }
-        for delivery in self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some()) {
-            if let Some(parking) = &mut self.parking {
-                parking.claims.rest(&delivery.bucket);
-            }
-            self.park(delivery, now, now);
-        }
-    }
-
-    /// Lets go of claimed deliveries: the store hands them out again after the next start.
-    pub(super) fn let_go_of_claims(&mut self) {
-        self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some());
-    }
-
-    /// Asks the store for deliveries when that is due. A sink that is to end takes none, and asks only whether it is
-    /// disabled, if somebody waits for that.
-    pub(super) fn claim(&mut self, now: Instant) {
-        let may_claim = self.may_claim();
-        let must_know = !self.unjudged.is_empty();
-        let Some(parking) = &mut self.parking else { return };
-        if !(may_claim || must_know) || parking.claims.due_at().is_none_or(|due| due > now) {
-            return;
-        }
-        let dying = self.worker.surroundings.dead_letters.claimed();
-        let closed = self.worker.schedule.closed_buckets(now).cloned();
-        let (limit, except_buckets) = match may_claim {
-            true => parking.claims.question(dying, closed),
-            false => (0, HashSet::new()),
-        };
-        parking.claims.sent(limit, except_buckets.clone(), now);
-        let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
-        let only_replay = parking.only_replay.clone();
-        parking.store.claim(Claim { now: steady_now(), limit, except_buckets, only_replay });
-    }
-
-    /// Takes what the store says; `None` when it has ended before us, which it does only by a bug.
-    pub(super) fn hear(&mut self, said: Option<FromStore>, now: Instant) {
-        match said {
-            Some(FromStore::Lanes(answers)) => {
-                answers.into_iter().for_each(|(lane, is_in_store)| self.hear_of_lane(lane, is_in_store, now));
-            }
-            Some(FromStore::Claimed(claimed)) => self.take_claimed(claimed, now),
-            Some(FromStore::GivenBack(deliveries)) => self.take_back(deliveries, now),
-            Some(FromStore::Changed) => {
-                if let Some(parking) = &mut self.parking {
-                    parking.claims.soon(now);
-                }
-            }
-            None => {
-                error!(sink = %self.worker.name, "the store has ended, so the bridge ends; open events stay uncommitted");
-                self.parking = None;
-                self.worker.shutdown.begin();
-            }
-        }
-        if self.is_ready() {
-            std::mem::take(&mut self.unjudged).into_iter().for_each(|delivery| self.accept(delivery, now));
-        }
-    }
-
-    fn take_claimed(&mut self, claimed: Claimed, now: Instant) {
-        let Some(parking) = &mut self.parking else { return };
-        let (schedule, concurrency) = (&self.worker.schedule, self.worker.concurrency);
-        let has_caught_up = |bucket: &BucketName| {
-            let come = claimed.deliveries.iter().filter(|delivery| delivery.bucket == *bucket).count();
-            !schedule.has_a_line(bucket) && come <= concurrency
-        };
-        let is_disabled = parking.claims.answered(&claimed, now, steady_now(), has_caught_up);
-        match (self.disabled, is_disabled) {
-            (false, true) => {
-                warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
-                    `bridge sinks enable PIPELINE {}` lifts that", self.worker.name);
-                self.turn_away_all(now);
-                self.show_state();
-            }
-            (true, false) => {
-                info!(sink = %self.worker.name, "the sink is enabled again");
-                self.disabled = false;
-                self.show_state();
-            }
-            _ => {}
-        }
-        self.hear_of_pauses(&claimed.pauses, now);
-        if self.worker.shutdown.deadline().is_some() {
-            return;
-        }
-        for stored in claimed.deliveries {
-            match from_stored(stored) {
-                Ok(delivery) => self.accept_claimed(Box::new(delivery), now),
-                Err(unusable) => {
-                    let (stored, message) = *unusable;
-                    self.bury_unusable(stored, message, now);
-                }
-            }
-        }
-    }
-
-    fn accept_claimed(&mut self, delivery: Box<Delivery>, now: Instant) {
-        let Some(parking) = &mut self.parking else { return };
-        parking.claims.took(&delivery.bucket);
-        let has_too_many = parking.claims.has_too_many(&delivery.bucket);
-        let park_after = self.worker.retry.park_after();
-        let hold = self.worker.schedule.hold(&delivery.bucket, now);
-        // The bucket may have closed while the claim was under way.
-        let is_closed = hold.filter(|hold| hold.by_breaker && !hold.is_probe_due || hold.until - now > park_after);
-        match is_closed {
-            _ if self.disabled || self.leaving.is_some() || has_too_many => self.park(delivery, now, now),
-            Some(hold) => self.park(delivery, hold.until, now),
-            None => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
-        }
-    }
-
-    /// Makes a dead letter of what came out of the store and cannot be sent.
-    fn bury_unusable(&mut self, stored: StoredDelivery, message: String, now: Instant) {
-        warn!(sink = %self.worker.name, event = %stored.event.id, "given up, becomes a dead letter: {message}");
-        if let Some(parking) = &mut self.parking {
-            parking.claims.took(&stored.bucket);
-            parking.ended(&stored.bucket, stored.lane.is_some(), now);
-        }
-        let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
-        self.worker.surroundings.dead_letters.keep(letter, None);
-    }
-
-    /// True when there is nothing left to do, here and, but for a shutdown, in the store for the time that a delivery
-    /// would wait in memory.
-    pub(super) fn has_ended(&mut self, now: Instant) -> bool {
-        if !self.worker.schedule.is_empty() || !self.lanes.is_empty() || !self.unjudged.is_empty() {
-            return false;
-        }
-        let Some(parking) = &mut self.parking else { return true };
-        if self.worker.shutdown.deadline().is_some() {
-            return true;
-        }
-        if self.leaving.is_some() {
-            // What a claim brings has to be put back.
-            return !parking.claims.is_under_way();
-        }
-        if self.worker.surroundings.dead_letters.claimed() > 0 {
-            // What follows them in their lanes is due once the store has them.
-            parking.claims.changed();
-            return false;
-        }
-        if !parking.claims.is_up_to_date() {
-            parking.claims.soon(now);
-        }
-        let park_after = self.worker.retry.park_after();
-        let schedule = &self.worker.schedule;
-        let stays_closed = |bucket: &BucketName| {
-            schedule.hold(bucket, now).is_some_and(|hold| !hold.is_probe_due && hold.until - now > park_after)
-        };
-        parking.claims.has_nothing_due(park_after, steady_now(), stays_closed)
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::Connection as _;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::{sleep, timeout};
@@ -21,7 +20,7 @@ use super::record::RowId;
 use super::reminder::Reminder;
 use super::room::Room;
 use super::sinks::with_parked;
-use super::work::Work;
+use super::transaction::{Committed, Task, leave, transact};
 use crate::health::NodeHealth;
 use crate::units::ByteSize;
 
@@ -61,27 +60,6 @@ pub(super) struct Keeper {
     full: Reminder,
     room: Room,
     health: NodeHealth,
-}
-
-/// What a transaction is to do.
-struct Task<'t> {
-    settings: &'t StoreSettings,
-    replica: &'t str,
-    group: &'t Group,
-    /// Say that this replica is there.
-    beat: bool,
-    /// Free all claims but these: the end of an earlier transaction is not known.
-    in_hand: Option<&'t HashSet<RowId>>,
-}
-
-/// What a transaction has come to.
-struct Committed {
-    answers: Answers,
-    damaged: Vec<Buried>,
-    bytes: u64,
-    parked: u64,
-    /// Heads of lanes have become due.
-    has_promoted: bool,
 }
 
 /// A database that is up to date, with what earlier runs have left taken over.
@@ -426,36 +404,4 @@ impl Keeper {
             warn!("{error}; what was committed is kept all the same");
         }
     }
-}
-
-/// Carries out a group in one transaction.
-async fn transact(database: &mut Database, task: &Task<'_>) -> Result<Committed, StoreError> {
-    let (backend, connection) = database.parts();
-    let transaction = async {
-        let mut transaction = connection.begin_with(backend.begin()).await?;
-        let mut work = Work::new(&mut transaction, backend, &task.settings.pipeline, task.replica);
-        if task.beat {
-            work.beat(task.settings.lease).await?;
-        }
-        if let Some(in_hand) = task.in_hand {
-            work.free_all_but(in_hand).await?;
-        }
-        let answers = work.carry_out(task.group).await?;
-        work.book_growth().await?;
-        let bytes = work.total_bytes().await?;
-        let (parked, damaged, has_promoted) = (work.parked, work.damaged, work.promoted_at.is_some());
-        transaction.commit().await?;
-        Ok(Committed { answers, damaged, bytes, parked, has_promoted })
-    };
-    transaction.await.map_err(|error: sqlx::Error| backend.error(&error))
-}
-
-async fn leave(database: &mut Database, settings: &StoreSettings, replica: &str) -> Result<(), StoreError> {
-    let (backend, connection) = database.parts();
-    let transaction = async {
-        let mut transaction = connection.begin_with(backend.begin()).await?;
-        Work::new(&mut transaction, backend, &settings.pipeline, replica).leave().await?;
-        transaction.commit().await
-    };
-    transaction.await.map_err(|error: sqlx::Error| backend.error(&error))
 }

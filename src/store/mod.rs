@@ -6,7 +6,8 @@
 //! - [`config`]: the `[store]` table;
 //! - [`record`]: what is kept of a delivery;
 //! - [`handle`]: how sources, routers and sinks reach the store;
-//! - [`thread`]: the thread that owns the database, and `keeper`, its loop, which commits in groups;
+//! - [`thread`]: the thread that owns the database, `keeper`, its loop, which commits in groups, and `transaction`, one
+//!   such commit;
 //! - `room`: whether there is any, as sinks see it;
 //! - `group` and `work`: what one transaction does, in this order: `ended`, `keep`, `claim`; with `lanes` and
 //!   `replicas` beside them;
@@ -47,6 +48,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 pub mod thread;
+mod transaction;
 mod work;
 
 pub use error::StoreError;
