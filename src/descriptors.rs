@@ -14,17 +14,29 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What the process needs whatever it runs: standard streams, runtimes, signals, the admin port and those who ask there,
-/// the watchers of files, and what is open for a moment only, such as pipeline files and name lookups.
-pub const PROCESS: usize = 32;
+// How many the parts need was counted in /proc/PID/fd of running processes. Every tokio runtime has four: two of epoll, an
+// eventfd and a socket for signals.
 
-/// What a pipeline needs: its store, with the connections to it, and the lock of its state folder.
-pub const PIPELINE: usize = 8;
+/// What the process needs whatever it runs: standard streams, the runtimes beside the workers', signals, and the watcher
+/// that all file sources share (26 were counted); the admin port (1) and `--watch` (3). The rest is for those who ask at the
+/// admin port, and for what is open for a moment only: pipeline files, folders that are listed, name lookups.
+pub const PROCESS: usize = 40;
 
-/// What a connection to the brokers of a Kafka cluster needs: librdkafka has a socket and a pipe for each broker.
+/// What a worker thread needs for its runtime.
+pub const WORKER: usize = 4;
+
+/// What a pipeline needs for its store and the lock of its state folder: 9 were counted with SQLite, 6 with PostgreSQL. One
+/// more is for the temporary files of SQLite.
+pub const PIPELINE: usize = 10;
+
+/// What a Kafka source needs. 8 were counted with one broker: librdkafka has a connection and a pipe for it, the same for
+/// the group's coordinator, and pipes of its own. Each further broker takes 3; this is enough for three.
 pub const KAFKA: usize = 16;
 
-/// What a connection to an AMQP broker needs.
+/// What a producer needs that writes dead letters to Kafka: 5 were counted with one broker; this is enough for three.
+pub const KAFKA_PRODUCER: usize = 12;
+
+/// What a connection to an AMQP broker needs: 2 were counted. When it is lost, there may be two for a moment.
 pub const AMQP: usize = 4;
 
 /// What a descriptor is used for. Files and connections get equal parts of the budget, if both want that many.
@@ -230,6 +242,12 @@ impl Claimed {
     }
 }
 
+/// The limit at which `divided` descriptors can be divided when so many are kept back beside those of the process.
+pub fn limit_for(kept_back: usize, divided: usize) -> usize {
+    let all = PROCESS.saturating_add(kept_back).saturating_add(divided);
+    all.saturating_add(all.div_ceil(15))
+}
+
 /// What may be divided of `limit` descriptors when so many are kept back, beside those of the process. It is a quarter at
 /// least: with fewer, nothing would be delivered at all. A part more stays free, as holders close what is over their
 /// share only after somebody else has been granted it.
@@ -269,9 +287,9 @@ mod tests {
         assert_eq!((few.granted(), many.granted()), (3, 128 - PROCESS - 8 - PIPELINE - 3));
         let sink = budget.share(Purpose::Connections);
         sink.want(1000);
-        assert_eq!((few.granted(), many.granted(), sink.granted()), (3, 37, 40));
+        assert_eq!((few.granted(), many.granted(), sink.granted()), (3, 32, 35));
         sink.want(10);
-        assert_eq!((many.granted(), sink.granted()), (67, 10));
+        assert_eq!((many.granted(), sink.granted()), (57, 10));
         drop((pipeline, few));
         assert_eq!(many.granted(), 128 - PROCESS - 8 - 10);
     }
@@ -316,6 +334,14 @@ mod tests {
         fn there_is_always_something_to_divide(limit in any::<usize>(), kept_back in any::<usize>()) {
             let divided = to_divide(limit, kept_back);
             prop_assert!(divided >= limit / 4 && divided <= limit);
+        }
+
+        /// With the limit that is recommended, everybody can have what is wanted; no more is asked for than needed.
+        #[test]
+        fn the_limit_that_is_named_is_enough(kept_back in 0usize..100_000, divided in 0usize..100_000) {
+            let limit = limit_for(kept_back, divided);
+            prop_assert!(to_divide(limit, kept_back) >= divided);
+            prop_assert!(limit <= (PROCESS + kept_back + divided) * 16 / 15 + 1);
         }
     }
 }

@@ -54,11 +54,13 @@ pub enum WarningCode {
     SingleValueRepeated,
     /// `unescaped-values`
     UnescapedValues,
+    /// `descriptor-limit`
+    DescriptorLimit,
 }
 
 impl WarningCode {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::LiteralSecret,
         Self::PlainHttp,
         Self::NoRetry,
@@ -70,6 +72,7 @@ impl WarningCode {
         Self::EmptyCredential,
         Self::SingleValueRepeated,
         Self::UnescapedValues,
+        Self::DescriptorLimit,
     ];
 
     /// Its name.
@@ -86,6 +89,7 @@ impl WarningCode {
             Self::EmptyCredential => "empty-credential",
             Self::SingleValueRepeated => "single-value-repeated",
             Self::UnescapedValues => "unescaped-values",
+            Self::DescriptorLimit => "descriptor-limit",
         }
     }
 
@@ -103,6 +107,7 @@ impl WarningCode {
             Self::EmptyCredential => "A credential is empty",
             Self::SingleValueRepeated => "A template repeats a block for what is an array only sometimes",
             Self::UnescapedValues => "A body inserts values without escaping, as nothing is known of its content type",
+            Self::DescriptorLimit => "The limit of open files is lower than what the pipeline asks for",
         }
     }
 }

@@ -6,7 +6,7 @@
 //! compares two versions of a pipeline, and `steps` decides what a reload does with each node. [`routes`] is the way of an
 //! event through the filters to the sinks, `router` takes the events of a source that way, and `dead_letters` brings what
 //! is given up to where it is kept. [`replay`] says what becomes of dead letters that are sent again, [`trial`] what would
-//! become of an event. [`warnings`] finds what is worth a second look, [`outline`] is a pipeline's shape for drawings.
+//! become of an event. [`warnings`] finds what is worth a second look, [`demand`] how many open files it takes, [`outline`] is a pipeline's shape for drawings.
 
 #[cfg(test)]
 mod bounds_tests;
@@ -14,6 +14,7 @@ pub mod changes;
 pub mod compile;
 mod controller;
 mod dead_letters;
+pub mod demand;
 pub mod graph;
 pub mod load;
 mod nodes;

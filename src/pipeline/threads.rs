@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::descriptors::{self, Budget, KeptBack};
 use crate::health::Health;
 
 /// A thread that runs the tasks spawned on its handle, until it is stopped.
@@ -20,6 +21,7 @@ pub struct WorkerThread {
     handle: Handle,
     stop: CancellationToken,
     thread: thread::JoinHandle<()>,
+    _kept_back: KeptBack,
 }
 
 /// The worker threads that small pipelines share: as many as there are cores, at most, and no more than pipelines.
@@ -48,7 +50,8 @@ impl WorkerThread {
             runtime.block_on(stopped);
             runtime.shutdown_timeout(BLOCKING_TIMEOUT);
         })?;
-        Ok(Self { handle, stop, thread })
+        let kept_back = Budget::of_process().keep_back(descriptors::WORKER);
+        Ok(Self { handle, stop, thread, _kept_back: kept_back })
     }
 
     /// Where tasks are spawned.

@@ -3,6 +3,7 @@
 //! What cannot run is a fault, and found by `config` or `compile`.
 
 mod masking;
+mod open_files;
 mod templates;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ use crate::sink::request::holds_a_secret;
 use crate::sink::webhook::WebhookConfig;
 use crate::source::kafka;
 use crate::source::{SourceConfig, TypeConfig};
+
+pub use open_files::descriptor_limit;
 
 /// Everything in a pipeline file that is worth a warning.
 pub fn find(parsed: &Parsed) -> Vec<Warning> {

@@ -243,6 +243,7 @@ impl Supervisor {
         for (file, error) in self.pipelines.start_waiting() {
             self.fail(&file, error);
         }
+        self.pipelines.tell_of_limit();
     }
 
     fn note_end(&mut self, file: PathBuf, result: Result<(), RunError>) {

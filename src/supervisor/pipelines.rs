@@ -10,13 +10,15 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
-use tracing::{Instrument as _, Span, error_span, info};
+use tracing::{Instrument as _, Span, error_span, info, warn};
 
 use super::leftovers::Leftovers;
 use super::{Options, Plan, Trigger};
 use crate::config::{Fingerprints, Parsed};
+use crate::descriptors::Budget;
 use crate::health::{Health, Reload as ReloadNote};
 use crate::pipeline::changes::Change;
+use crate::pipeline::demand::Demand;
 use crate::pipeline::load::{Compiled, compile_parsed_on};
 use crate::pipeline::run::{Place, lock_state, own_workers, run_on};
 use crate::pipeline::threads::{SharedThreads, WorkerThread};
@@ -31,6 +33,7 @@ pub(super) struct Version {
     compiled: Compiled,
     /// Its sources of standard input.
     input: Vec<String>,
+    demand: Demand,
 }
 
 /// The pipelines of the process.
@@ -46,6 +49,7 @@ pub(super) struct Pipelines {
     names: HashMap<Id, Arc<str>>,
     /// Of pipelines that have ended.
     stopped: Vec<WorkerThread>,
+    told_of_limit: bool,
 }
 
 /// A pipeline that runs.
@@ -53,6 +57,7 @@ struct Pipeline {
     file: PathBuf,
     fingerprints: Fingerprints,
     input: Vec<String>,
+    demand: Demand,
     reloads: mpsc::UnboundedSender<Reload>,
     /// It does not keep the store open, which ends with the pipeline.
     store: Option<WeakStore>,
@@ -79,6 +84,7 @@ impl Pipelines {
             tasks: JoinSet::new(),
             names: HashMap::new(),
             stopped: Vec::new(),
+            told_of_limit: false,
         }
     }
 
@@ -97,24 +103,26 @@ impl Pipelines {
         let store = running.filter(|_| is_reload).and_then(|running| running.store.as_ref()?.upgrade());
         let sources = parsed.pipeline.sources.iter().filter(|(_, source)| source.kind.is_standard_input());
         let input = sources.map(|(name, _)| name.clone()).collect();
+        let demand = Demand::of(&parsed.pipeline);
         match compile_parsed_on(parsed, &file, &options.state_root, options.once, store.as_ref()) {
             Err(errors) => plan.faulty.push((file, errors)),
             Ok(compiled) => match changes {
                 // A store that has ended says that the pipeline is about to: it is started anew.
                 Some(changes) if is_reload && compiled.store.is_some() == store.is_some() => {
-                    plan.reload.push((Version { file, compiled, input }, changes));
+                    plan.reload.push((Version { file, compiled, input, demand }, changes));
                 }
-                _ => plan.start.push(Version { file, compiled, input }),
+                _ => plan.start.push(Version { file, compiled, input, demand }),
             },
         }
     }
 
     /// Brings a new version to a pipeline that runs.
     pub(super) fn reload(&mut self, version: Version, changes: Changes) {
-        let Version { compiled: Compiled { graph, fingerprints, .. }, input, .. } = version;
+        let Version { compiled: Compiled { graph, fingerprints, .. }, input, demand, .. } = version;
         if let Some(running) = self.running.get_mut(&graph.name) {
             running.fingerprints = fingerprints;
             running.input = input;
+            running.demand = demand;
             let applied = ReloadNote { at: Timestamp::now(), refused: None };
             self.health.pipeline(&graph.name).reloaded(applied);
             // One that has ended meanwhile has nothing to reload.
@@ -153,6 +161,15 @@ impl Pipelines {
             }
         }
         failed
+    }
+
+    /// Says it once when the limit of open files is lower than what the pipelines that run ask for.
+    pub(super) fn tell_of_limit(&mut self) {
+        let demand: Demand = self.running.values().map(|running| running.demand).sum();
+        if let Some((message, help)) = demand.beyond(Budget::of_process().limit()).filter(|_| !self.told_of_limit) {
+            self.told_of_limit = true;
+            warn!("{message}; {help}");
+        }
     }
 
     /// Starts nothing more.
@@ -213,7 +230,7 @@ impl Pipelines {
     }
 
     fn start(&mut self, name: Arc<str>, version: Version) -> Result<(), RunError> {
-        let Version { file, compiled: Compiled { graph, state_dir, fingerprints, .. }, input } = version;
+        let Version { file, compiled: Compiled { graph, state_dir, fingerprints, .. }, input, demand } = version;
         let (workers, handles) = self.workers(graph.workers)?;
         let Some(first) = handles.first().cloned() else { return Ok(()) };
         let shutdown = self.shutdown.child(graph.shutdown_timeout);
@@ -240,7 +257,8 @@ impl Pipelines {
         };
         let id = self.tasks.spawn_on(run.instrument(span), &first).id();
         self.names.insert(id, Arc::clone(&name));
-        self.running.insert(name, Pipeline { file, fingerprints, input, reloads, store, shutdown, workers });
+        let pipeline = Pipeline { file, fingerprints, input, demand, reloads, store, shutdown, workers };
+        self.running.insert(name, pipeline);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod github;
 mod report;
 mod sarif;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,12 @@ use super::load::{StateArgs, compile_parsed};
 use super::logging::LogFormat;
 use crate::config::files::{PipelineNames, pipeline_files};
 use crate::config::load_lenient;
-use crate::pipeline::{Graph, warnings};
+use crate::descriptors::hard_limit;
+use crate::pipeline::Graph;
+use crate::pipeline::compile::base_dir;
+use crate::pipeline::warnings::{self, descriptor_limit};
 use crate::secret::mask;
+use connect::count_files;
 use report::{CheckedFile, Report};
 
 /// Checks pipeline files and reports every fault and warning, without touching the network.
@@ -85,7 +90,7 @@ pub fn run(args: &CheckArgs, form: LogFormat) -> Result<(), CliError> {
     let mut report = Report::default();
     let mut unreachable = 0;
     for path in pipeline_files(&args.paths)? {
-        let (file, graph) = check(&path, &state, &mut names);
+        let (file, graph) = check(&path, &state, &mut names, args.connect)?;
         if args.format == CheckFormat::Text {
             say(&file.line())?;
             file.show_findings(form);
@@ -106,19 +111,28 @@ pub fn run(args: &CheckArgs, form: LogFormat) -> Result<(), CliError> {
 }
 
 /// Checks one file. There is a graph when it has no fault.
-fn check(path: &Path, state: &Path, names: &mut PipelineNames) -> (CheckedFile, Option<Graph>) {
+fn check(
+    path: &Path,
+    state: &Path,
+    names: &mut PipelineNames,
+    connect: bool,
+) -> Result<(CheckedFile, Option<Graph>), CliError> {
     let mut parsed = match load_lenient(path) {
         Ok(parsed) => parsed,
-        Err(errors) => return (CheckedFile::faulty(path, errors), None),
+        Err(errors) => return Ok((CheckedFile::faulty(path, errors), None)),
     };
     parsed.conceal(&warnings::written_out_secrets(&parsed));
     parsed.refuse(names.claim(&parsed.pipeline.name, path).err());
     let pipeline = parsed.pipeline.name.clone();
-    let warnings = parsed.warnings(warnings::find(&parsed));
-    match compile_parsed(parsed, path, state, true) {
+    let mut found = warnings::find(&parsed);
+    // Only a connection may look at files. `bridge run` raises its limit to the hard one.
+    let matching = if connect { count_files(&parsed.pipeline, &base_dir(path))? } else { BTreeMap::new() };
+    found.extend(descriptor_limit(&parsed.pipeline, hard_limit(), &matching));
+    let warnings = parsed.warnings(found);
+    Ok(match compile_parsed(parsed, path, state, true) {
         Ok(compiled) => (CheckedFile::sound(path, pipeline, &compiled.graph, warnings), Some(compiled.graph)),
         Err(errors) => (CheckedFile::faulty(path, errors), None),
-    }
+    })
 }
 
 /// Prints a line. When nobody reads on, as in `bridge check … | head -1`, the verdict is still to come: it is the exit code.

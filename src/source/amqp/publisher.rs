@@ -18,6 +18,7 @@ use super::connection::Connection;
 use super::error::Fault;
 use super::fields;
 use super::settings::Settings;
+use crate::descriptors::{self, Budget, KeptBack};
 use crate::problem::Problem;
 use crate::source::SourceContext;
 use crate::source::outgoing::{OutgoingMessage, SendError};
@@ -43,6 +44,7 @@ pub struct AmqpPublisher {
     settings: Settings,
     state: Mutex<State>,
     channels: Semaphore,
+    _kept_back: KeptBack,
 }
 
 #[derive(Default)]
@@ -61,7 +63,9 @@ impl AmqpPublisher {
     pub fn new(context: &SourceContext, config: &AmqpConfig) -> Result<Self, Vec<Problem>> {
         let mut settings = Settings::new(context, config)?;
         settings.connection_name.push_str(" (dead letters)");
-        Ok(Self { settings, state: Mutex::default(), channels: Semaphore::new(CHANNELS) })
+        let kept_back = Budget::of_process().keep_back(descriptors::AMQP);
+        let (state, channels) = (Mutex::default(), Semaphore::new(CHANNELS));
+        Ok(Self { settings, state, channels, _kept_back: kept_back })
     }
 
     /// Publishes a message, and returns once the broker has taken it over. An empty `exchange` is the default one,

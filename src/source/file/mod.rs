@@ -118,6 +118,14 @@ const LAST_SAVE: Duration = Duration::from_secs(2);
 #[error("the files were read before the source was connected")]
 struct NotConnected;
 
+impl FileConfig {
+    /// How many files match now. Blocks; `None` when the paths are at fault.
+    pub fn count_matching(&self, base: &Path) -> Option<usize> {
+        let patterns = patterns(&self.paths, base).ok()?;
+        Some(Scanner::new(&patterns).look().0)
+    }
+}
+
 impl FileSource {
     /// A source over the files that match `config.paths`. Does no I/O.
     ///

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::config::KafkaConfig;
 use super::group::LOG_TARGET;
 use super::probe;
+use crate::descriptors::{self, Budget, KeptBack};
 use crate::problem::Problem;
 use crate::secret::mask;
 use crate::source::off_runtime::{Answer, off_runtime};
@@ -35,6 +36,7 @@ pub struct KafkaProducer {
     config: ClientConfig,
     producer: Mutex<Option<Producer>>,
     failure: LastFailure,
+    _kept_back: KeptBack,
 }
 
 impl KafkaProducer {
@@ -54,7 +56,9 @@ impl KafkaProducer {
                 error => Problem::new(["options"], error),
             })?;
         }
-        Ok(Self { source, config: client, producer: Mutex::default(), failure: LastFailure::default() })
+        let kept_back = Budget::of_process().keep_back(descriptors::KAFKA_PRODUCER);
+        let (producer, failure) = (Mutex::default(), LastFailure::default());
+        Ok(Self { source, config: client, producer, failure, _kept_back: kept_back })
     }
 
     /// Writes a message, and returns once all in-sync replicas have it.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use webhook_bridge::receiver::Behaviour;
 
 use crate::delivery::{Site, answer, number, numbered, numbers};
-use crate::support::{Bridge, Nginx, command, dead_letters};
+use crate::support::{Bridge, Nginx, dead_letters, limited};
 
 const EVENTS: usize = 5_000;
 
@@ -51,9 +51,7 @@ async fn more_hosts_than_descriptors_are_all_delivered_to() {
     let (pipeline, input) = (site.folder.path().join("pipeline.toml"), site.folder.path().join("input"));
     std::fs::write(&pipeline, config).unwrap();
     std::fs::write(&input, numbered(1_500).join("\n")).unwrap();
-    let bridge = command();
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(bridge.get_program());
+    let mut limited = limited(300);
     limited.args(["-v", "run", "--admin", "none", "--state-dir"]).arg(site.folder.path().join("state")).arg(&pipeline);
     let output = limited.stdin(File::open(&input).unwrap()).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);

@@ -49,11 +49,23 @@ impl Bridge {
         Self::spawn(&[], folder, args, paths, Stdio::null())
     }
 
+    /// As [`run`](Self::run), in a process that may have so many files open.
+    pub(crate) fn run_limited(limit: usize, folder: &Path, config: &str) -> Self {
+        let pipeline = folder.join("pipeline.toml");
+        std::fs::write(&pipeline, config).unwrap();
+        Self::spawn_by(limited(limit), folder, &[], &[&pipeline], Stdio::null())
+    }
+
     fn spawn(variables: &[(&str, &str)], folder: &Path, args: &[&str], paths: &[&Path], stdin: Stdio) -> Self {
+        let mut bridge = command();
+        bridge.envs(variables.iter().copied());
+        Self::spawn_by(bridge, folder, args, paths, stdin)
+    }
+
+    fn spawn_by(mut bridge: Command, folder: &Path, args: &[&str], paths: &[&Path], stdin: Stdio) -> Self {
         let log = folder.join("bridge.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
-        let child = command()
-            .envs(variables.iter().copied())
+        let child = bridge
             .args(["-v", "run", "--state-dir"])
             .arg(folder.join("state"))
             .args(args)
@@ -141,7 +153,17 @@ impl Drop for Bridge {
 
 /// The `bridge` command, free of what the environment of the test run may say to it.
 pub(crate) fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bridge"));
+    free_of_surroundings(Command::new(env!("CARGO_BIN_EXE_bridge")))
+}
+
+/// As [`command`], for a process that may have so many files open: that is its soft and its hard limit.
+pub(crate) fn limited(limit: usize) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_bridge")]);
+    free_of_surroundings(shell)
+}
+
+fn free_of_surroundings(mut command: Command) -> Command {
     for variable in ["RUST_LOG", "BRIDGE_STATE_DIR", "BRIDGE_LOG_FORMAT", "HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
         command.env_remove(variable);
     }
