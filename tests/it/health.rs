@@ -187,6 +187,46 @@ async fn the_admin_address_must_be_free_when_it_was_asked_for() {
     assert!(stderr.contains("cannot listen on 127.0.0.1:9180") && stderr.contains("--admin"), "{stderr}");
 }
 
+/// A job that runs to its end, beside a bridge that is there to stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_to_the_end_has_no_admin_port_unless_one_is_asked_for() {
+    let site = Site::start(Behaviour::default()).await;
+    let admin = free_address();
+    let port = admin.split_once(':').unwrap().1;
+    // All addresses of this machine.
+    let all = format!(":{port}");
+    let bridge = Bridge::run_with(site.folder.path(), &site.file_pipeline(""), &["--admin", &all], Stdio::null());
+    wait_for_readiness(&admin, "it is ready", |status, _| status == 200).await;
+    assert_eq!(health(&["--ready"], &all), (0, "ready: pipelines: 1\n".to_owned(), String::new()));
+
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("pipeline.toml");
+    std::fs::write(&pipeline, site.file_pipeline("").replace("name = \"it\"", "name = \"job\"")).unwrap();
+    std::fs::write(folder.path().join("events.jsonl"), "{\"n\":1}\n").unwrap();
+    let once = |admin: Option<&str>| {
+        let mut once = command();
+        once.env_remove("BRIDGE_ADMIN").args(["run", "--once", "--state-dir"]).arg(folder.path());
+        admin.map(|admin| once.args(["--admin", admin]));
+        run_to_end(once.arg(&pipeline))
+    };
+    // Taken by this test, unless by whoever has it now.
+    let _default = TcpListener::bind("127.0.0.1:9180");
+    let (code, _, log) = once(None);
+    assert_eq!(code, 0, "{log}");
+    assert!(!log.contains("cannot listen") && !log.contains("probes"), "{log}");
+    assert_eq!(site.receiver.requests(), 1, "it has done its job");
+
+    for taken in [all.as_str(), admin.as_str()] {
+        let (code, _, log) = once(Some(taken));
+        assert_eq!(code, 1, "{log}");
+        let expected = [&format!("the admin address: {taken}: "), "--admin", "BRIDGE_ADMIN", "`none`"];
+        assert!(expected.iter().all(|part| log.contains(*part)), "{log}");
+    }
+    let (code, _, log) = once(Some(&free_address()));
+    assert!(code == 0 && log.contains("answering probes"), "{log}");
+    assert!(bridge.stop().success());
+}
+
 #[test]
 fn health_without_a_bridge_fails_with_a_line_that_says_so() {
     let admin = free_address();
