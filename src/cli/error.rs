@@ -49,6 +49,9 @@ pub enum CliError {
     /// There are no dead letters of these numbers.
     #[error("there is no dead letter {}; nothing was done, and `bridge dead list` shows which there are", numbers(.0))]
     NoSuchLetter(Vec<RowId>),
+    /// The letters of these numbers are there, and not chosen by the other options.
+    #[error("the other options leave out the dead letters of these numbers: {}; nothing was done", numbers(.0))]
+    LeftOut(Vec<RowId>),
     /// Some letters are damaged; which, has been printed.
     #[error("{0} of the letters cannot be read and are left out")]
     Unreadable(u64),
@@ -135,7 +138,7 @@ impl CliError {
             Self::Run(_) | Self::Supervisor(_) | Self::Io { .. } | Self::Store(_) => 1,
             Self::NoSuchLetter(_) | Self::Unreadable(_) | Self::StillDead(_) | Self::Unhealthy(_) => 1,
             Self::TestsFailed(_) | Self::NoEvent(_) | Self::NotEvaluated(_) => 1,
-            Self::NoStateDir | Self::Usage(_) | Self::Files(_) | Self::Expression(_) => 2,
+            Self::LeftOut(_) | Self::NoStateDir | Self::Usage(_) | Self::Files(_) | Self::Expression(_) => 2,
             Self::Config(_) | Self::Faulty { .. } | Self::Warnings(_) => 3,
             Self::Unreachable(_) => 4,
         }

@@ -172,14 +172,14 @@ impl Letters {
         self.fetch(statement).await?.first().map(row::letter).transpose()
     }
 
-    /// Those of the numbers of which there is no letter.
+    /// Those of the filter's numbers of which there is no letter for which its other conditions hold.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn missing(&mut self, ids: &[RowId]) -> Result<Vec<RowId>, StoreError> {
+    pub async fn missing(&mut self, filter: &LetterFilter) -> Result<Vec<RowId>, StoreError> {
         let mut missing = Vec::new();
-        for ids in ids.chunks(IDS_OF_A_STATEMENT) {
-            let there = self.select("id", &LetterFilter { ids: ids.to_vec(), ..LetterFilter::default() });
+        for ids in filter.ids.chunks(IDS_OF_A_STATEMENT) {
+            let there = self.select("id", &LetterFilter { ids: ids.to_vec(), ..filter.clone() });
             let there = self.fetch(there).await?;
             let there: Result<HashSet<RowId>, _> = there.iter().map(|row| row.try_get("id")).collect();
             let there = there.map_err(|error| self.database.error(&error))?;

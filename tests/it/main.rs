@@ -21,6 +21,7 @@ mod quickstart;
 mod reload;
 mod replicas;
 mod secrets;
+mod selections;
 mod shutdown;
 mod support;
 mod torture;

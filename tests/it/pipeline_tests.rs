@@ -126,7 +126,10 @@ fn only_some_tests_are_run() {
 #[test]
 fn a_pipeline_without_tests_is_said() {
     let (code, stdout, stderr) = run_to_end(&mut bridge(&["test", "tests/config/valid/minimal.toml"]));
-    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(
+        (code, stderr.as_str()),
+        (2, "error: there is no test; `bridge test --help` shows what one looks like\n")
+    );
     assert_eq!(stdout, "tests/config/valid/minimal.toml: no tests\n0 tests: 0 passed, 0 failed\n");
 }
 

@@ -122,8 +122,12 @@ impl PipelineArgs {
 /// happens to match nothing is none of these.
 async fn expect_known(letters: &mut Letters, graph: &Graph, filter: &LetterFilter) -> Result<(), CliError> {
     expect_known_node(letters, graph, filter).await?;
-    let missing = letters.missing(&filter.ids).await?;
-    if missing.is_empty() { Ok(()) } else { Err(CliError::NoSuchLetter(missing)) }
+    let missing = letters.missing(&LetterFilter { ids: filter.ids.clone(), ..LetterFilter::default() }).await?;
+    if !missing.is_empty() {
+        return Err(CliError::NoSuchLetter(missing));
+    }
+    let left_out = letters.missing(filter).await?;
+    if left_out.is_empty() { Ok(()) } else { Err(CliError::LeftOut(left_out)) }
 }
 
 /// Refuses a filter by a node that neither the pipeline nor any letter knows: that is a slip, and "no dead letters" would
@@ -135,7 +139,9 @@ async fn expect_known_node(letters: &mut Letters, graph: &Graph, filter: &Letter
     if nodes.contains(node) || letters.count(&of_node).await? > 0 {
         return Ok(());
     }
-    let meant = did_you_mean(node, nodes.iter().map(String::as_str));
+    let names = nodes.iter().map(String::as_str);
+    let without_section = names.clone().find(|known| known.split_once('.').is_some_and(|(_, name)| name == node));
+    let meant = without_section.or_else(|| did_you_mean(node, names));
     let hint = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
     Err(CliError::Usage(format!("there is no `{node}` in the pipeline, and no dead letter of it{hint}")))
 }

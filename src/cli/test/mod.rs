@@ -20,6 +20,7 @@ use crate::config::{self, ConfigErrors};
 use crate::pipeline::Environment;
 use crate::pipeline::compile::base_dir;
 use crate::pipeline::trial::{Course, FrozenClock, Trial};
+use crate::problem::did_you_mean;
 use crate::testing::explain::{Finding, explain};
 use crate::testing::judge::judge;
 use crate::testing::update::{Updated, update};
@@ -80,8 +81,8 @@ struct TestedPipeline {
     name: String,
     /// Those that were to be run.
     tests: Vec<Tested>,
-    /// The file has tests, be they run or not.
-    has_tests: bool,
+    /// The names of all that the file has, be they run or not.
+    declared: Vec<String>,
 }
 
 /// A test that was run.
@@ -145,11 +146,11 @@ fn run_file(path: &Path, names: &mut PipelineNames, only: &[String]) -> TestedFi
             Environment { state_dir: PathBuf::new(), base_dir: base_dir(path), once: true, rendering: clock.options() };
         let Compiled { graph, .. } = compile_in(parsed, environment)?;
         let trial = Trial::new(&graph, &clock);
-        let has_tests = !tests.is_empty();
+        let declared = tests.iter().map(|test| test.name.clone()).collect();
         let is_meant = |test: &TestCase| only.is_empty() || only.iter().any(|text| test.name.contains(text));
         let meant = tests.into_iter().enumerate().filter(|(_, test)| is_meant(test));
         let tests = meant.map(|(index, test)| Tested { index, course: trial.run(&test), test }).collect();
-        Ok(TestedPipeline { name, tests, has_tests })
+        Ok(TestedPipeline { name, tests, declared })
     });
     TestedFile { path: path.to_owned(), result }
 }
@@ -199,18 +200,31 @@ fn count(files: &[TestedFile]) -> Count {
     count
 }
 
-/// A faulty file goes before a failing test: its tests say nothing at all.
+/// A faulty file goes before a failing test: its tests say nothing at all. What was asked for and is not there must not
+/// pass for a success.
 fn verdict(files: Vec<TestedFile>, count: Count, only: &[String]) -> Result<(), CliError> {
-    let faulty: Vec<ConfigErrors> = files.into_iter().filter_map(|file| file.result.err()).collect();
+    let (pipelines, faulty): (Vec<_>, Vec<_>) = files.into_iter().map(|file| file.result).partition(Result::is_ok);
     if !faulty.is_empty() {
-        return Err(CliError::Config(faulty));
+        return Err(CliError::Config(faulty.into_iter().filter_map(Result::err).collect()));
     }
     if count.failed > 0 {
         return Err(CliError::TestsFailed(count.failed));
     }
-    if count.passed == 0 && !only.is_empty() {
-        let texts = only.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(" or ");
-        return Err(CliError::Usage(format!("no test has {texts} in its name")));
+    let declared: Vec<String> = pipelines.into_iter().flatten().flat_map(|pipeline| pipeline.declared).collect();
+    if declared.is_empty() {
+        return Err(CliError::Usage("there is no test; `bridge test --help` shows what one looks like".to_owned()));
     }
-    Ok(())
+    match only.iter().find(|text| !declared.iter().any(|name| name.contains(*text))) {
+        Some(text) => Err(CliError::Usage(format!("no test has `{text}` in its name{}", hint(text, &declared)))),
+        None => Ok(()),
+    }
+}
+
+/// The test that may be meant, by its name or by a word of it.
+fn hint(text: &str, declared: &[String]) -> String {
+    let words = declared.iter().flat_map(|name| name.split_whitespace().map(move |word| (word, name)));
+    let known: Vec<(&str, &String)> = declared.iter().map(|name| (name.as_str(), name)).chain(words).collect();
+    let meant = did_you_mean(text, known.iter().map(|(word, _)| *word));
+    let name = meant.and_then(|meant| known.iter().find(|(word, _)| *word == meant));
+    name.map(|(_, name)| format!("; did you mean \"{name}\"?")).unwrap_or_default()
 }

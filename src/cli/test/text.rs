@@ -34,7 +34,7 @@ fn file(text: &mut String, TestedFile { path, result }: &TestedFile) {
         writeln!(text, "{path}: {BAD}not run, as the file is wrong{BAD:#}").ok();
         return;
     };
-    if !pipeline.has_tests {
+    if pipeline.declared.is_empty() {
         writeln!(text, "{path}: no tests").ok();
     }
     if pipeline.tests.is_empty() {
