@@ -127,6 +127,11 @@ impl<'a> TextRef<'a> {
         Self { text, values }
     }
 
+    /// The text, with the values in it; see [`InterpolatedText::as_str`].
+    pub fn as_str(self) -> &'a str {
+        self.text
+    }
+
     /// Its parts, in order. Written parts may be empty.
     pub fn parts(self) -> impl Iterator<Item = Part<'a>> {
         self.placed_parts().map(|(part, _)| part)
@@ -235,6 +240,13 @@ impl JsonSchema for InterpolatedText {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "contentMediaType": "text/x-handlebars-template" })
+    }
+}
+
+/// Says in the schema of a list of such texts that they are patterns, and no templates.
+pub(crate) fn are_patterns(schema: &mut Schema) {
+    if let Some(items) = schema.get_mut("items").and_then(serde_json::Value::as_object_mut) {
+        items.insert(LANGUAGE.to_owned(), "text/x-pattern".into());
     }
 }
 

@@ -56,11 +56,13 @@ pub enum WarningCode {
     UnescapedValues,
     /// `descriptor-limit`
     DescriptorLimit,
+    /// `literal-wildcard`
+    LiteralWildcard,
 }
 
 impl WarningCode {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::LiteralSecret,
         Self::PlainHttp,
         Self::NoRetry,
@@ -73,6 +75,7 @@ impl WarningCode {
         Self::SingleValueRepeated,
         Self::UnescapedValues,
         Self::DescriptorLimit,
+        Self::LiteralWildcard,
     ];
 
     /// Its name.
@@ -90,6 +93,7 @@ impl WarningCode {
             Self::SingleValueRepeated => "single-value-repeated",
             Self::UnescapedValues => "unescaped-values",
             Self::DescriptorLimit => "descriptor-limit",
+            Self::LiteralWildcard => "literal-wildcard",
         }
     }
 
@@ -107,6 +111,7 @@ impl WarningCode {
             Self::EmptyCredential => "A credential is empty",
             Self::SingleValueRepeated => "A template repeats a block for what is an array only sometimes",
             Self::UnescapedValues => "A body inserts values without escaping, as nothing is known of its content type",
+            Self::LiteralWildcard => "A path takes a wildcard from a variable, where it stands for itself",
             Self::DescriptorLimit => "The limit of open files is lower than what the pipeline asks for",
         }
     }

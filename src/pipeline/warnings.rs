@@ -5,6 +5,7 @@
 mod masking;
 mod open_files;
 mod templates;
+mod wildcards;
 
 use std::collections::BTreeSet;
 
@@ -39,6 +40,7 @@ pub fn find(parsed: &Parsed) -> Vec<Warning> {
         .chain(unused_templates(config))
         .chain(doubtful_filters(config))
         .chain(templates::doubts(config))
+        .chain(wildcards::that_are_literal(config))
         .collect()
 }
 
@@ -244,6 +246,23 @@ mod tests {
     fn a_template_that_no_sink_uses_is_found() {
         let templates = "[templates.t]\nbody = '{}'\n[templates.u]\nbody = '{}'";
         assert_eq!(of_sink(&format!("{HTTPS}template = 't'\n{templates}")), ["unused-template templates.u"]);
+    }
+
+    #[test]
+    fn a_wildcard_from_a_variable_is_found() {
+        let text = |path: &str| {
+            format!(
+                "name = 'x'\n[sources.a]\ntype = 'file'\npaths = ['/a/*', '{path}']\n[sinks.b]\ntype = 'webhook'\n\
+                 from = ['a']\nurl = 'https://x/'\n"
+            )
+        };
+        let found = |path: &str, value: &str| {
+            let parsed = parse_lenient("x.toml", &text(path), &|_| Some(value.into()));
+            assert_eq!(parsed.faults, [], "{path}");
+            find(&parsed).into_iter().map(|warning| warning.problem.path.join(".")).collect::<Vec<_>>()
+        };
+        assert_eq!(found("${var:LOGS}", "/var/log/*.log"), ["sources.a.paths.1"]);
+        assert_eq!(found("${var:LOGS}/*.log", "/var/log"), [""; 0]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -188,4 +188,22 @@ async fn the_rest_of_a_compressed_file_is_delivered_however_late_it_comes() {
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(1..=COUNT as u64));
     assert_eq!(site.dead_letters().len(), 1);
+}
+
+/// What comes from a variable is text: its folder is read, and none that it would match as a pattern.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wildcard_from_a_variable_stands_for_itself() {
+    let mut site = Site::start(Behaviour::default()).await;
+    let folder = site.folder.path().to_owned();
+    for (n, name) in ["{lo[g]s,*}", "logs", "lo[g]s"].iter().enumerate() {
+        std::fs::create_dir(folder.join(name)).unwrap();
+        std::fs::write(folder.join(name).join("a.jsonl"), format!("{{\"n\":{}}}\n", n + 1)).unwrap();
+    }
+    let config = site.file_pipeline("").replace("events.jsonl", "${var:LOGS}/*.jsonl");
+    let logs = folder.join("{lo[g]s,*}");
+    let bridge = Bridge::run_in(&[("LOGS", logs.to_str().unwrap())], &folder, &config, &["--once"], Stdio::null());
+    assert!(bridge.wait().success());
+    assert_eq!(numbers(&site.received()), [1]);
+    let log = std::fs::read_to_string(folder.join("bridge.log")).unwrap();
+    assert!(log.contains("stands for itself, and is no wildcard"), "{log}");
 }

@@ -106,7 +106,8 @@ impl Bridge {
             base_dir: std::path::PathBuf::new(),
         };
         let rotated_wait = Period::from_secs(60);
-        let config = FileConfig { paths: vec![self.pattern.clone()], start: FileStart::Beginning, rotated_wait };
+        let config =
+            FileConfig { paths: vec![self.pattern.as_str().into()], start: FileStart::Beginning, rotated_wait };
         let mut source = FileSource::new(context, config).unwrap();
         source.connect().await.unwrap();
         self.source = Some(source);

@@ -148,7 +148,7 @@ async fn counted(pipelines: &[String]) -> usize {
     open
 }
 
-/// What may be open of this process that is not the bridge's own: the log, which the tests share with its standard streams.
+/// How many descriptors are kept back for so many pipelines, without their brokers.
 fn kept_back(pipelines: usize) -> usize {
     let workers = pipelines.min(std::thread::available_parallelism().unwrap().get());
     PROCESS + workers * WORKER + pipelines * PIPELINE

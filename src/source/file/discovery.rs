@@ -375,7 +375,7 @@ mod tests {
 
     fn scan(folder: &Path, patterns: &[&str]) -> Scan {
         let patterns: Vec<PathPattern> =
-            patterns.iter().flat_map(|pattern| PathPattern::parse(pattern, folder).unwrap()).collect();
+            patterns.iter().flat_map(|pattern| PathPattern::parse(*pattern, folder).unwrap()).collect();
         Scanner::new(&patterns).scan(&BTreeSet::new(), true)
     }
 

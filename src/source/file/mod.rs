@@ -58,6 +58,7 @@ use self::registry::Registry;
 use self::session::{Session, Timing};
 use super::off_runtime::job_failed;
 use super::{Input, Progress, Source, SourceContext, SourceError};
+use crate::interpolated::{InterpolatedText, Part, are_patterns};
 use crate::problem::Problem;
 use crate::units::Period;
 
@@ -68,8 +69,9 @@ use crate::units::Period;
 pub struct FileConfig {
     /// Files to read, as paths or globs: `*`, `?` and `[…]` within a name, `{a,b}` for alternatives, `**` for any number
     /// of folders. As in a shell, wildcards do not match hidden files. Relative paths start at the pipeline file's folder.
-    #[schemars(length(min = 1), example = ["/var/log/shop/*.jsonl"])]
-    pub paths: Vec<String>,
+    /// What `${…}` brings stands for itself: wildcards are written here, as in `${var:LOGS}/*.log`.
+    #[schemars(length(min = 1), example = ["/var/log/shop/*.jsonl"], transform = are_patterns)]
+    pub paths: Vec<InterpolatedText>,
     /// Where to start in a file that is there at the first start and was never seen before. Files that appear later are
     /// read from their beginning.
     #[serde(default)]
@@ -108,6 +110,8 @@ pub struct FileSource {
     timing: Timing,
     checkpoints: CheckpointStore,
     session: Option<Session>,
+    /// Of the paths into which `${…}` has put one, until it was said.
+    literal_wildcards: Vec<char>,
 }
 
 /// How long the end of a source waits for its last save: a disk that refuses must not hold up the process.
@@ -123,6 +127,17 @@ impl FileConfig {
     pub fn count_matching(&self, base: &Path) -> Option<usize> {
         let patterns = patterns(&self.paths, base).ok()?;
         Some(Scanner::new(&patterns).look().0)
+    }
+
+    /// The paths into which `${…}` has put a wildcard, which stands for itself, by index.
+    pub fn literal_wildcards(&self) -> impl Iterator<Item = (usize, char)> {
+        self.paths.iter().enumerate().filter_map(|(index, path)| {
+            let wildcard = path.as_ref().parts().find_map(|part| match part {
+                Part::Value(value) => value.chars().find(|character| "*?[{".contains(*character)),
+                Part::Written(_) => None,
+            });
+            wildcard.map(|wildcard| (index, wildcard))
+        })
     }
 }
 
@@ -144,7 +159,8 @@ impl FileSource {
         };
         let checkpoints = CheckpointStore::new(store, context.name.clone());
         let timing = Timing::new(config.rotated_wait.0);
-        Ok(Self { context, patterns, start: config.start, timing, checkpoints, session: None })
+        let literal_wildcards = config.literal_wildcards().map(|(_, wildcard)| wildcard).collect();
+        Ok(Self { context, patterns, start: config.start, timing, checkpoints, session: None, literal_wildcards })
     }
 
     fn session(&mut self) -> Result<&mut Session, SourceError> {
@@ -156,6 +172,10 @@ impl Source for FileSource {
     const READS_PARTITIONS_ALONE: bool = true;
 
     async fn connect(&mut self) -> Result<(), SourceError> {
+        for wildcard in self.literal_wildcards.drain(..) {
+            tracing::warn!(source = %self.context.name, "`{wildcard}` in what `${{…}}` brings into `paths` stands for \
+                itself, and is no wildcard: write it in the pipeline file");
+        }
         let registry = match self.session.take() {
             Some(session) => session.end(),
             None => Registry::new(self.checkpoints.load().await?),
@@ -214,7 +234,7 @@ impl Source for FileSource {
 }
 
 /// The patterns, relative ones started at `base`.
-fn patterns(paths: &[String], base: &Path) -> Result<Vec<PathPattern>, Vec<Problem>> {
+fn patterns(paths: &[InterpolatedText], base: &Path) -> Result<Vec<PathPattern>, Vec<Problem>> {
     if paths.is_empty() {
         let problem = Problem::new(["paths"], "no path is given").with_help("name at least one file or glob");
         return Err(vec![problem]);

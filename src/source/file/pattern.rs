@@ -2,13 +2,17 @@
 //! folders.
 //!
 //! A pattern is matched name by name, never as a whole, so that names of any bytes can be walked. What is no UTF-8 in a
-//! name is matched as replacement characters, which `*` and `?` match. This module does no I/O.
+//! name is matched as replacement characters, which `*` and `?` match. What `${…}` has put into a path stands for itself.
+//! This module does no I/O.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
+
+use crate::interpolated::{self, TextRef};
 
 /// As in a shell: `*` does not match hidden files.
 const MATCHING: MatchOptions =
@@ -84,12 +88,22 @@ pub(super) enum PatternError {
 impl PathPattern {
     /// The patterns that `text` stands for: one, or one for each alternative of its braces. Relative ones start at
     /// `base`, in whose own name no character is special.
-    pub(super) fn parse(text: &str, base: &Path) -> Result<Vec<Self>, PatternError> {
+    pub(super) fn parse<'a>(text: impl Into<TextRef<'a>>, base: &Path) -> Result<Vec<Self>, PatternError> {
+        let text = text.into();
+        match Self::parse_pattern(text.as_str(), &as_pattern(text)?, base) {
+            // The part is one of the pattern, and no longer one of what is written.
+            Err(error) if text.all_written().is_none() => Err(error.without_part()),
+            parsed => parsed,
+        }
+    }
+
+    /// `whole` is the text as it is shown to people.
+    fn parse_pattern(whole: &str, text: &str, base: &Path) -> Result<Vec<Self>, PatternError> {
         if text.is_empty() {
             return Err(PatternError::Empty);
         }
         let not_a_glob =
-            |message: &str, part| Err(PatternError::Glob { text: text.to_owned(), message: message.to_owned(), part });
+            |message: &str, part| Err(PatternError::Glob { text: whole.to_owned(), message: message.to_owned(), part });
         // As it stands first, so that a fault is shown where it stands.
         if let Err(error) = text.split('/').try_for_each(|name| Pattern::new(name).map(|_| ())) {
             let at = Pattern::new(text).err().map_or(0, |whole| whole.pos);
@@ -99,7 +113,7 @@ impl PathPattern {
             Ok(alternatives) => alternatives,
             Err((message, at)) => return not_a_glob(message, Some(at..text.len())),
         };
-        alternatives.iter().map(|alternative| Self::parse_plain(text, alternative, base)).collect()
+        alternatives.iter().map(|alternative| Self::parse_plain(whole, alternative, base)).collect()
     }
 
     /// The same, starting at the root of the file system.
@@ -156,15 +170,10 @@ impl PathPattern {
                 // Several in a row say no more than one.
                 "**" if parts.last() == Some(&Part::Folders) => {}
                 "**" => parts.push(Part::Folders),
-                name if !name.contains(['*', '?', '[']) => parts.push(Part::Name(name.into())),
-                name => {
-                    let glob = |error: glob::PatternError| PatternError::Glob {
-                        text: whole.to_owned(),
-                        message: error.msg.to_owned(),
-                        part: None,
-                    };
-                    parts.push(Part::Names(Pattern::new(name).map_err(glob)?));
-                }
+                name => parts.push(match fixed_name(name) {
+                    Some(name) => Part::Name(name.into()),
+                    None => Part::Names(Pattern::new(name).map_err(|error| not_a_glob(whole, error.msg))?),
+                }),
             }
         }
         if parts.is_empty() {
@@ -173,6 +182,70 @@ impl PathPattern {
         let start = if text.starts_with('/') { PathBuf::from("/") } else { base.to_owned() };
         Ok(Self { text: whole.to_owned(), start, parts })
     }
+}
+
+impl PatternError {
+    fn without_part(mut self) -> Self {
+        if let Self::Unexpanded { part, .. } | Self::Glob { part, .. } = &mut self {
+            *part = None;
+        }
+        self
+    }
+}
+
+fn not_a_glob(text: &str, message: &str) -> PatternError {
+    PatternError::Glob { text: text.to_owned(), message: message.to_owned(), part: None }
+}
+
+/// The text as a pattern in which every value stands for itself.
+fn as_pattern(text: TextRef<'_>) -> Result<Cow<'_, str>, PatternError> {
+    if let Some(written) = text.all_written() {
+        return Ok(written.into());
+    }
+    let mut pattern = String::new();
+    for part in text.parts() {
+        match part {
+            interpolated::Part::Written(written) => pattern.push_str(written),
+            interpolated::Part::Value(_) if ends_within_class(&pattern) => {
+                return Err(not_a_glob(text.as_str(), "no `${…}` can stand within `[…]`"));
+            }
+            interpolated::Part::Value(value) => value.chars().for_each(|character| match character {
+                '*' | '?' | '[' | ']' | '{' | '}' | ',' | '$' => pattern.extend(['[', character, ']']),
+                _ => pattern.push(character),
+            }),
+        }
+    }
+    Ok(pattern.into())
+}
+
+/// True when a class `[…]` begins in the pattern that does not end in it.
+fn ends_within_class(pattern: &str) -> bool {
+    let mut from = 0;
+    while let Some(start) = pattern[from..].find('[').map(|found| from + found) {
+        from = end_of_class(pattern, start);
+        if from == start + 1 {
+            return true;
+        }
+    }
+    false
+}
+
+/// The only name that a pattern matches, if it has no wildcard: `[x]` is `x`.
+fn fixed_name(pattern: &str) -> Option<String> {
+    let mut name = String::new();
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        name.push(match character {
+            '*' | '?' => return None,
+            '[' => {
+                let only = characters.next().filter(|only| *only != '!')?;
+                characters.next().filter(|end| *end == ']')?;
+                only
+            }
+            other => other,
+        });
+    }
+    Some(name)
 }
 
 /// True when a glob matches a name, as a shell would have it.
@@ -305,6 +378,7 @@ fn end_of_class(text: &str, start: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interpolated::InterpolatedText;
     use proptest::prelude::*;
 
     fn matching(pattern: &str, path: &str) -> bool {
@@ -380,7 +454,54 @@ mod tests {
         assert!(PathPattern::parse(&many, Path::new("")).is_err());
     }
 
+    /// What is written and what was put in, by turns.
+    fn text(parts: &[&str]) -> InterpolatedText {
+        serde_json::from_value(serde_json::json!(parts)).unwrap()
+    }
+
+    #[test]
+    fn a_value_stands_for_itself() {
+        for (parts, path, expected) in [
+            (&["/a/", "*", ".log"][..], "/a/*.log", true),
+            (&["/a/", "*", ".log"], "/a/b.log", false),
+            (&["", "/logs/b[1]", "/*.log"], "/logs/b[1]/c.log", true),
+            (&["", "/logs/**", "/*.log"], "/logs/x/c.log", false),
+            (&["/a/{", "b,c", ",d}.log"], "/a/b,c.log", true),
+            (&["/a/{", "b,c", ",d}.log"], "/a/c.log", false),
+            (&["/a/", "{b,c}", "*"], "/a/{b,c}1", true),
+            (&["/a/Outer", "$INNER", ".log"], "/a/Outer$INNER.log", true),
+            (&["", "app", "*"], "/base/app.log", true),
+            (&["/a/", "?", "?"], "/a/?b", true),
+        ] {
+            let patterns = PathPattern::parse(&text(parts), Path::new("/base")).unwrap();
+            let matches = patterns.iter().any(|pattern| pattern.matches(Path::new(path)));
+            assert_eq!(matches, expected, "{parts:?} {path}");
+        }
+        for parts in [&["/a/[", "a-z", "].log"][..], &["/a/[!", "a", ""], &["", "~", "/a"], &["", "file:///a", ""]] {
+            assert!(PathPattern::parse(&text(parts), Path::new("")).is_err(), "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_wildcards_is_known() {
+        for (pattern, name) in
+            [("a", Some("a")), ("[*][]][a]", Some("*]a")), ("[!a]", None), ("[ab]", None), ("a*", None), ("a?", None)]
+        {
+            assert_eq!(fixed_name(pattern).as_deref(), name, "{pattern}");
+        }
+    }
+
     proptest! {
+        /// Whatever a value holds, as a name it matches itself and nothing else.
+        #[test]
+        fn a_value_matches_itself_only(value in "[^/~\\x00]{1,12}", other in "[a*?\\[\\]{},$]{1,4}") {
+            prop_assume!(value != "." && value != ".." && !value.contains(':') && value != other);
+            let patterns = PathPattern::parse(&text(&["/a/", &value, ""]), Path::new("/")).unwrap();
+            prop_assert_eq!(patterns.len(), 1);
+            prop_assert!(patterns[0].matches(&Path::new("/a").join(&value)));
+            prop_assert!(!patterns[0].matches(&Path::new("/a").join(&other)));
+        }
+
         #[test]
         fn no_text_is_too_much(text in "[a{},/*?\\[\\]!.ä\\-]{0,20}", path in "[a,/.ä]{0,12}") {
             for pattern in PathPattern::parse(&text, Path::new("/b")).into_iter().flatten() {

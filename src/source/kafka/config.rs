@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::options::{holds_a_secret, named_twice, option_problem, own_name};
+use crate::interpolated::{InterpolatedText, Part, are_patterns};
 use crate::problem::Problem;
 use crate::secret;
 use crate::source::SourceContext;
@@ -29,9 +30,9 @@ pub struct KafkaConfig {
     #[schemars(length(min = 1), example = ["127.0.0.1:9092"])]
     pub brokers: Vec<String>,
     /// Topics to read. A name that begins with `^` is a regular expression, as in librdkafka. A topic that does not
-    /// exist is waited for.
-    #[schemars(length(min = 1), example = ["orders"])]
-    pub topics: Vec<String>,
+    /// exist is waited for. What `${…}` brings is a name or a part of one, and matches itself in a regular expression.
+    #[schemars(length(min = 1), example = ["orders"], transform = are_patterns)]
+    pub topics: Vec<InterpolatedText>,
     /// The consumer group. Default: `bridge-<pipeline>-<source>`.
     #[schemars(example = &"bridge-orders")]
     pub group_id: Option<String>,
@@ -114,6 +115,23 @@ impl KafkaConfig {
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
+    /// The topics as librdkafka takes them: names, and regular expressions in which values match themselves.
+    pub(super) fn subscription(&self) -> Vec<String> {
+        let expression = |topic: &InterpolatedText| {
+            let parts = topic.as_ref().parts().map(|part| match part {
+                Part::Written(written) => written.to_owned(),
+                // The dot is the only character of a topic's name that says something else there.
+                Part::Value(value) => format!("({})", value.replace('.', "\\.")),
+            });
+            parts.collect()
+        };
+        let topics = self.topics.iter().map(|topic| match topic.as_str() {
+            name if name.starts_with('^') => expression(topic),
+            name => name.to_owned(),
+        });
+        topics.collect()
+    }
+
     /// Masks the values of options that smell of secrets wherever they may be printed.
     fn register_secrets(&self) {
         self.options.iter().filter(|(key, _)| holds_a_secret(key)).for_each(|(_, value)| secret::register(value));
@@ -133,10 +151,15 @@ impl KafkaConfig {
             }
         }
         for (index, topic) in self.topics.iter().enumerate() {
-            if topic.is_empty() {
-                problems.push(Problem::new(["topics", &index.to_string()], "is an empty name"));
-            } else if self.topics[..index].contains(topic) {
-                problems.push(Problem::new(["topics", &index.to_string()], format!("`{topic}` is named twice")));
+            let path = ["topics", &index.to_string()];
+            let name = topic.as_str();
+            if name.is_empty() {
+                problems.push(Problem::new(path, "is an empty name"));
+            } else if self.topics[..index].iter().any(|other| other.as_str() == name) {
+                problems.push(Problem::new(path, format!("`{name}` is named twice")));
+            } else if let Some(message) = not_a_name(topic) {
+                let help = "a regular expression is written here, as in `^${var:PREFIX}-.*`";
+                problems.push(Problem::new(path, message).with_help(help));
             }
         }
         if self.group_id.as_deref() == Some("") {
@@ -273,8 +296,8 @@ impl KafkaConfig {
             Err(KafkaError::ClientCreation(message)) => return vec![self.blamed_on_an_option(&message)],
             Err(error) => return vec![Problem::new(["options"], error)],
         };
-        let refused = |topic: &&(usize, &String)| consumer.subscribe(&[topic.1.as_str()]).is_err();
-        let topics: Vec<_> = self.topics.iter().enumerate().collect();
+        let refused = |topic: &&(usize, String)| consumer.subscribe(&[topic.1.as_str()]).is_err();
+        let topics: Vec<_> = self.subscription().into_iter().enumerate().collect();
         let problems = topics.iter().filter(refused).map(|(index, topic)| {
             Problem::new(
                 ["topics", &index.to_string()],
@@ -296,6 +319,23 @@ impl KafkaConfig {
             _ => problem,
         }
     }
+}
+
+/// What keeps a value in this topic from being a part of a topic's name.
+fn not_a_name(topic: &InterpolatedText) -> Option<&'static str> {
+    let is_of_a_name = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    let mut before = String::new();
+    for part in topic.as_ref().parts() {
+        match part {
+            Part::Written(written) => before.push_str(written),
+            Part::Value(value) if !value.chars().all(is_of_a_name) => {
+                return Some("what `${…}` brings is a part of a topic's name: letters, digits, `.`, `_` and `-` only");
+            }
+            Part::Value(_) if before.rfind('[') > before.rfind(']') => return Some("no `${…}` can stand within `[…]`"),
+            Part::Value(value) => before.push_str(value),
+        }
+    }
+    None
 }
 
 fn default_revoke_timeout() -> Period {

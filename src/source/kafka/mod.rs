@@ -36,6 +36,7 @@ pub struct KafkaSource {
     context: SourceContext,
     config: KafkaConfig,
     client: ClientConfig,
+    topics: Vec<String>,
     /// `None` before `connect` and after `close`.
     session: Option<Session>,
     /// With `start = "latest"`, only the first connection may be the group's first start.
@@ -50,7 +51,8 @@ impl KafkaSource {
     /// that are the bridge's own, regular expressions, certificate files that cannot be read.
     pub fn new(context: SourceContext, config: KafkaConfig) -> Result<Self, Vec<Problem>> {
         let client = config.client_config(&context)?;
-        Ok(Self { context, config, client, session: None, has_connected: false })
+        let topics = config.subscription();
+        Ok(Self { context, config, client, topics, session: None, has_connected: false })
     }
 
     fn session(&mut self) -> Result<&mut Session, SourceError> {
@@ -66,7 +68,7 @@ impl Source for KafkaSource {
         self.session = None;
         let revoke_timeout = self.config.revoke_timeout.0;
         let is_latest = self.config.start == KafkaStart::Latest;
-        let topics = Topics { names: &self.config.topics, is_latest, may_be_first_start: !self.has_connected };
+        let topics = Topics { names: &self.topics, is_latest, may_be_first_start: !self.has_connected };
         self.session = Some(Session::open(&self.client, &self.context, revoke_timeout, topics).await?);
         self.has_connected = true;
         Ok(())
@@ -95,6 +97,6 @@ impl Source for KafkaSource {
     }
 
     async fn probe(&mut self) -> Result<String, SourceError> {
-        probe::probe(&self.client, &self.context, &self.config.topics).await
+        probe::probe(&self.client, &self.context, &self.topics).await
     }
 }

@@ -116,8 +116,8 @@ impl Setup {
             store: Some(self.store.clone()),
             base_dir: std::path::PathBuf::new(),
         };
-        let config =
-            FileConfig { paths: self.paths.clone(), start: self.start, rotated_wait: Period(self.rotated_wait) };
+        let paths = self.paths.iter().map(|path| path.as_str().into()).collect();
+        let config = FileConfig { paths, start: self.start, rotated_wait: Period(self.rotated_wait) };
         let mut source = FileSource::new(context, config).unwrap();
         source.timing = Timing {
             rescan: Duration::from_millis(20),

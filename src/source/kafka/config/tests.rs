@@ -166,6 +166,21 @@ fn a_bad_pattern_and_a_topic_named_twice_are_found_quickly() {
 }
 
 #[test]
+fn what_a_variable_brings_is_a_part_of_a_topics_name() {
+    let topics = config(serde_json::json!({"topics": ["^shop-.*", ["^", "eu.west", "-orders-.*"], ["", "a.b", ""]]}));
+    assert_eq!(topics.subscription(), ["^shop-.*", "^(eu\\.west)-orders-.*", "a.b"]);
+    assert_eq!(problems(&topics), []);
+    for value in ["^orders-.*", "orders|payments", "a b", ".*"] {
+        let found = problems(&config(serde_json::json!({"topics": [["", value, ""], ["^shop-", value, ""]]})));
+        let paths: Vec<_> = found.iter().map(|problem| problem.path.join(".")).collect();
+        assert_eq!(paths, ["topics.0", "topics.1"], "{value}");
+        assert!(found[0].message.contains("a part of a topic's name"), "{found:?}");
+    }
+    let in_class = problems(&config(serde_json::json!({"topics": [["^shop-[", "a-z", "]"]]})));
+    assert!(in_class[0].message.contains("within"), "{in_class:?}");
+}
+
+#[test]
 fn a_revoke_timeout_beyond_the_brokers_patience_is_found() {
     let too_long = config(serde_json::json!({"revoke_timeout": "10s", "options": {"max.poll.interval.ms": "9000",
         "session.timeout.ms": "6000"}}));
