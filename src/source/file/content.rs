@@ -5,11 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::gzip::GzipReader;
+use super::heads::read_up_to;
 use super::identity::{HEAD_LENGTH, Identity};
 
 /// Bytes per chunk.
@@ -170,19 +171,6 @@ fn read_plain(file: &File, position: u64, head: &[u8], mut buffer: Vec<u8>) -> i
     let size = metadata.len();
     let end_of_file = position + length as u64 >= size;
     Ok(Chunk::Bytes { bytes: buffer, end_of_file, size, modified: metadata.modified()? })
-}
-
-fn read_up_to(file: &File, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match file.read_at(&mut buffer[length..], position + length as u64) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use super::heads::{self, HeadCache};
+use super::heads::{HeadCache, Look, Question};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::names::{self, Age};
 use super::path::FilePath;
@@ -251,13 +251,13 @@ impl Scanner {
         role: Role,
         surroundings: &Surroundings,
     ) -> Option<Observed> {
-        // A file that vanished since its folder was listed is simply not there.
-        let metadata = fs::metadata(&path).ok().filter(Metadata::is_file)?;
-        let identity = Identity::of(&metadata);
-        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let named_compressed = names::is_compressed(path.as_os_str().as_bytes());
         let named = surroundings.named.contains(&path);
-        let head = match self.heads.get(&path, identity, &metadata, named_compressed) {
+        let question = Question { named_compressed, line_end: surroundings.line_ends && named };
+        // A file that vanished since its folder was listed is simply not there.
+        let Look { metadata, identity, head, line_end } = self.heads.look(&path, question)?;
+        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let head = match head {
             // The little there is of a rotated file does not tell whether it is a known content.
             Ok(head) if !head.whole && role != Role::Root => {
                 self.pass_over(&path, INCOMPLETE);
@@ -268,10 +268,10 @@ impl Scanner {
                 Some(head)
             }
             Err(error) => {
-                // A compressed file may just be in the making, and any file may have vanished since it was listed.
+                // A compressed file may just be in the making.
                 if named_compressed && error.kind() == io::ErrorKind::UnexpectedEof {
                     self.pass_over(&path, INCOMPLETE);
-                } else if error.kind() != io::ErrorKind::NotFound {
+                } else if error.kind() != io::ErrorKind::ResourceBusy {
                     self.warn_once(&path, &error);
                 }
                 None
@@ -283,7 +283,6 @@ impl Scanner {
             Some(head) if head.whole && head.bytes.len() < HEAD_LENGTH => Some(head.bytes.len() as u64),
             _ => None,
         };
-        let searched = surroundings.line_ends && named && !compressed;
         Some(Observed {
             root: family.root.clone(),
             real_root: family.real_path.as_ref().unwrap_or(&family.root).clone(),
@@ -299,7 +298,7 @@ impl Scanner {
             modified,
             born: metadata.created().unwrap_or(modified),
             head: head.map(|head| head.bytes),
-            line_end: searched.then(|| heads::last_line_end(&path).ok()).flatten(),
+            line_end,
             path,
         })
     }

@@ -8,13 +8,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::discovery::{Observed, Scan};
+use super::heads::COARSEST_STEP;
 use super::identity::Identity;
-
-/// The coarsest times of file systems come in steps of two seconds: within one, a folder can change and keep its time.
-const COARSEST_STEP: Duration = Duration::from_secs(2);
 
 /// What a look has seen.
 #[derive(Debug)]
@@ -86,6 +84,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs::File;
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     /// Gives the folder a time that is long past.
     fn age(folder: &Path) {
