@@ -10,14 +10,14 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 
 use super::heads::{HeadCache, Look, Question};
 use super::identity::{HEAD_LENGTH, Identity};
-use super::names::{self, Age};
+use super::names;
+use super::observed::{Observed, Role};
 use super::path::FilePath;
 use super::pattern::PathPattern;
 use super::registry::KnownPath;
@@ -50,52 +50,6 @@ pub(super) struct Scan {
     pub(super) unknown: HashSet<FilePath>,
     /// The folders in which changes are of interest.
     pub(super) folders: BTreeSet<PathBuf>,
-}
-
-/// One file that was seen.
-#[derive(Debug, Clone)]
-pub(super) struct Observed {
-    /// The path that matched the source's patterns, or its rotated sibling's.
-    pub(super) root: FilePath,
-    /// The same with symbolic links resolved.
-    pub(super) real_root: FilePath,
-    /// The path beside which it was found: that of `real_root`, or of what the root led to before.
-    pub(super) base: FilePath,
-    /// Where the file is.
-    pub(super) path: PathBuf,
-    pub(super) role: Role,
-    /// True when a pattern names it, so that it is read whatever its age.
-    pub(super) named: bool,
-    pub(super) identity: Identity,
-    pub(super) compressed: bool,
-    /// The content's size; of a compressed file only known when it is small.
-    pub(super) size: Option<u64>,
-    /// The file's own size, compressed or not.
-    pub(super) stored_size: u64,
-    /// The content's size modulo 2³² as a compressed file tells it (RFC 1952, ISIZE).
-    pub(super) size_modulo: Option<u32>,
-    pub(super) modified: SystemTime,
-    /// When the file was made, as far as the file system says; otherwise when it was last changed.
-    pub(super) born: SystemTime,
-    /// The content's first bytes, at most [`HEAD_LENGTH`]; `None` when they cannot be read.
-    pub(super) head: Option<Arc<[u8]>>,
-    /// False when the head is short because no more of it can be decompressed yet.
-    pub(super) head_is_whole: bool,
-    /// The offset behind the last line's end; found on request and only for what a pattern names.
-    pub(super) line_end: Option<u64>,
-}
-
-/// What a file is to its root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Role {
-    /// It is the root.
-    Root,
-    /// Its name is that of a file rotated away.
-    Rotated(Age),
-    /// The root, a symbolic link, led here before. What is there now may have been written since.
-    Former,
-    /// Its name begins with the root's. It is of interest only if it turns out to be a known file.
-    Sibling,
 }
 
 /// A root on its way through a scan.
@@ -146,9 +100,13 @@ impl Scanner {
             self.observe_siblings(family, &mut surroundings, &mut scan);
         }
         for family in &families {
-            if let Some(path) = &family.real_path {
-                scan.files.extend(self.observe(family, path, path.to_path_buf(), Role::Root, &surroundings));
-            }
+            let Some(path) = &family.real_path else { continue };
+            let Some(root) = self.observe(family, path, path.to_path_buf(), Role::Root, &surroundings) else {
+                continue;
+            };
+            let rotated = scan.files.iter_mut().filter(|file| file.root == root.root);
+            rotated.for_each(|file| file.compare_with_root(&root));
+            scan.files.push(root);
         }
         self.pass_over_twins(&scan);
         self.heads.forget_unseen();
@@ -299,6 +257,7 @@ impl Scanner {
             born: metadata.created().unwrap_or(modified),
             head: head.map(|head| head.bytes),
             line_end,
+            begins_root: None,
             path,
         })
     }

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use super::FileStart;
 use super::content::{Content, Place};
-use super::discovery::{Observed, Role, Scan};
+use super::discovery::Scan;
 use super::identity::{Fingerprint, Identity, first_line};
 use super::names;
+use super::observed::{Observed, Role};
 use super::path::FilePath;
 use super::registry::{Key, TrackedFile};
 use super::rotation::{self, Known, Plan};

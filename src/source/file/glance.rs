@@ -10,9 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::discovery::{Observed, Scan};
+use super::discovery::Scan;
 use super::heads::COARSEST_STEP;
 use super::identity::Identity;
+use super::observed::Observed;
 
 /// What a look has seen.
 #[derive(Debug)]

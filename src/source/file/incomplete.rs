@@ -4,7 +4,7 @@
 //!
 //! It does no I/O but log. A damaged file is none of its business: no more bytes mend that.
 
-use super::discovery::Observed;
+use super::observed::Observed;
 use super::records::lost_record;
 use super::registry::Key;
 use super::session::Session;

@@ -3,8 +3,8 @@
 //! | part | does |
 //! |---|---|
 //! | `pattern`, `walk`, `path` | what `paths` mean, which files match, names of any bytes |
-//! | `discovery`, `heads`, `names` | look at the paths: what is there, how it begins, what its name says |
-//! | `rotation` | decide which of the files seen holds which known content (pure) |
+//! | `discovery`, `observed`, `heads`, `names` | look at the paths: what is there, how it begins, what its name says |
+//! | `families`, `rotation` | in which order files were written, and which of them holds which known content (pure) |
 //! | `registry`, `identity` | what is known and confirmed of every content; what the checkpoint holds |
 //! | `checkpoint` | its form in the store, and saving it |
 //! | `session`, `jobs`, `follow` | one connection: handing out, blocking work, acting on what was seen |
@@ -22,6 +22,7 @@
 mod checkpoint;
 mod content;
 mod discovery;
+mod families;
 mod follow;
 mod glance;
 mod gzip;
@@ -30,6 +31,7 @@ mod identity;
 mod incomplete;
 mod jobs;
 mod names;
+mod observed;
 mod open_files;
 mod path;
 mod pattern;

@@ -1,6 +1,8 @@
 //! The file source on real files: reading, rotation while it runs, restarts.
 
+mod deciding;
 mod finding;
+mod moments;
 mod open_files;
 mod random;
 mod reading;
