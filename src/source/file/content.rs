@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::gzip::GzipReader;
 use super::heads::read_up_to;
-use super::identity::{HEAD_LENGTH, Identity};
+use super::identity::{HEAD_LENGTH, Identity, Mark};
 
 /// Bytes per chunk.
 pub(super) const CHUNK_SIZE: usize = 256 * 1024;
@@ -37,6 +37,17 @@ enum Reader {
     Compressed { gzip: GzipReader<BufReader<File>>, modified: SystemTime, stored_size: u64, position: u64 },
 }
 
+/// By what a content is known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Expected {
+    /// What it begins with.
+    pub(super) head: Vec<u8>,
+    /// What it has further on.
+    pub(super) mark: Option<Mark>,
+    /// True when the file may be a copy that ends before the mark.
+    pub(super) may_end_early: bool,
+}
+
 /// What a read has brought.
 #[derive(Debug)]
 pub(super) enum Chunk {
@@ -48,8 +59,10 @@ pub(super) enum Chunk {
         size: u64,
         /// When the file was last written to.
         modified: SystemTime,
+        /// By what the content is known to go on behind these bytes; `None` when there is nothing new to know it by.
+        mark: Option<Mark>,
     },
-    /// The file was truncated: the content asked for is not in it any more.
+    /// The content asked for is not in the file, or not any more: it was truncated.
     Displaced,
 }
 
@@ -99,11 +112,10 @@ impl Content {
         }
     }
 
-    /// Reads a chunk from `position` into `buffer`. `head` is what the content is known to begin with. A compressed
-    /// content can only be read onwards.
-    pub(super) fn read_chunk(&mut self, position: u64, head: &[u8], buffer: Vec<u8>) -> io::Result<Chunk> {
+    /// Reads a chunk from `position` into `buffer`. A compressed content can only be read onwards.
+    pub(super) fn read_chunk(&mut self, position: u64, expected: &Expected, buffer: Vec<u8>) -> io::Result<Chunk> {
         match &mut self.reader {
-            Reader::Plain(file) => read_plain(file, position, head, buffer),
+            Reader::Plain(file) => read_plain(file, position, expected, buffer),
             Reader::Compressed { gzip, modified, position: at, .. } => {
                 let mut bytes = buffer;
                 while *at < position && !gzip.is_at_end() {
@@ -115,7 +127,8 @@ impl Content {
                 bytes.clear();
                 gzip.read(&mut bytes, CHUNK_SIZE)?;
                 *at += bytes.len() as u64;
-                Ok(Chunk::Bytes { bytes, end_of_file: gzip.is_at_end(), size: *at, modified: *modified })
+                let end_of_file = gzip.is_at_end();
+                Ok(Chunk::Bytes { bytes, end_of_file, size: *at, modified: *modified, mark: None })
             }
         }
     }
@@ -154,23 +167,49 @@ impl Content {
     }
 }
 
-fn read_plain(file: &File, position: u64, head: &[u8], mut buffer: Vec<u8>) -> io::Result<Chunk> {
+fn read_plain(file: &File, position: u64, expected: &Expected, mut buffer: Vec<u8>) -> io::Result<Chunk> {
     let available = file.metadata()?.len().saturating_sub(position);
     buffer.resize(usize::try_from(available).unwrap_or(CHUNK_SIZE).min(CHUNK_SIZE), 0);
     let length = read_up_to(file, position, &mut buffer)?;
     buffer.truncate(length);
 
+    let line_end = memchr::memrchr(b'\n', &buffer).map(|end| position + end as u64 + 1);
+    let mark = match line_end.or(expected.mark.is_none().then_some(position)) {
+        Some(end) => mark_at(file, end)?,
+        None => None,
+    };
+
     // Looked at after the bytes were read: a truncation before that would show here.
     let metadata = file.metadata()?;
+    let head = &expected.head;
     let mut current_head = [0; HEAD_LENGTH];
     let current_head = &mut current_head[..head.len().min(HEAD_LENGTH)];
     let read = read_up_to(file, 0, current_head)?;
-    if metadata.len() < position + length as u64 || read < head.len() || current_head != head {
+    let is_short = metadata.len() < position + length as u64 || read < head.len();
+    if is_short || *current_head != head[..] || !has_mark(file, metadata.len(), expected)? {
         return Ok(Chunk::Displaced);
     }
     let size = metadata.len();
     let end_of_file = position + length as u64 >= size;
-    Ok(Chunk::Bytes { bytes: buffer, end_of_file, size, modified: metadata.modified()? })
+    Ok(Chunk::Bytes { bytes: buffer, end_of_file, size, modified: metadata.modified()?, mark })
+}
+
+/// The mark of a line that ends here; `None` when none does.
+fn mark_at(file: &File, end: u64) -> io::Result<Option<Mark>> {
+    let mut bytes = vec![0; usize::try_from(end).unwrap_or(Mark::LENGTH).min(Mark::LENGTH)];
+    let length = read_up_to(file, end - bytes.len() as u64, &mut bytes)?;
+    Ok((length == bytes.len() && bytes.last() == Some(&b'\n')).then(|| Mark::of(end, &bytes)))
+}
+
+fn has_mark(file: &File, size: u64, expected: &Expected) -> io::Result<bool> {
+    let Some(mark) = &expected.mark else { return Ok(true) };
+    if size < mark.end() {
+        return Ok(expected.may_end_early);
+    }
+    let (start, length) = mark.place();
+    let mut bytes = vec![0; length];
+    let read = read_up_to(file, start, &mut bytes)?;
+    Ok(mark.matches(&bytes[..read]))
 }
 
 #[cfg(test)]
@@ -182,6 +221,10 @@ mod tests {
     fn place(path: PathBuf, compressed: bool) -> Place {
         let identity = Identity::of(&fs::metadata(&path).unwrap());
         Place { path, identity, compressed }
+    }
+
+    fn expected(head: &[u8]) -> Expected {
+        Expected { head: head.to_vec(), ..Expected::default() }
     }
 
     fn bytes(chunk: Chunk) -> (Vec<u8>, bool, u64) {
@@ -197,12 +240,40 @@ mod tests {
         let path = folder.path().join("a.log");
         fs::write(&path, "one\ntwo\n").unwrap();
         let mut content = Content::open(&place(path.clone(), false)).unwrap();
-        let read = content.read_chunk(4, b"one\n", Vec::new()).unwrap();
+        let read = content.read_chunk(4, &expected(b"one\n"), Vec::new()).unwrap();
         assert_eq!(bytes(read), (b"two\n".to_vec(), true, 8));
         for text in ["", "one", "another one\n"] {
             fs::write(&path, text).unwrap();
-            assert!(matches!(content.read_chunk(8, b"one\ntwo\n", Vec::new()).unwrap(), Chunk::Displaced), "{text}");
+            assert!(
+                matches!(content.read_chunk(8, &expected(b"one\ntwo\n"), Vec::new()).unwrap(), Chunk::Displaced),
+                "{text}"
+            );
         }
+    }
+
+    #[test]
+    fn a_file_that_only_begins_alike_is_not_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let header = format!("{}\n", "h".repeat(2000));
+        fs::write(&path, format!("{header}one\ntwo")).unwrap();
+        let head = &header.as_bytes()[..HEAD_LENGTH];
+        let read = |text: &str, position: u64, expected: &Expected| {
+            fs::write(&path, text).unwrap();
+            Content::open(&place(path.clone(), false)).unwrap().read_chunk(position, expected, Vec::new()).unwrap()
+        };
+        let Chunk::Bytes { mark, .. } = read(&format!("{header}one\ntwo"), 0, &expected(head)) else { panic!() };
+        let known = Expected { head: head.to_vec(), mark: mark.clone(), may_end_early: false };
+        assert_eq!(mark.unwrap().end(), header.len() as u64 + 4, "the last line's end");
+        let position = header.len() as u64 + 4;
+        let goes_on = read(&format!("{header}one\nTWO\n"), position, &known);
+        assert_eq!(bytes(goes_on).0, b"TWO\n", "what was not read of a line may change");
+        for other in [format!("{header}ONE\ntwo\nthree\n"), format!("{header}ab\n"), format!("{header}x\n{header}")] {
+            assert!(matches!(read(&other, position, &known), Chunk::Displaced), "{other}");
+        }
+        let copy = Expected { may_end_early: true, ..known };
+        assert_eq!(bytes(read(&format!("{header}on"), header.len() as u64, &copy)).0, b"on");
+        assert!(matches!(read(&format!("{header}ONE\n"), header.len() as u64, &copy), Chunk::Displaced));
     }
 
     #[test]
@@ -214,9 +285,9 @@ mod tests {
         encoder.write_all(text.as_bytes()).unwrap();
         encoder.finish().unwrap();
         let mut content = Content::open(&place(path, true)).unwrap();
-        let (first, end, _) = bytes(content.read_chunk(10, b"", Vec::new()).unwrap());
+        let (first, end, _) = bytes(content.read_chunk(10, &expected(b""), Vec::new()).unwrap());
         assert!(first == text.as_bytes()[10..10 + CHUNK_SIZE] && !end);
-        let (rest, end, size) = bytes(content.read_chunk(10 + CHUNK_SIZE as u64, b"", first).unwrap());
+        let (rest, end, size) = bytes(content.read_chunk(10 + CHUNK_SIZE as u64, &expected(b""), first).unwrap());
         assert!(rest == text.as_bytes()[10 + CHUNK_SIZE..] && end && size == text.len() as u64);
     }
 

@@ -18,7 +18,7 @@ use super::observed::{Observed, Role};
 use super::path::FilePath;
 use super::registry::{Key, TrackedFile};
 use super::rotation::{self, Known, Plan};
-use super::session::{Session, Timing};
+use super::session::{SHORTER_COPY, Session, Timing};
 use super::tail::Tail;
 use crate::units::Period;
 
@@ -93,7 +93,7 @@ impl Session {
     fn follow(&mut self, key: Key, seen: &Observed, scan: &Scan) {
         self.adopt_path(key, seen, scan);
         let first_look = !self.registry.has_looked();
-        let read = self.tails.get(&key).map_or(0, Tail::position);
+        let (read, is_certain) = self.tails.get(&key).map_or((0, false), |tail| (tail.position(), tail.was_open));
         let Some(file) = self.registry.get_mut(key) else { return };
         let live = seen.role == Role::Root && seen.root == file.path;
         let grown = has_grown(file, seen, live);
@@ -104,7 +104,8 @@ impl Session {
         if live {
             file.real_path = seen.real_root.clone();
         }
-        if !seen.compressed {
+        // What only begins alike so far may be another file; its size is noted when it is read.
+        if !seen.compressed && is_certain {
             file.size = file.size.max(seen.size.unwrap_or(0));
         }
         if file.finished {
@@ -113,7 +114,8 @@ impl Session {
                 return;
             }
             file.finished = false;
-            file.at_rest = false;
+            // Until more of it was read.
+            file.at_rest = true;
             tracing::info!(path = %seen.path.display(), "written to after it was done with; reading on");
         }
         let holds_original = seen.compressed && self.tails.get(&key).is_some_and(Tail::holds_original);
@@ -141,7 +143,7 @@ impl Session {
         let Some(tail) = self.tail(key).filter(|tail| !tail.has_ended()) else { return };
         tail.live = false;
         if size > tail.unread_from() {
-            return self.lose(key, "its file was truncated, and the rotated copy ends before that", false);
+            return self.lose(key, SHORTER_COPY, false);
         }
         let (copy, offset) = (seen.path.display(), tail.unread_from());
         tracing::info!(%copy, offset, "truncated; the copy ends before what was read, so that nothing is missing");
@@ -181,6 +183,7 @@ impl Session {
         tail.set_head(seen.head.as_deref().unwrap_or_default());
         tail.place = Some(place);
         tail.must_stay_open = false;
+        tail.compressed_size = seen.size_modulo;
         if tail.content.is_none() && !tail.set_aside {
             if !self.still_breaks_off(key, seen) {
                 self.open_later(key);
@@ -281,6 +284,7 @@ impl Session {
             origin: seen.identity,
             generation: self.registry.next_generation(seen.identity),
             fingerprint: Fingerprint::of(seen.head.as_deref().unwrap_or_default()),
+            mark: None,
             offset: 0,
             size: seen.size.unwrap_or(0),
             finished: false,

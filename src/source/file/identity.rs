@@ -1,5 +1,5 @@
-//! What makes a file the same file: device, inode and birth while it stays where it is, its first bytes when its
-//! content has moved into another file (a copy, a `.gz`).
+//! What makes a file the same file: device, inode and birth while it stays where it is; its first bytes, and the last ones
+//! that were read, when its content has moved into another file (a copy, a `.gz`) or nobody has looked for a while.
 //!
 //! This module does no I/O.
 
@@ -11,8 +11,7 @@ use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The number of bytes at a file's beginning that its content is known by. Two contents that agree in all of them are
-/// taken for one.
+/// The number of bytes at a file's beginning that its content is known by.
 pub(super) const HEAD_LENGTH: usize = 1024;
 
 /// As many beginnings are kept of one content.
@@ -81,6 +80,40 @@ impl Fingerprint {
 
     pub(super) fn length(&self) -> usize {
         self.length
+    }
+}
+
+/// The last bytes before the end of a line that was read: by them a file is known to go on where reading was left, and not
+/// only to begin alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// Where the line ends.
+    end: u64,
+    length: usize,
+    hash: u64,
+}
+
+impl Mark {
+    /// The mark of a content that has `bytes` before `end`: [`Mark::LENGTH`] bytes, or all that there are.
+    pub(super) fn of(end: u64, bytes: &[u8]) -> Self {
+        Self { end, length: bytes.len(), hash: short_hash(bytes) }
+    }
+
+    /// As many bytes are looked at.
+    pub(super) const LENGTH: usize = HEAD_LENGTH;
+
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Where its bytes begin, and how many there are.
+    pub(super) fn place(&self) -> (u64, usize) {
+        (self.end.saturating_sub(self.length as u64), self.length)
+    }
+
+    /// True when these bytes, from its place in another file, are the same.
+    pub(super) fn matches(&self, bytes: &[u8]) -> bool {
+        bytes.len() == self.length && short_hash(bytes) == self.hash
     }
 }
 

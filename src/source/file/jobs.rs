@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use super::FileStart;
-use super::content::{Agreement, Chunk, Content, Place};
+use super::content::{Agreement, Chunk, Content, Expected, Place};
 use super::discovery::{Scan, Scanner};
 use super::glance::Glance;
 use super::identity::{Fingerprint, first_line};
@@ -230,9 +230,11 @@ impl Session {
                 }
                 continue;
             };
-            let (position, head, buffer) = (tail.position(), tail.head().to_vec(), std::mem::take(&mut self.buffer));
+            let mark = self.registry.get(key).and_then(|file| file.mark.clone());
+            let expected = Expected { head: tail.head().to_vec(), mark, may_end_early: !tail.live };
+            let (position, buffer) = (tail.position(), std::mem::take(&mut self.buffer));
             self.job = Some(spawn_blocking(move || {
-                let chunk = content.read_chunk(position, &head, buffer);
+                let chunk = content.read_chunk(position, &expected, buffer);
                 Done::Read(key, content, chunk)
             }));
             return;
@@ -250,8 +252,13 @@ impl Session {
         self.reads += 1;
         tail.last_read = Some(self.reads);
         match chunk {
-            Ok(Chunk::Bytes { bytes, end_of_file, size, modified }) => {
+            Ok(Chunk::Bytes { bytes, end_of_file, size, modified, mark }) => {
+                tail.was_open = true;
                 file.size = file.size.max(size);
+                file.at_rest &= bytes.is_empty();
+                if mark.as_ref().is_some_and(|mark| file.mark.as_ref().is_none_or(|last| mark.end() > last.end())) {
+                    file.mark = mark;
+                }
                 if end_of_file {
                     file.stored_size = tail.content.as_ref().and_then(Content::stored_size);
                     tail.broken_off = None;
@@ -268,7 +275,7 @@ impl Session {
                 self.current = Some(key);
             }
             Ok(Chunk::Displaced) => {
-                tracing::info!(path = %file.path, offset = tail.unread_from(), "truncated; looking for what was in it");
+                tracing::info!(path = %file.path, offset = tail.unread_from(), "truncated, or another file with the same beginning; looking for what was in it");
                 tail.displace();
                 self.next_scan = Instant::now();
             }

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::identity::{Fingerprint, Identity, file_id};
+use super::identity::{Fingerprint, Identity, Mark, file_id};
 use super::path::FilePath;
 
 /// File systems take their times from a clock that moves in steps, of some milliseconds at most.
@@ -48,6 +48,8 @@ pub(super) struct TrackedFile {
     /// How many contents that file held before.
     pub(super) generation: u32,
     pub(super) fingerprint: Fingerprint,
+    /// What it has where it was read to: a file that begins as it does and has something else there is another one.
+    pub(super) mark: Option<Mark>,
     /// Everything below is confirmed.
     pub(super) offset: u64,
     /// The largest size seen.
@@ -197,6 +199,7 @@ mod tests {
             origin: Identity { device: 1, inode, born: None },
             generation: 0,
             fingerprint: Fingerprint::of(b"one\n"),
+            mark: None,
             offset: 4,
             size: 4,
             finished: false,

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use super::discovery::Scan;
 use super::families::families;
-use super::identity::{HEAD_LENGTH, Identity};
+use super::identity::{HEAD_LENGTH, Identity, Mark};
 use super::observed::{Observed, Role};
 use super::path::FilePath;
 use super::registry::{Key, TrackedFile};
@@ -26,6 +26,14 @@ pub(super) struct Known<'a> {
     pub(super) position: u64,
     /// A file that was found truncated, so that the content is certainly not in it any more.
     pub(super) displaced: Option<Identity>,
+}
+
+impl Known<'_> {
+    /// As far it is certain to have gone: it was read, or recognised by that.
+    fn seen_to(&self) -> u64 {
+        let marked = self.file.mark.as_ref().map_or(0, Mark::end);
+        self.position.max(self.file.fingerprint.length() as u64).max(marked)
+    }
 }
 
 /// What one look means. Files are named by their index in [`Scan::files`].
@@ -151,8 +159,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Contents that are nowhere else any more, and of which there is a copy that ends before what was read: a program
-    /// wrote on between copytruncate's copy and its truncation, and that was read in time.
+    /// Contents that are nowhere else any more, and of which there is a copy that ends before what was seen: a program
+    /// wrote on between copytruncate's copy and its truncation.
     fn find_shorter_copies(&mut self) {
         for known in self.known.iter().rev() {
             if self.located.contains_key(&known.key) {
@@ -164,7 +172,7 @@ impl<'a> Matcher<'a> {
                 let file = &self.files[*index];
                 let begins_it = file.head.as_ref().is_some_and(|head| known.file.fingerprint.begins_with(head));
                 // Of a long compressed file it is not known; it is read to its end, wherever that is.
-                let ends_early = file.size.is_some_and(|size| size < known.position);
+                let ends_early = file.size.is_some_and(|size| size < known.seen_to());
                 let is_copy = matches!(file.role, Role::Rotated(_)) && known.displaced != Some(file.identity);
                 is_copy && self.is_free(*index) && begins_it && ends_early
             });

@@ -59,6 +59,9 @@ impl Timing {
     }
 }
 
+/// Why what was written between copytruncate's copy and its truncation cannot be read any more.
+pub(super) const SHORTER_COPY: &str = "its file was truncated, and the rotated copy ends before that";
+
 /// One connection's state.
 pub(super) struct Session {
     pub(super) context: SourceContext,
@@ -254,6 +257,12 @@ impl Session {
         if let (Some(line), Some(file)) = (last, self.registry.get(key)) {
             let record = line_record(&self.context, file, tail.partition, tail.time, line);
             self.ready.push_back(Input::Record(Box::new(record)));
+        }
+        if tail.goes_on_compressed() {
+            return self.open_later(key);
+        }
+        if self.registry.get(key).is_some_and(|file| tail.ends_in_a_shorter_copy(file)) {
+            return self.lose(key, SHORTER_COPY, false);
         }
         self.close_partition(key);
     }

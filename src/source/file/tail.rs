@@ -31,7 +31,7 @@ pub(super) struct Tail {
     pub(super) superseded: bool,
     /// The file that was found truncated, until the content is found again elsewhere.
     pub(super) displaced: Option<Identity>,
-    /// True when it was open in this connection, so that little can have happened unseen.
+    /// True when it was read in this connection, so that little can have happened unseen.
     pub(super) was_open: bool,
     /// True when it was closed only so that others could be opened: it is opened again when there may be more in it.
     pub(super) set_aside: bool,
@@ -49,6 +49,8 @@ pub(super) struct Tail {
     pub(super) once_end: Option<u64>,
     /// Since when reading it fails.
     pub(super) failing_since: Option<Instant>,
+    /// While the original is open of what is only to be found compressed: the size of that, modulo 2³².
+    pub(super) compressed_size: Option<u32>,
     /// Where its compressed file ended too early when it was read last.
     pub(super) broken_off: Option<BrokenOff>,
     /// The position of its last record.
@@ -124,6 +126,7 @@ impl Tail {
             is_final: false,
             once_end: file.once_end,
             failing_since: None,
+            compressed_size: None,
             broken_off: None,
             last_position: file.offset,
             size: 0,
@@ -260,6 +263,24 @@ impl Tail {
         self.live = live;
     }
 
+    /// True when it was read to the end of a copy, and more was seen in the file that was copied.
+    pub(super) fn ends_in_a_shorter_copy(&self, file: &TrackedFile) -> bool {
+        let is_copy = !self.live && file.identity != file.origin && self.once_end.is_none();
+        is_copy && file.size > self.unread_from().max(self.position())
+    }
+
+    /// When the original was read to its end and there is more in what was compressed, that is read on: the original had
+    /// been replaced before. Returns true when that is so.
+    pub(super) fn goes_on_compressed(&mut self) -> bool {
+        let has_more = self.compressed_size.take().is_some_and(|size| u64::from(size) > self.position() % (1 << 32));
+        if !has_more || !self.holds_original() || !self.is_compressed() {
+            return false;
+        }
+        self.content = None;
+        self.state = State::Reading;
+        true
+    }
+
     /// Nothing more will be read.
     pub(super) fn end(&mut self) {
         self.state = State::Ended;
@@ -340,7 +361,6 @@ impl Tail {
     /// Takes the content that was opened.
     pub(super) fn opened(&mut self, content: Content) {
         self.content = Some(content);
-        self.was_open = true;
         self.set_aside = false;
         self.must_stay_open = false;
         self.last_read = None;
@@ -377,107 +397,5 @@ impl Tail {
             self.head.extend(bytes[new..].iter().take(HEAD_LENGTH - known));
         }
         self.head.len() > known
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::file::identity::Fingerprint;
-
-    fn tail() -> Tail {
-        let identity = Identity { device: 1, inode: 1, born: None };
-        let file = TrackedFile {
-            id: None,
-            path: "app.log".into(),
-            real_path: "app.log".into(),
-            identity,
-            origin: identity,
-            generation: 0,
-            fingerprint: Fingerprint::of(b""),
-            offset: 0,
-            size: 0,
-            finished: false,
-            stored_size: None,
-            at_rest: false,
-            once_end: None,
-            missing_since: None,
-        };
-        Tail::new(0, &file, 16, Format::Json)
-    }
-
-    /// Feeds a chunk, takes its lines, and says what follows.
-    fn read(tail: &mut Tail, bytes: &[u8], end_of_file: bool) -> (Vec<String>, Next) {
-        let size = tail.position() + bytes.len() as u64;
-        tail.feed(bytes.to_vec(), end_of_file, size, SystemTime::now());
-        let lines = std::iter::from_fn(|| tail.next_line());
-        let lines = lines.map(|line| String::from_utf8_lossy(&line.payload).into_owned()).collect();
-        (lines, tail.finish_chunk().0)
-    }
-
-    #[test]
-    fn a_line_waits_for_its_end_and_is_read_again() {
-        let mut tail = tail();
-        assert_eq!(read(&mut tail, b"one\ntw", true), (vec!["one".into()], Next::Wait));
-        assert_eq!(tail.position(), 4, "nothing is held while waiting");
-        assert!(!tail.lets_newer_pass(), "the rest of a line comes before newer contents");
-        assert_eq!(read(&mut tail, b"two\n", true), (vec!["two".into()], Next::Wait));
-        assert!(tail.lets_newer_pass());
-        assert_eq!(tail.head(), b"one\ntwo\n");
-    }
-
-    #[test]
-    fn the_last_line_of_what_is_final_needs_no_end() {
-        let mut tail = tail();
-        tail.is_final = true;
-        let (lines, next) = read(&mut tail, b"one\ntwo", true);
-        assert_eq!(lines, ["one"]);
-        assert!(matches!(next, Next::End(Some(line)) if line.end == 7));
-        assert!(tail.has_ended() && tail.last_position == 7);
-    }
-
-    #[test]
-    fn a_line_longer_than_a_chunk_is_read_on() {
-        let mut tail = tail();
-        assert_eq!(read(&mut tail, b"one\ntwo", false).1, Next::More { stay: false });
-        assert_eq!(tail.position(), 4);
-        assert_eq!(read(&mut tail, b"twotwotwo", false).1, Next::More { stay: true });
-        assert_eq!(tail.position(), 13);
-        assert_eq!(read(&mut tail, b"twotwotwo", true).1, Next::Wait);
-        assert_eq!(tail.position(), 22, "an over-long line is not read again from its start");
-        assert_eq!(read(&mut tail, b"\n", true).0, ["twotwotwotwotwot"]);
-    }
-
-    #[test]
-    fn once_ends_with_the_line_that_reaches_the_end_seen_at_the_start() {
-        let mut tail = tail();
-        tail.once_end = Some(5);
-        let (lines, next) = read(&mut tail, b"one\ntwo\nthree\n", false);
-        assert_eq!((lines, next), (vec!["one".into(), "two".into()], Next::End(None)));
-    }
-
-    #[test]
-    fn what_is_superseded_is_looked_at_once_more() {
-        let mut tail = tail();
-        read(&mut tail, b"one\n", true);
-        assert!(tail.lets_newer_pass());
-        tail.supersede();
-        assert!(!tail.lets_newer_pass());
-        read(&mut tail, b"", true);
-        tail.supersede();
-        assert!(tail.lets_newer_pass());
-    }
-
-    #[test]
-    fn a_file_is_quiet_when_nothing_was_written_for_a_while() {
-        let mut tail = tail();
-        let settle = Duration::from_secs(5);
-        tail.feed(b"one\n".to_vec(), true, 4, SystemTime::now());
-        while tail.next_line().is_some() {}
-        tail.finish_chunk();
-        assert!(!tail.is_quiet(settle));
-        tail.feed(Vec::new(), true, 4, SystemTime::now() - settle);
-        tail.finish_chunk();
-        assert!(tail.is_quiet(settle));
     }
 }

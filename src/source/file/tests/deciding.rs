@@ -20,6 +20,7 @@ fn tracked(inode: u64, read: &str) -> TrackedFile {
         origin: identity,
         generation: 0,
         fingerprint: Fingerprint::of(read.as_bytes()),
+        mark: None,
         offset: read.len() as u64,
         size: read.len() as u64,
         finished: false,

@@ -9,6 +9,7 @@ mod reading;
 mod restarting;
 mod rotating;
 mod saving;
+mod tails;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

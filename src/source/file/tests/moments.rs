@@ -131,7 +131,7 @@ async fn at_whatever_moments_of_copytruncate_it_is_killed_each_line_comes_under_
         let walk = local.spawn_local(walk(first, second, lives));
         async move { (walk.await.is_ok(), first, second, lives) }
     });
-    let failed = walked.buffer_unordered(16).filter(|(passed, ..)| std::future::ready(!passed)).collect::<Vec<_>>();
+    let failed = walked.buffer_unordered(32).filter(|(passed, ..)| std::future::ready(!passed)).collect::<Vec<_>>();
     let failed = local.run_until(failed).await;
     assert!(failed.is_empty(), "{failed:?}");
 }

@@ -176,14 +176,7 @@ impl History {
                     self.steps.push("up".into());
                     reader = self.setup.reader().await;
                 }
-                8 => {
-                    // Looked at before anything else happens to it: a file that is replaced and rotated away between two
-                    // looks cannot always be told from one that was truncated.
-                    self.replace();
-                    while let Ok(record) = timeout(Duration::from_millis(100), reader.record()).await {
-                        self.note(&record);
-                    }
-                }
+                8 => self.replace(),
                 _ => {
                     self.steps.push("reconnect".into());
                     reader.read.clear();

@@ -149,6 +149,100 @@ async fn what_cannot_be_found_after_a_restart_is_reported() {
     }
 }
 
+/// What many logs begin with, longer than the head by which contents are known.
+fn header() -> String {
+    (0..40).map(|number| format!("header {number} ..............................\n")).collect()
+}
+
+#[tokio::test]
+async fn a_file_that_only_begins_as_the_former_one_did_is_read_from_its_beginning() {
+    // (what stands behind the header now, whether it is another file)
+    let cases = [
+        ("ONE\nTWO\nthree\n", true),
+        ("ONE\nTWO\nthree\n", false),
+        ("x\n", true),
+        ("x\n", false),
+        ("ONE\ntwo\n", true),
+    ];
+    for (text_now, is_other_file) in cases {
+        let setup = Setup::new(&["a.log"]);
+        setup.write("a.log", header() + "one\ntwo\n");
+        let mut reader = setup.reader().await;
+        let before = reader.records(42).await;
+        reader.commit().await;
+        drop(reader);
+        let name = if is_other_file { "new" } else { "a.log" };
+        setup.write(name, header() + text_now);
+        if is_other_file {
+            setup.rename("new", "a.log");
+        }
+        let mut reader = setup.reader().await;
+        let records = reader.records(1 + 40 + text_now.lines().count()).await;
+        let (told, lines): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| record.defect.is_some());
+        assert!(text(told[0]).contains("if anything"), "{told:?}");
+        assert!(lines[40..].iter().map(|line| text(line)).eq(text_now.lines()), "{lines:?}");
+        assert_ne!(content_of(lines[40]), content_of(&before[40]));
+    }
+}
+
+#[tokio::test]
+async fn a_copy_with_lines_behind_it_is_read_on_after_a_restart() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", header() + "one\ntwo\n");
+    let mut reader = setup.reader().await;
+    let before = reader.records(42).await;
+    reader.commit().await;
+    drop(reader);
+    setup.write("new", header() + "one\ntwo\nthree\n");
+    setup.rename("new", "a.log");
+    let mut reader = setup.reader().await;
+    let record = reader.record().await;
+    assert_eq!((&*text(&record), content_of(&record)), ("three", content_of(&before[0])));
+    let more = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test]
+async fn rotated_files_that_begin_alike_are_all_read() {
+    let setup = Setup::new(&["a.log*"]);
+    // Two rotations by copytruncate while nobody looks, of texts of equal length.
+    let mut reader = setup.reader().await;
+    setup.write("a.log", header() + "one\n");
+    reader.lines(41).await;
+    reader.commit().await;
+    drop(reader);
+    setup.copytruncate("a.log", "a.log.2");
+    setup.append("a.log", &(header() + "two\n"));
+    setup.copytruncate("a.log", "a.log.1");
+    setup.append("a.log", &(header() + "three, and more\n"));
+    let mut reader = setup.reader().await;
+    let lines = reader.lines(82).await;
+    assert_eq!((&*lines[40], &*lines[81]), ("two", "three, and more"));
+    let more = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
+    assert!(!matches!(more, Ok(Ok(Input::Record(_)))), "{more:?}");
+}
+
+#[tokio::test]
+async fn what_was_seen_and_is_neither_confirmed_nor_in_the_copy_is_reported() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\ntwo\nthree\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    reader.commit().await;
+    reader.lines(2).await;
+    reader.saved().await;
+    drop(reader);
+    setup.write("a.log.1", "one\ntwo\n");
+    setup.truncate("a.log");
+    setup.append("a.log", "four\n");
+    let mut reader = setup.reader().await;
+    let records = reader.records(3).await;
+    let lost = records.iter().find(|record| record.defect.is_some());
+    assert!(text(lost.unwrap()).contains("bytes 8 to 14 of"), "{records:?}");
+    let lines: Vec<String> = records.iter().filter(|record| record.defect.is_none()).map(text).collect();
+    assert_eq!(lines, ["two", "four"]);
+}
+
 #[tokio::test]
 async fn a_missing_compressed_rest_is_reported() {
     let setup = Setup::new(&["a.log"]);

@@ -284,6 +284,41 @@ async fn a_file_that_is_replaced_is_followed_and_the_rest_of_the_old_one_comes_f
     }
 }
 
+#[tokio::test]
+async fn what_was_added_to_a_file_that_was_replaced_and_rotated_at_once_is_read() {
+    for how in ["renamed", "copied and truncated", "copied and filled again", "compressed"] {
+        let setup = Setup::new(&["a.log"]);
+        setup.write("a.log", "one\ntwo\n");
+        let mut reader = setup.reader().await;
+        let before = reader.records(2).await;
+        // All of it happens between two looks, as nothing is awaited.
+        fs::copy(setup.path("a.log"), setup.path("new")).unwrap();
+        setup.append("new", "three\n");
+        setup.rename("new", "a.log");
+        match how {
+            "copied and truncated" => setup.copytruncate("a.log", "a.log.1"),
+            "copied and filled again" => {
+                setup.copytruncate("a.log", "a.log.1");
+                setup.append("a.log", "four\nand more than there was before\n");
+            }
+            _ => setup.rename("a.log", "a.log.1"),
+        }
+        if how == "compressed" {
+            setup.compress("a.log.1");
+        }
+        if how != "copied and filled again" {
+            setup.append("a.log", "four\nand more than there was before\n");
+        }
+        let mut records = reader.records(3).await;
+        records.sort_by_key(|record| text(record) != "three");
+        let lines: Vec<String> = records.iter().map(text).collect();
+        assert_eq!(lines, ["three", "four", "and more than there was before"], "{how}");
+        assert_eq!(content_of(&records[0]), content_of(&before[0]), "{how}");
+        let more = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
+        assert!(!matches!(more, Ok(Ok(Input::Record(_)))), "{how}: {more:?}");
+    }
+}
+
 /// What becomes of a rotated file whose name is not watched any more.
 fn out_of_sight(setup: &Setup, how: &str, elsewhere: &Path) {
     match how {
