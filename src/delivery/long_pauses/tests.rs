@@ -72,13 +72,13 @@ fn a_clock_that_was_set_back_lengthens_no_pause() {
         (now, clock.judge(at(wall), now.into_std()).0)
     };
     let mut pauses = LongPauses::default();
-    let kept = pauses.note(&bucket(""), HOUR, time(0, 10_000), false).unwrap();
+    let kept = [pauses.note(&bucket(""), HOUR, time(0, 10_000), false).unwrap()];
     // The clock is set back by two hours after a minute. Another replica of this machine, or this one after a reload
     // that made the sink anew, takes the pause over for what is left of it and no longer.
     let moment = time(60, 2_860);
-    assert_eq!(pauses.hear(&[kept.clone()], HOUR, moment), News::default());
+    assert_eq!(pauses.hear(&kept, HOUR, moment), News::default());
     let mut anew = LongPauses::default();
-    let news = anew.hear(&[kept], 2 * HOUR, moment);
+    let news = anew.hear(&kept, 2 * HOUR, moment);
     assert_eq!(news.begun[0].1, start + HOUR);
     // A pause that begins now ends behind the one before it, also for the store.
     let next = pauses.note(&bucket("b"), HOUR, time(120, 2_920), false).unwrap();
