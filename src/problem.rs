@@ -58,11 +58,13 @@ pub enum WarningCode {
     DescriptorLimit,
     /// `literal-wildcard`
     LiteralWildcard,
+    /// `not-an-expression`
+    NotAnExpression,
 }
 
 impl WarningCode {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::LiteralSecret,
         Self::PlainHttp,
         Self::NoRetry,
@@ -76,6 +78,7 @@ impl WarningCode {
         Self::UnescapedValues,
         Self::DescriptorLimit,
         Self::LiteralWildcard,
+        Self::NotAnExpression,
     ];
 
     /// Its name.
@@ -94,6 +97,7 @@ impl WarningCode {
             Self::UnescapedValues => "unescaped-values",
             Self::DescriptorLimit => "descriptor-limit",
             Self::LiteralWildcard => "literal-wildcard",
+            Self::NotAnExpression => "not-an-expression",
         }
     }
 
@@ -113,6 +117,7 @@ impl WarningCode {
             Self::UnescapedValues => "A body inserts values without escaping, as nothing is known of its content type",
             Self::LiteralWildcard => "A path takes a wildcard from a variable, where it stands for itself",
             Self::DescriptorLimit => "The limit of open files is lower than what the pipeline asks for",
+            Self::NotAnExpression => "A template holds an expression of another language, which is sent as it stands",
         }
     }
 }

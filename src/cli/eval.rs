@@ -13,7 +13,7 @@ use crate::config::{ConfigErrors, Fault, Look};
 use crate::event::{ENVELOPE, Envelope};
 use crate::filter::Predicate;
 use crate::secret::mask;
-use crate::template::{Context, Escape, Template};
+use crate::template::{Context, Escape, Template, TemplateError};
 
 /// Tries one filter expression or template on events from a file or standard input.
 #[derive(Debug, Args)]
@@ -106,9 +106,12 @@ impl Evaluation {
             (_, true) => Escape::Text,
             _ => Escape::Json,
         };
-        let template = Template::compile(&text, escape).map_err(|error| {
-            let shown = error.to_string();
-            CliError::Expression(faulty("--template", &text, Some(error.part), shown, error.help))
+        let template = Template::compile(&text, escape).map_err(|errors| {
+            let fault = |error: TemplateError| {
+                let message = error.to_string();
+                Fault { span: Some(error.part), message, help: error.help }
+            };
+            CliError::Expression(ConfigErrors::new("--template", &text, errors.into_iter().map(fault).collect()))
         })?;
         Ok(Self::Template { text, template: Box::new(template) })
     }

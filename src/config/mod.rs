@@ -18,6 +18,7 @@ mod document;
 pub mod files;
 pub mod finding;
 mod fingerprint;
+mod foreign;
 mod interpolate;
 mod named_files;
 mod planned;

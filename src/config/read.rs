@@ -15,8 +15,8 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostics::Fault;
 use super::document::Document;
 use super::interpolate::{self, Env};
-use super::schema::{self, STRICT, WEBHOOK_DEFAULTS};
-use super::shape::{Findings, Subject, keys, line_of, missing_key, table_name, tables_with, unknown_key};
+use super::schema::{self, AS_WRITTEN, STRICT, WEBHOOK_DEFAULTS};
+use super::shape::{Findings, Subject, keys, line_of, missing_key, table_name, unknown_key};
 use super::test_case::{self, Nodes, TestCase};
 use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
 use crate::delivery::DeliveryConfig;
@@ -107,11 +107,12 @@ impl Reader<'_> {
     }
 
     fn top_level_keys(&mut self, root: &DeTable<'_>) {
-        let mut known = keys(&STRICT);
-        known.push("defaults");
-        for key in root.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
-            let tables = tables_with(&STRICT, key.get_ref());
-            self.findings.faults.push(unknown_key(&[key.get_ref()], key.span(), &known, &tables));
+        let known = keys(&AS_WRITTEN);
+        for (key, value) in root {
+            let name = key.get_ref().as_ref();
+            if !known.contains(&name) {
+                self.findings.faults.push(unknown_key(&[name], key.span(), value.get_ref(), &AS_WRITTEN));
+            }
         }
     }
 
@@ -134,7 +135,12 @@ impl Reader<'_> {
         for (key, value) in section {
             let name = key.get_ref().as_ref();
             if name != "webhook" {
-                self.findings.faults.push(unknown_key(&["defaults", name], key.span(), &["webhook"], &[]));
+                self.findings.faults.push(unknown_key(
+                    &["defaults", name],
+                    key.span(),
+                    value.get_ref(),
+                    &AS_WRITTEN["properties"]["defaults"],
+                ));
             } else if let Some(table) = self.table(value) {
                 let (own, table) = split(table, |key| defaults::IS_OWN.contains(&key));
                 for (key, value) in &own {

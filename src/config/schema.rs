@@ -40,6 +40,13 @@ pub(super) static WEBHOOK_DEFAULTS: LazyLock<Value> = LazyLock::new(|| {
     defaults
 });
 
+/// The strict schema of the whole file as it is written, with `defaults`, as far as its keys go.
+pub(super) static AS_WRITTEN: LazyLock<Value> = LazyLock::new(|| {
+    let mut file = STRICT.clone();
+    file["properties"]["defaults"] = json!({ "type": "object", "properties": { "webhook": { "type": "object" } } });
+    file
+});
+
 /// The JSON Schema (draft 2020-12) of a pipeline file, for editors: `schemas/pipeline.schema.json`.
 pub fn schema() -> Value {
     let mut file = STRICT.clone();

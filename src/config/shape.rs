@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Fault;
 use super::interpolate::Replaced;
-use super::{defaults, planned, schema, wording};
+use super::{defaults, foreign, planned, schema, wording};
 use crate::interpolated::LANGUAGE;
 use crate::problem::did_you_mean;
 use crate::units;
@@ -58,7 +58,7 @@ impl Findings<'_> {
             match property(schema, name) {
                 Some(schema) => self.check_value(path, key.span(), value, schema),
                 None => {
-                    self.faults.push(unknown_key(&path, key.span(), &keys(schema), &tables_with(schema, name)));
+                    self.faults.push(unknown_key(&path, key.span(), value.get_ref(), schema));
                     self.broken.insert(value.span());
                 }
             }
@@ -180,7 +180,7 @@ pub(super) fn keys(schema: &Value) -> Vec<&str> {
 }
 
 /// The tables within a table that have this key: one that is written beside them is meant for them.
-pub(super) fn tables_with<'a>(schema: &'a Value, key: &str) -> Vec<&'a str> {
+fn tables_with<'a>(schema: &'a Value, key: &str) -> Vec<&'a str> {
     let has_key = |table: &Value| {
         // A section takes any name for a node, and says nothing by that.
         let names = Some(&table["propertyNames"]).filter(|names| **names != schema::node_name());
@@ -191,25 +191,26 @@ pub(super) fn tables_with<'a>(schema: &'a Value, key: &str) -> Vec<&'a str> {
     values.filter(|(_, value)| has_key(value)).map(|(name, _)| name.as_str()).collect()
 }
 
-/// The fault of a key that does not exist, or not yet. `tables` are those within its table that have it.
-pub(super) fn unknown_key(path: &[&str], key: Range<usize>, known: &[&str], tables: &[&str]) -> Fault {
+/// The fault of a key that does not exist, or not yet, in a table of this schema.
+pub(super) fn unknown_key(path: &[&str], key: Range<usize>, value: &DeValue<'_>, schema: &Value) -> Fault {
     let name = last(path);
     if let Some(explanation) = planned::key(path) {
         let message = format!("`{name}` is not yet supported");
         return Fault { span: Some(key), message, help: Some(explanation.to_owned()) };
     }
-    let message = format!("unknown key `{name}`");
-    if !tables.is_empty() {
-        let tables: Vec<_> = tables.iter().map(|table| format!("`{table}`")).collect();
-        let help = format!("`{name}` belongs in the table {}", tables.join(" or "));
-        return Fault { span: Some(key), message, help: Some(help) };
-    }
-    let help = match did_you_mean(name, known.iter().copied()) {
-        Some(similar) => format!("did you mean `{similar}`?"),
-        None if known.is_empty() => format!("{} takes no keys", table_name(&path[..path.len().saturating_sub(1)])),
-        None => format!("known keys: {}", known.join(", ")),
+    let known = keys(schema);
+    let tables: Vec<_> = tables_with(schema, name).iter().map(|table| format!("`{table}`")).collect();
+    // What the value cannot be for was not meant.
+    let fits =
+        |similar: &&str| property(schema, similar).is_none_or(|schema| wording::wrong_type(value, schema).is_none());
+    let help = match (foreign::help(path, &known), did_you_mean(name, known.iter().copied()).filter(fits)) {
+        (Some(help), _) => help.to_owned(),
+        _ if !tables.is_empty() => format!("`{name}` belongs in the table {}", tables.join(" or ")),
+        (None, Some(similar)) => format!("did you mean `{similar}`?"),
+        _ if known.is_empty() => format!("{} takes no keys", table_name(&path[..path.len().saturating_sub(1)])),
+        _ => format!("known keys: {}", known.join(", ")),
     };
-    Fault { span: Some(key), message, help: Some(help) }
+    Fault { span: Some(key), message: format!("unknown key `{name}`"), help: Some(help) }
 }
 
 /// The fault of a table without a key that it must have.

@@ -10,7 +10,7 @@ use jsonpath_rust::parser::model::{
 use regex::{Regex, RegexBuilder};
 
 use super::numbers::LongNumbers;
-use super::{ExpressionError, FUNCTIONS, mistakes};
+use super::{ExpressionError, FUNCTIONS, words};
 
 /// What is wrong, and a piece of text by which its place can be found: the parsed query keeps no positions.
 pub(super) struct Fault {
@@ -139,7 +139,7 @@ fn function(call: &mut TestFunction, numbers: &LongNumbers<'_>) -> Checked {
             compile_pattern(name, pattern).map(drop)
         }
         TestFunction::Custom(name, _) => {
-            Err(Fault::new(format!("`{name}` is not a function of RFC 9535")).with_help(mistakes::functions_help(name)))
+            Err(Fault::new(format!("`{name}` is not a function of RFC 9535")).with_help(words::functions_help(name)))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! JSONPath (RFC 9535) as filters and templates use it: parsed, bounded and type-checked at load.
 //!
 //! `jsonpath-rust` parses; this module holds what it parsed to the standard where the library is more lenient (`check`),
-//! evaluates it (`evaluation`) and says in plain words what is wrong with an expression (`mistakes`). What an expression
+//! evaluates it (`evaluation`) and says in plain words what is wrong with an expression (`mistakes`, `words`). What an expression
 //! is for, its callers know. It must not do I/O.
 //!
 //! Limits, all checked at load:
@@ -17,6 +17,7 @@ mod evaluation;
 mod mistakes;
 mod numbers;
 mod values;
+mod words;
 
 use std::ops::Range;
 
@@ -169,6 +170,9 @@ fn syntax_error(text: &str, prefix: usize, error: JsonPathError) -> ExpressionEr
     let offset = match error.location {
         InputLocation::Pos(offset) | InputLocation::Span((offset, _)) => offset.saturating_sub(prefix),
     };
+    if let Some(error) = mistakes::unexpected(text, offset) {
+        return error;
+    }
     match text.get(offset..).and_then(|rest| rest.chars().next()) {
         Some(found) => ExpressionError::new(format!("unexpected `{found}`")).at(offset..offset + found.len_utf8()),
         None => ExpressionError::new("the expression ends too early").at(text.len()..text.len()),

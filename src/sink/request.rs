@@ -98,7 +98,7 @@ impl RequestTemplate {
         options: &Options,
     ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let url = UrlTemplate::new(&config.url, options).map_err(|problem| problems.push(problem)).ok();
+        let url = UrlTemplate::new(&config.url, options).map_err(|found| problems.extend(found)).ok();
         let mut fixed_headers = HeaderMap::new();
         let mut headers = Vec::new();
         for (name, value) in &config.headers {
@@ -107,7 +107,7 @@ impl RequestTemplate {
                     fixed_headers.insert(name, value);
                 }
                 Ok(Header::Rendered(name, template)) => headers.push((name, *template)),
-                Err(problem) => problems.push(problem),
+                Err(found) => problems.extend(found),
             }
         }
         let body = BodyTemplate::new(config, templates, declared_templates, options);
@@ -162,24 +162,24 @@ enum Header {
 }
 
 impl Header {
-    fn new(name: &str, value: &InterpolatedText, options: &Options) -> Result<Self, Problem> {
+    fn new(name: &str, value: &InterpolatedText, options: &Options) -> Result<Self, Vec<Problem>> {
         let path = ["headers", name];
         let Ok(header) = HeaderName::try_from(name) else {
             let help = "letters, digits and any of !#$%&'*+-.^_`|~ make a header name";
-            return Err(Problem::new(path, format!("`{name}` is not a header name")).with_help(help));
+            return Err(vec![Problem::new(path, format!("`{name}` is not a header name")).with_help(help)]);
         };
         if RESERVED_HEADERS.contains(&header.as_str()) {
             let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
-            return Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help));
+            return Err(vec![Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help)]);
         }
         let template = Template::compile_with(value, Escape::Header, options);
-        let template = template.map_err(|error| template_problem(path, &error))?;
+        let template = template.map_err(|faults| template_problems(&path, &faults))?;
         let Some(literal) = template.literal() else {
             return Ok(Self::Rendered(header, Box::new(template)));
         };
         let value = HeaderValue::from_str(literal).map_err(|_| {
-            Problem::new(path, format!("the value of `{name}` has a character that no header can carry"))
-                .with_help("leave out line breaks and other control characters")
+            let message = format!("the value of `{name}` has a character that no header can carry");
+            vec![Problem::new(path, message).with_help("leave out line breaks and other control characters")]
         })?;
         if holds_a_secret(&header) {
             // The scheme before the credentials (`Bearer`) is no secret.
@@ -196,33 +196,37 @@ pub fn holds_a_secret(header: &HeaderName) -> bool {
 }
 
 impl BodyTemplate {
-    /// The problem is `None` when the template is at fault itself.
+    /// There are no problems when the template is at fault itself.
     fn new(
         config: &WebhookConfig,
         templates: &IndexMap<String, TemplateConfig>,
         declared_templates: &BTreeSet<String>,
         options: &Options,
-    ) -> Result<Self, Option<Problem>> {
-        let own_content_type = config.content_type.as_deref().map(content_type).transpose()?;
+    ) -> Result<Self, Vec<Problem>> {
+        let own_content_type = config.content_type.as_deref().map(content_type).transpose();
+        let own_content_type = own_content_type.map_err(|problem| vec![problem])?;
         let (text, default_type, path) = match (&config.template, &config.body) {
             (None, None) => return Ok(Self::Payload { content_type: own_content_type }),
             (None, Some(body)) => (body, crate::template::default_content_type(), vec!["body"]),
             // `body` beside `template` was refused when the file was read.
             (Some(name), _) => {
-                let unknown =
-                    || (!declared_templates.contains(name)).then(|| unknown_template(name, declared_templates));
+                let unknown = || match declared_templates.contains(name) {
+                    true => Vec::new(),
+                    false => vec![unknown_template(name, declared_templates)],
+                };
                 let template = templates.get(name).ok_or_else(unknown)?;
                 // Its own faults were found by `check_template`.
-                check_template(template).is_empty().then_some(()).ok_or(None)?;
+                check_template(template).is_empty().then_some(()).ok_or_else(Vec::new)?;
                 (&template.body, template.content_type.clone(), vec!["template"])
             }
         };
         let content_type = match own_content_type {
             Some(content_type) => content_type,
-            None => content_type(&default_type)?,
+            None => content_type(&default_type).map_err(|problem| vec![problem])?,
         };
         let escape = content_type.to_str().map_or(Escape::Text, Escape::for_content_type);
-        let template = Template::compile_body(text, escape, options).map_err(|error| template_problem(path, &error))?;
+        let template = Template::compile_body(text, escape, options);
+        let template = template.map_err(|faults| template_problems(&path, &faults))?;
         Ok(Self::Rendered { template: Box::new(template), content_type })
     }
 
@@ -259,8 +263,8 @@ fn unknown_template(name: &str, declared: &BTreeSet<String>) -> Problem {
 pub fn check_template(config: &TemplateConfig) -> Vec<Problem> {
     let escape = Escape::for_content_type(&config.content_type);
     let body = Template::compile_body(&config.body, escape, &Options::default());
-    let body = body.map_err(|error| template_problem(["body"], &error)).err();
-    body.into_iter().chain(content_type(&config.content_type).err()).collect()
+    let body = body.map_err(|faults| template_problems(&["body"], &faults)).err();
+    body.into_iter().flatten().chain(content_type(&config.content_type).err()).collect()
 }
 
 fn content_type(text: &str) -> Result<HeaderValue, Problem> {
@@ -268,6 +272,11 @@ fn content_type(text: &str) -> Result<HeaderValue, Problem> {
         Problem::new(["content_type"], format!("`{}` is not a content type", text.escape_debug()))
             .with_help("write for example \"application/json\"")
     })
+}
+
+/// The faults in a template as faults of the value that holds it.
+pub fn template_problems(path: &[&str], faults: &[TemplateError]) -> Vec<Problem> {
+    faults.iter().map(|fault| template_problem(path.iter().copied(), fault)).collect()
 }
 
 /// A fault in a template as a fault of the value that holds it.

@@ -6,7 +6,7 @@
 
 use reqwest::Url;
 
-use super::request::{RequestError, render, template_problem};
+use super::request::{RequestError, render, template_problems};
 use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::template::{Context, Escape, Options, Outline, Template};
@@ -45,10 +45,10 @@ const PORT_IN_HOST: &str = "a value in the host holds a `:`, and a port is no pa
                             http://[{{{data.address}}}]/)";
 
 impl UrlTemplate {
-    pub(super) fn new(text: &InterpolatedText, options: &Options) -> Result<Self, Problem> {
-        let problem = |message: String| Problem::new(["url"], message).with_help(HELP);
+    pub(super) fn new(text: &InterpolatedText, options: &Options) -> Result<Self, Vec<Problem>> {
+        let problem = |message: String| vec![Problem::new(["url"], message).with_help(HELP)];
         let template = Template::compile_with(text, Escape::Url, options);
-        let template = template.map_err(|error| template_problem(["url"], &error))?;
+        let template = template.map_err(|faults| template_problems(&["url"], &faults))?;
         match template.literal() {
             Some(url) => parse(url).map(|(url, _)| Self::Fixed(url)).map_err(problem),
             None => {
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    fn compile(text: &str) -> Result<UrlTemplate, Problem> {
+    fn compile(text: &str) -> Result<UrlTemplate, Vec<Problem>> {
         UrlTemplate::new(&text.into(), &Options::default())
     }
 

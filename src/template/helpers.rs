@@ -29,6 +29,8 @@ pub(super) struct Signature {
     pub(super) named: &'static [&'static str],
     /// Where it may stand.
     pub(super) kind: Kind,
+    /// How it is written.
+    pub(super) example: &'static str,
 }
 
 /// Where a helper may stand.
@@ -46,33 +48,33 @@ const MANY: usize = usize::MAX;
 
 /// All helpers. `if unless each with raw and or not` are Handlebars' own.
 pub(super) const SIGNATURES: [Signature; 27] = [
-    signature("json", (1, 1), &[], Kind::Value),
-    signature("default", (2, MANY), &[], Kind::Value),
-    signature("upper", (1, 1), &[], Kind::Value),
-    signature("lower", (1, 1), &[], Kind::Value),
-    signature("now", (0, 1), &["tz"], Kind::Value),
-    signature("format_time", (2, 2), &["tz"], Kind::Value),
-    signature("uuid", (0, 0), &[], Kind::Value),
-    signature("base64", (1, 1), &[], Kind::Value),
-    signature("url_encode", (1, 1), &[], Kind::Value),
-    signature("jsonpath", (1, 1), &[], Kind::Value),
-    signature("query", (1, 1), &[], Kind::Value),
-    signature("lookup", (2, 2), &[], Kind::Value),
-    signature("len", (1, 1), &[], Kind::Value),
-    signature("if", (1, 1), &["includeZero"], Kind::Block),
-    signature("unless", (1, 1), &["includeZero"], Kind::Block),
-    signature("each", (1, 1), &[], Kind::Block),
-    signature("with", (1, 1), &[], Kind::Block),
-    signature("raw", (0, 0), &[], Kind::Block),
-    signature("eq", (2, 2), &[], Kind::ValueOrBlock),
-    signature("ne", (2, 2), &[], Kind::ValueOrBlock),
-    signature("gt", (2, 2), &[], Kind::ValueOrBlock),
-    signature("gte", (2, 2), &[], Kind::ValueOrBlock),
-    signature("lt", (2, 2), &[], Kind::ValueOrBlock),
-    signature("lte", (2, 2), &[], Kind::ValueOrBlock),
-    signature("and", (1, MANY), &[], Kind::ValueOrBlock),
-    signature("or", (1, MANY), &[], Kind::ValueOrBlock),
-    signature("not", (1, 1), &[], Kind::ValueOrBlock),
+    signature("json", (1, 1), &[], Kind::Value, "{{json data}}"),
+    signature("default", (2, MANY), &[], Kind::Value, r#"{{default data.region "none"}}"#),
+    signature("upper", (1, 1), &[], Kind::Value, "{{upper data.region}}"),
+    signature("lower", (1, 1), &[], Kind::Value, "{{lower data.region}}"),
+    signature("now", (0, 1), &["tz"], Kind::Value, r#"{{now "%Y-%m-%d"}}"#),
+    signature("format_time", (2, 2), &["tz"], Kind::Value, r#"{{format_time data.at "%Y-%m-%d"}}"#),
+    signature("uuid", (0, 0), &[], Kind::Value, "{{uuid}}"),
+    signature("base64", (1, 1), &[], Kind::Value, "{{base64 data.id}}"),
+    signature("url_encode", (1, 1), &[], Kind::Value, "{{url_encode data.id}}"),
+    signature("jsonpath", (1, 1), &[], Kind::Value, r#"{{jsonpath "$.data.items[0].sku"}}"#),
+    signature("query", (1, 1), &[], Kind::Value, r#"{{json (query "$.data.items[*].sku")}}"#),
+    signature("lookup", (2, 2), &[], Kind::Value, "{{lookup data.prices data.currency}}"),
+    signature("len", (1, 1), &[], Kind::Value, "{{len data.items}}"),
+    signature("if", (1, 1), &["includeZero"], Kind::Block, "{{#if data.vip}}…{{else}}…{{/if}}"),
+    signature("unless", (1, 1), &["includeZero"], Kind::Block, "{{#unless data.vip}}…{{/unless}}"),
+    signature("each", (1, 1), &[], Kind::Block, "{{#each data.items}}{{sku}}{{/each}}"),
+    signature("with", (1, 1), &[], Kind::Block, "{{#with data.customer}}{{id}}{{/with}}"),
+    signature("raw", (0, 0), &[], Kind::Block, "{{{{raw}}}}…{{{{/raw}}}}"),
+    signature("eq", (2, 2), &[], Kind::ValueOrBlock, r#"{{#if (eq data.type "x")}}…{{/if}}"#),
+    signature("ne", (2, 2), &[], Kind::ValueOrBlock, r#"{{#if (ne data.type "x")}}…{{/if}}"#),
+    signature("gt", (2, 2), &[], Kind::ValueOrBlock, "{{#if (gt data.total 100)}}…{{/if}}"),
+    signature("gte", (2, 2), &[], Kind::ValueOrBlock, "{{#if (gte data.total 100)}}…{{/if}}"),
+    signature("lt", (2, 2), &[], Kind::ValueOrBlock, "{{#if (lt data.total 100)}}…{{/if}}"),
+    signature("lte", (2, 2), &[], Kind::ValueOrBlock, "{{#if (lte data.total 100)}}…{{/if}}"),
+    signature("and", (1, MANY), &[], Kind::ValueOrBlock, "{{#if (and data.vip data.paid)}}…{{/if}}"),
+    signature("or", (1, MANY), &[], Kind::ValueOrBlock, "{{#if (or data.vip data.paid)}}…{{/if}}"),
+    signature("not", (1, 1), &[], Kind::ValueOrBlock, "{{#if (not data.vip)}}…{{/if}}"),
 ];
 
 /// A registry with the helpers of one template. `queries` are the JSONPath queries that it contains, by their text.
@@ -298,6 +300,7 @@ const fn signature(
     values: (usize, usize),
     named: &'static [&'static str],
     kind: Kind,
+    example: &'static str,
 ) -> Signature {
-    Signature { name, values, named, kind }
+    Signature { name, values, named, kind, example }
 }

@@ -18,7 +18,8 @@
 //!
 //! **Checked at load:** syntax, the names of helpers and how many values they take, literal time formats, time zones
 //! and JSONPath queries, and that a path outside `{{#each}}` and `{{#with}}` starts with a member of the envelope;
-//! for a body of JSON also that it can be JSON (`never_json`).
+//! for a body of JSON also that it can be JSON (`never_json`). All faults are reported at once, and what people bring
+//! from other languages is answered by what to write here (`foreign`, `mistakes`, `lookalike`).
 //! Partials, decorators and `log` are refused.
 //!
 //! **Values that `${…}` put in** are data (`values`): in text they are escaped for their place, within quotes in an
@@ -26,15 +27,25 @@
 //!
 //! Rendering does no I/O. A failure names paths and helpers, as they stand in the template, and never a value.
 
+mod check;
 mod compile;
 mod conditions;
 mod content;
+mod fault;
+mod foreign;
 mod helpers;
+mod infix;
 mod insert;
+mod lookalike;
+mod mistakes;
 mod nesting;
 mod never_json;
 mod place;
+mod syntax;
+mod tags;
 pub(crate) mod values;
+mod walk;
+mod written;
 
 use std::fmt;
 use std::ops::Range;
@@ -165,6 +176,8 @@ pub enum Doubt {
     SingleValueRepeated(TemplateError),
     /// A query for what no event has.
     UnknownMember(TemplateError),
+    /// Text that is an expression in another language, and goes out as it is.
+    NotAnExpression(TemplateError),
 }
 
 /// Why an event could not be rendered. Rendering it again would fail again.
@@ -222,8 +235,8 @@ impl Template {
     /// Compiles a template that uses the system's clock and random ids.
     ///
     /// # Errors
-    /// When the text is not a template, or one that could not render any event.
-    pub fn compile<'a>(text: impl Into<TextRef<'a>>, escape: Escape) -> Result<Self, TemplateError> {
+    /// When the text is not a template, or one that could not render any event: all faults, in the order of the text.
+    pub fn compile<'a>(text: impl Into<TextRef<'a>>, escape: Escape) -> Result<Self, Vec<TemplateError>> {
         Self::compile_with(text, escape, &Options::default())
     }
 
@@ -235,7 +248,7 @@ impl Template {
         text: impl Into<TextRef<'a>>,
         escape: Escape,
         options: &Options,
-    ) -> Result<Self, TemplateError> {
+    ) -> Result<Self, Vec<TemplateError>> {
         Ok(Self::new(compile::compile(text.into(), escape)?, escape, options))
     }
 
@@ -247,9 +260,10 @@ impl Template {
         text: impl Into<TextRef<'a>>,
         escape: Escape,
         options: &Options,
-    ) -> Result<Self, TemplateError> {
+    ) -> Result<Self, Vec<TemplateError>> {
         let mut compiled = compile::compile(text.into(), escape)?;
-        compiled.never_json.take().map_or(Ok(()), Err)?;
+        let never_json = std::mem::take(&mut compiled.never_json);
+        never_json.is_empty().then_some(()).ok_or(never_json)?;
         Ok(Self::new(compiled, escape, options))
     }
 
@@ -360,7 +374,7 @@ impl RenderFailure {
     /// The bytes of the template that failed, when it was one expression that failed.
     pub fn part(&self, template: &str) -> Option<Range<usize>> {
         let (line, column) = self.place?;
-        compile::part_at(template, line, column)
+        fault::part_at(template, line, column)
     }
 
     fn from_handlebars(error: RenderError, limit: usize) -> Self {
@@ -405,5 +419,7 @@ impl fmt::Debug for Template {
     }
 }
 
+#[cfg(test)]
+mod advice_tests;
 #[cfg(test)]
 mod tests;

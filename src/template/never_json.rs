@@ -7,7 +7,7 @@
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use serde::de::IgnoredAny;
 
-use super::compile::{Fault, offset_of};
+use super::fault::{Fault, offset_of};
 use super::place::Place;
 use super::{Escape, TemplateError, insert};
 
@@ -207,7 +207,7 @@ mod tests {
     use crate::template::{Escape, Options, Template};
 
     fn fault_in(text: &str, escape: Escape) -> Option<(String, usize, usize, String)> {
-        let error = Template::compile_body(text, escape, &Options::default()).err()?;
+        let error = Template::compile_body(text, escape, &Options::default()).err()?.remove(0);
         assert!(error.message.contains("can never be"), "{text}: {error}");
         Some((error.message, error.line, error.column, error.help.unwrap_or_default()))
     }

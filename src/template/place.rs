@@ -4,7 +4,7 @@
 //! happens at load.
 
 use super::Escape;
-use super::compile::Fault;
+use super::fault::Fault;
 
 /// A place in the text around a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

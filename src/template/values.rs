@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use handlebars::template::{BlockParam, HelperTemplate, Parameter, TemplateElement};
 use serde_json::Value;
 
-use super::compile::Fault;
+use super::fault::Fault;
 use super::insert::{json_escape, url_encode, xml_escape};
 use super::place::is_within_json_string;
 use super::{Escape, TemplateError};
@@ -69,8 +69,9 @@ impl<'a> Values<'a> {
         match element {
             TemplateElement::RawString(text) => *text = self.text(text)?,
             TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => {
-                self.call(call)?;
+                // Before it may fail: what follows has its place all the same.
                 self.before.push('x');
+                self.call(call)?;
             }
             TemplateElement::HelperBlock(call) => self.call(call)?,
             _ => {}
@@ -80,16 +81,17 @@ impl<'a> Values<'a> {
 
     fn text(&mut self, text: &str) -> Result<String, Fault> {
         let start = self.before.len();
+        let mut first_fault = None;
         for part in self.parts(text).as_ref().parts() {
             match part {
                 Part::Written(written) => self.before.push_str(written),
-                Part::Value(value) => {
-                    let escaped = self.escaped(value)?;
-                    self.before.push_str(&escaped);
-                }
+                Part::Value(value) => match self.escaped(value) {
+                    Ok(escaped) => self.before.push_str(&escaped),
+                    Err(fault) => drop(first_fault.get_or_insert(fault)),
+                },
             }
         }
-        Ok(self.before.get(start..).unwrap_or_default().to_owned())
+        first_fault.map_or_else(|| Ok(self.before.get(start..).unwrap_or_default().to_owned()), Err)
     }
 
     /// A value as it stands in the text at this place.
@@ -102,7 +104,7 @@ impl<'a> Values<'a> {
                 .ok_or_else(|| Fault::new("what `${…}` stands for holds a character that XML cannot carry")),
             Escape::Csv | Escape::Tsv if value.contains([',', ';', '"', '\t', '\r', '\n']) => {
                 Err(Fault::new("what `${…}` stands for is more than a field of CSV")
-                    .help("insert it as a value: `{{default \"${env:NAME}\"}}`"))
+                    .help("insert it as a value: `{{default \"${env:NAME}\" \"\"}}`"))
             }
             Escape::Csv | Escape::Tsv => Ok(value.into()),
             Escape::Json | Escape::JsonLines | Escape::JsonSequence if is_within_json_string(&self.before) => {
@@ -149,7 +151,8 @@ impl<'a> Values<'a> {
             Parameter::Literal(Value::String(text)) => match (helper, index) {
                 ("jsonpath" | "query", 0) => {
                     let query = jsonpath::with_values(self.parts(text).as_ref()).map(Cow::into_owned);
-                    *text = query.map_err(|error| Fault { message: error.message, help: error.help })?;
+                    *text =
+                        query.map_err(|error| error.help.into_iter().fold(Fault::new(error.message), Fault::help))?;
                 }
                 ("format_time", 1) | ("now", 0) => *text = self.with(text, |value| value.replace('%', "%%")),
                 _ => *text = self.with(text, str::to_owned),
@@ -267,7 +270,7 @@ mod tests {
     use crate::template::{Context, Escape, Template, TemplateError};
 
     /// The template whose every second part is a value.
-    fn compile(parts: &[&str], escape: Escape) -> Result<Template, TemplateError> {
+    fn compile(parts: &[&str], escape: Escape) -> Result<Template, Vec<TemplateError>> {
         let text: InterpolatedText = serde_json::from_value(json!(parts)).unwrap();
         Template::compile(&text, escape)
     }
@@ -352,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_a_header_cannot_carry_is_found_at_load() {
-        let error = compile(&["Bearer ", "s3cret\nx"], Escape::Header).unwrap_err();
+        let error = compile(&["Bearer ", "s3cret\nx"], Escape::Header).unwrap_err().remove(0);
         assert!(error.message.contains("cannot carry") && !format!("{error:?}").contains("s3cret"), "{error:?}");
     }
 

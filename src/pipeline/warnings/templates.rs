@@ -51,6 +51,7 @@ fn of(text: &InterpolatedText, escape: Escape, path: &[&str]) -> Vec<Warning> {
         let (code, error) = match doubt {
             Doubt::SingleValueRepeated(error) => (WarningCode::SingleValueRepeated, error),
             Doubt::UnknownMember(error) => (WarningCode::UnknownMember, error),
+            Doubt::NotAnExpression(error) => (WarningCode::NotAnExpression, error),
         };
         warning(code, template_problem(path.iter().copied(), error))
     });

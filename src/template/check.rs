@@ -1,0 +1,255 @@
+//! What names, paths and values may be in an expression, as far as that can be known before any event comes.
+//!
+//! All faults of an expression are collected. What to write instead of what other languages have is `foreign`'s.
+
+use std::collections::HashMap;
+
+use handlebars::template::{Parameter, TemplateElement};
+use handlebars::{Path, PathSeg};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use super::fault::Fault;
+use super::helpers::{self, Kind, SIGNATURES, Signature};
+use super::place::Place;
+use super::written::argument;
+use super::{RenderFault, foreign, infix};
+use crate::event::ENVELOPE;
+use crate::jsonpath::Query;
+use crate::problem::did_you_mean;
+
+/// What a path starts from.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Scope {
+    Envelope,
+    /// A value that is only known when an event comes, within `{{#each}}` and `{{#with}}`.
+    Block,
+}
+
+/// What was found in one expression.
+pub(super) struct Checks<'a> {
+    /// The scopes around the expression, from the outermost.
+    scopes: &'a [Scope],
+    /// The names that `as |…|` gives to values there.
+    names: &'a [String],
+    pub(super) faults: Vec<Fault>,
+    /// Queries for what no event has.
+    pub(super) unknown_members: Vec<Fault>,
+    pub(super) queries: Vec<(String, Query)>,
+}
+
+impl<'a> Checks<'a> {
+    pub(super) fn new(scopes: &'a [Scope], names: &'a [String]) -> Self {
+        Self { scopes, names, faults: Vec::new(), unknown_members: Vec::new(), queries: Vec::new() }
+    }
+
+    /// Checks a value: a literal, a path, or a call of a helper with what is handed to it.
+    pub(super) fn parameter(&mut self, value: &Parameter) {
+        match value {
+            Parameter::Literal(_) => {}
+            Parameter::Name(name) => self.path(name, &[]),
+            Parameter::Path(Path::Local((_, name, raw))) => self.local(name, raw),
+            Parameter::Path(Path::Relative((segments, raw))) => self.path(raw, segments),
+            Parameter::Subexpression(inner) => {
+                let TemplateElement::Expression(call) = inner.as_element() else { return };
+                let name = call.name.as_name().unwrap_or_default();
+                match signature(&call.name) {
+                    None => {
+                        self.faults.push(foreign::unknown_helper(name, Kind::Value, &call.params));
+                        // What is handed to it is looked at too, but for a calculation.
+                        if !foreign::has_a_dash(&call.params) {
+                            self.values(&call.params, &call.hash);
+                        }
+                    }
+                    Some(signature) if signature.kind == Kind::Block => {
+                        let fault = Fault::new(format!("`{name}` is a block")).about(name);
+                        self.faults.push(fault.help(format!("write {{{{#{name} …}}}}")));
+                    }
+                    Some(signature) => self.arguments(signature, &call.params, &call.hash),
+                }
+            }
+            // The enum may grow: what the library adds is unknown here until it is thought about.
+            _ => self.faults.push(Fault::new("this kind of value is not supported")),
+        }
+    }
+
+    /// Checks what a helper is given.
+    pub(super) fn arguments(
+        &mut self,
+        signature: &Signature,
+        params: &[Parameter],
+        named: &HashMap<String, Parameter>,
+    ) {
+        let (name, (fewest, most)) = (signature.name, signature.values);
+        if params.len() < fewest || params.len() > most {
+            let message = format!("`{name}` takes {}, and is given {}", count(fewest, most), params.len());
+            let help = foreign::other_order(signature, params)
+                .unwrap_or_else(|| format!("for example `{}`", signature.example));
+            return self.faults.push(Fault::new(message).about(name).help(help));
+        }
+        let mut unknown: Vec<_> = named.keys().filter(|key| !signature.named.contains(&key.as_str())).collect();
+        unknown.sort();
+        for key in unknown {
+            let fault = Fault::new(format!("`{name}` takes no value named `{key}`")).about(key);
+            let known = signature.named.join(", ");
+            self.faults.push(if known.is_empty() { fault } else { fault.help(format!("it knows {known}")) });
+        }
+        self.values(params, named);
+        self.literals(name, params, named);
+    }
+
+    /// Refuses what is an object in every event where none can stand.
+    pub(super) fn object(&mut self, value: &Parameter, place: Place) {
+        let Parameter::Path(Path::Relative((segments, raw))) = value else { return };
+        let is_object = match segments.as_slice() {
+            [] => true,
+            [PathSeg::Named(name)] => matches!(name.as_str(), "headers" | "meta"),
+            _ => false,
+        };
+        if is_object && place != Place::JsonValue && self.scopes == [Scope::Envelope] {
+            let whole = if segments.is_empty() { "; outside of blocks, `this` is the whole envelope" } else { "" };
+            let message = RenderFault::NotScalar(raw.clone()).to_string();
+            let (message, help) = message.split_once("; ").unwrap_or((&message, ""));
+            self.faults.push(Fault::new(message).about(raw).help(format!("{help}{whole}")));
+        }
+    }
+
+    fn values(&mut self, params: &[Parameter], named: &HashMap<String, Parameter>) {
+        let mut names: Vec<_> = named.iter().collect();
+        names.sort_by_key(|(name, _)| *name);
+        params.iter().chain(names.into_iter().map(|(_, value)| value)).for_each(|value| self.parameter(value));
+    }
+
+    /// A path from the envelope must start with one of its members, otherwise it is missing from every event.
+    fn path(&mut self, raw: &str, segments: &[PathSeg]) {
+        if let Some(fault) = this_within(raw) {
+            return self.faults.push(fault);
+        }
+        // The library does not give away what it calls `@root` and `../`.
+        let from_root = raw.starts_with("@root");
+        let ups =
+            segments.iter().filter(|segment| matches!(segment, PathSeg::Ruled(_))).count() - usize::from(from_root);
+        // Outside of blocks, `../` changes nothing.
+        let level = self.scopes.len().checked_sub(ups + 1).or((self.scopes.len() == 1).then_some(0));
+        let scope = match level.and_then(|level| self.scopes.get(level)) {
+            _ if from_root => Scope::Envelope,
+            Some(scope) => *scope,
+            None => return self.faults.push(beyond_the_envelope(raw)),
+        };
+        let first = segments.iter().find_map(|segment| match segment {
+            PathSeg::Named(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let Some(name) = first.filter(|name| scope == Scope::Envelope && !ENVELOPE.contains(name)) else { return };
+        if !self.names.iter().any(|known| known == name) {
+            self.faults.push(foreign::unknown_path(name, raw));
+        }
+    }
+
+    /// What `{{#each}}` sets.
+    fn local(&mut self, name: &str, raw: &str) {
+        const LOCALS: [&str; 4] = ["index", "key", "first", "last"];
+        if name == "root" {
+            let help = "write `@root.data` for a member of the envelope, or `this` outside of blocks for all of it";
+            self.faults.push(Fault::new("`@root` cannot stand alone").about(raw).help(help));
+        } else if !LOCALS.contains(&name) {
+            let fault = Fault::new(format!("there is no `{raw}`")).about(raw);
+            self.faults.push(fault.help("`{{#each}}` sets @index, @key, @first and @last"));
+        } else if self.scopes.last() != Some(&Scope::Block) {
+            self.faults.push(Fault::new(format!("`{raw}` is known only within {{{{#each}}}}")).about(raw));
+        }
+    }
+
+    /// Checks literals that a helper would otherwise find wrong at every event.
+    fn literals(&mut self, helper: &str, params: &[Parameter], named: &HashMap<String, Parameter>) {
+        match (helper, params) {
+            ("jsonpath" | "query", [Parameter::Literal(Value::String(query))]) => self.query(query),
+            ("jsonpath" | "query", [other]) => {
+                let fault = Fault::new(format!("`{helper}` takes its query as a literal")).about(&argument(other));
+                self.faults.push(fault.help("put it in quotes"));
+            }
+            ("format_time", [_, format]) | ("now", [format]) => self.faults.extend(wrong_format(helper, format)),
+            _ => {}
+        }
+        if let Some(Parameter::Literal(zone)) = named.get("tz")
+            && zone.as_str().and_then(helpers::time_zone).is_none()
+        {
+            let fault = Fault::new(format!("{zone} is not a time zone")).about(&zone.to_string());
+            self.faults.push(fault.help("the name of one, such as \"Europe/Berlin\""));
+        }
+    }
+
+    fn query(&mut self, query: &str) {
+        let parsed = match Query::parse(query) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let fault = Fault::new(format!("`{query}` is not a JSONPath query: {error}")).about(query);
+                return self.faults.push(error.help.into_iter().fold(fault, Fault::help));
+            }
+        };
+        if let Some(member) = parsed.first_member().filter(|member| !ENVELOPE.contains(member)) {
+            let fault = Fault::new(format!("no event has a member `{member}`")).help(envelope_help(member));
+            self.unknown_members.push(fault);
+        }
+        self.queries.push((query.to_owned(), parsed));
+    }
+}
+
+/// What is known of the helper of a name.
+pub(super) fn signature(name: &Parameter) -> Option<&'static Signature> {
+    let name = name.as_name()?;
+    SIGNATURES.iter().find(|signature| signature.name == name)
+}
+
+pub(super) fn is_path(name: &Parameter) -> bool {
+    matches!(name, Parameter::Path(_))
+}
+
+fn count(fewest: usize, most: usize) -> String {
+    match (fewest, most) {
+        (0, 0) => "no value".to_owned(),
+        (1, 1) => "one value".to_owned(),
+        (fewest, usize::MAX) => format!("{fewest} or more values"),
+        (fewest, most) if fewest == most => format!("{fewest} values"),
+        (fewest, most) => format!("{fewest} to {most} values"),
+    }
+}
+
+fn wrong_format(helper: &str, format: &Parameter) -> Option<Fault> {
+    let Parameter::Literal(Value::String(text)) = format else {
+        let fault = Fault::new(format!("`{helper}` takes its format as a literal")).about(&argument(format));
+        return Some(fault.help("put it in quotes"));
+    };
+    if helpers::strftime(Timestamp::UNIX_EPOCH, text, TimeZone::UTC).is_some() {
+        return None;
+    }
+    Some(Fault::new(format!("`{text}` is not a strftime format")).about(text).help("for example \"%Y-%m-%d\""))
+}
+
+fn envelope_help(member: &str) -> String {
+    match did_you_mean(member, ENVELOPE) {
+        Some(meant) => format!("did you mean `$.{meant}`?"),
+        None => format!("an event has {}; a member of the payload is `$.data.{member}`", ENVELOPE.join(", ")),
+    }
+}
+
+fn beyond_the_envelope(raw: &str) -> Fault {
+    let rest = raw.trim_start_matches("../");
+    let path = if infix::starts_in_envelope(rest) { rest.to_owned() } else { format!("data.{rest}") };
+    Fault::new(format!("`{raw}` leads beyond the envelope: only `{{{{#each}}}}` and `{{{{#with}}}}` are left by `../`"))
+        .about(raw)
+        .help(format!("write `@root.{path}`, which is the same everywhere"))
+}
+
+/// Handlebars leaves `this` out wherever it stands in a path: `data.this` would be all of `data`.
+fn this_within(raw: &str) -> Option<Fault> {
+    let path = raw.trim_start_matches("../").trim_start_matches("./");
+    let mut parts = path.split(['.', '/']).skip(1);
+    let fault = || {
+        Fault::new(format!("`this` cannot stand within a path, as in `{raw}`"))
+            .about(raw)
+            .help("the member of that name is `(lookup data \"this\")`")
+    };
+    parts.any(|part| matches!(part, "this" | "[this]")).then(fault)
+}
