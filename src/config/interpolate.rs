@@ -15,6 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::NamedFiles;
 use super::diagnostics::Fault;
 use super::document::verbatim_start;
+use crate::event::ENVELOPE;
 use crate::secret;
 
 /// Looks an environment variable up.
@@ -175,6 +176,21 @@ enum Resolved {
     Plain(String),
 }
 
+/// What was probably meant by what is no reference.
+fn likely_meaning(reference: &str) -> String {
+    let content = reference.trim_start_matches("${").trim_end_matches('}').trim();
+    let first = content.split(['.', '[']).next().unwrap_or_default();
+    let is_name = !content.is_empty() && content.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match () {
+        () if ENVELOPE.contains(&first) => format!(
+            "a value of the event is written `{{{{{content}}}}}` in a template and `$.{content}` in an expression; a \
+             literal `${{` is written `$${{`"
+        ),
+        () if is_name => format!("write `${{env:{content}}}`; a literal `${{` is written `$${{`"),
+        () => "a literal `${` is written `$${`".to_owned(),
+    }
+}
+
 /// What a reference such as `${env:NAME}` stands for, or a message and what to write instead.
 fn resolve(reference: &str, env: Env<'_>, files: &mut NamedFiles) -> Result<Resolved, (String, String)> {
     let malformed = || {
@@ -182,7 +198,7 @@ fn resolve(reference: &str, env: Env<'_>, files: &mut NamedFiles) -> Result<Reso
             format!(
                 "`{reference}` is neither `${{env:NAME}}`, `${{env:NAME:-default}}`, `${{var:NAME}}` nor `${{file:/path}}`"
             ),
-            "a literal `${` is written `$${`".to_owned(),
+            likely_meaning(reference),
         )
     };
     let content = reference.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).ok_or_else(malformed)?;
@@ -310,6 +326,14 @@ mod tests {
         assert!(fault("${file:/no/such/file}").1.starts_with("cannot read `/no/such/file`"));
         for malformed in ["${HOME}", "${env:}", "${env:A-B}", "${file:}", "${env:HOST", "${", "${env:A B:-c}"] {
             assert!(fault(malformed).1.contains("is neither"), "{malformed}");
+        }
+        for (reference, help) in [
+            ("${data.id}", "`{{data.id}}`"),
+            ("${HOME}", "`${env:HOME}`"),
+            ("${x.y}", "a literal"),
+            ("${", "a literal"),
+        ] {
+            assert!(likely_meaning(reference).contains(help), "{reference}");
         }
         assert_eq!(expand("${env:A} ${env:B}", &env).faults.len(), 2);
     }

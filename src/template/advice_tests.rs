@@ -192,6 +192,17 @@ fn every_fault_of_a_template_has_its_place() {
 }
 
 #[test]
+fn an_expression_that_is_not_closed_hides_no_other_fault() {
+    let text = "{{uper data.id}} {{data.id} {{#if data.a}}{{dta.b}}{{/if}}";
+    let found: Vec<_> = faults(text).into_iter().map(|fault| text[fault.part].to_owned()).collect();
+    assert_eq!(found, ["uper", "{{data.id}", "dta"]);
+    let text = "{{#if data.a}}{{#each data.b}}{{/if}}{{data.x == 1}}{{/with}}{{else}}";
+    let found: Vec<_> = faults(text).into_iter().map(|fault| fault.message).collect();
+    assert!(found[0].contains("`each` is not closed") && found[1].contains("`==`"), "{found:?}");
+    assert!(found[2].contains("`with` closes no block") && found[3].contains("within no block"), "{found:?}");
+}
+
+#[test]
 fn what_handlebars_takes_is_left_alone() {
     for text in [
         "{{#each data.items as |item|}}{{#if ../data.id}}{{item.sku}}{{../id}}{{/if}}{{@../index}}{{/each}}",

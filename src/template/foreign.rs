@@ -53,7 +53,7 @@ const PAYLOAD: &[&str] = &[
 const WHOLE: &[&str] = &["event", "envelope", "ctx", "context", "root", "$root", "e", "evt", "self", "_"];
 /// What `meta` may have, by the type of the source.
 const META: &[&str] =
-    &["topic", "partition", "offset", "exchange", "routing_key", "queue", "redelivered", "path", "file", "line"];
+    &["topic", "partition", "offset", "exchange", "routing_key", "queue", "redelivered", "properties", "path", "file"];
 
 /// What a word of another language means here.
 pub(super) fn meaning(word: &str) -> Option<Meaning> {
@@ -130,8 +130,6 @@ pub(super) fn unknown_path(name: &str, raw: &str) -> Fault {
     let place = if raw.starts_with("../") { "; `../` leads to the envelope here" } else { "" };
     let fault = Fault::new(format!("`{name}` is neither a member of the envelope nor a helper{place}"));
     let fault = fault.about(if raw == written { name } else { raw });
-    let helpers = SIGNATURES.iter().map(|known| known.name);
-    let word = Some(name).filter(|_| rest.is_empty());
     let help = match name {
         _ if name.starts_with('$')
             && starts_in_envelope(if name == "$" { behind } else { written.get(1..).unwrap_or_default() }) =>
@@ -159,18 +157,26 @@ pub(super) fn unknown_path(name: &str, raw: &str) -> Fault {
             )
         }
         "timestamp" => "write `time` for that of the event, or `data.timestamp` for the payload's".to_owned(),
-        _ => match (did_you_mean(name, ENVELOPE), word.and_then(meaning)) {
-            (Some(known), _) => format!("did you mean `{known}`?"),
-            (None, Some(Advice(advice))) if name.starts_with("end") || name.starts_with("el") => advice.to_owned(),
-            _ => match did_you_mean(name, helpers) {
-                Some(known) => format!("did you mean `{known}`?"),
-                None => {
-                    format!("the payload's members are under `data`: write `{}`", path_for(&format!("data.{written}")))
-                }
-            },
-        },
+        _ => return fault.help(likely_path(name, rest.is_empty(), &path_for(&format!("data.{written}")))),
     };
     fault.help(help)
+}
+
+/// What was probably meant by a path that begins with an unknown name; `is_whole` when there is nothing behind it.
+fn likely_path(name: &str, is_whole: bool, in_payload: &str) -> String {
+    if let Some(known) = did_you_mean(name, ENVELOPE) {
+        return format!("did you mean `{known}`?");
+    }
+    if let Some(Advice(advice)) = meaning(name)
+        && is_whole
+        && (name.starts_with("end") || name.starts_with("el"))
+    {
+        return advice.to_owned();
+    }
+    match did_you_mean(name, SIGNATURES.iter().map(|known| known.name)) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("the payload's members are under `data`: write `{in_payload}`"),
+    }
 }
 
 /// What was probably meant by too many or too few values: a helper within another has parentheses and comes first.

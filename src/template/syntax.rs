@@ -28,7 +28,8 @@ pub(super) fn explain(text: &str, error: &handlebars::TemplateError) -> Unparsed
         }
         if !tag.is_closed {
             faults.push(not_closed(text, tag));
-            mended = None;
+            // Without a brace, nobody knows how far it was meant to go.
+            mended = mended.filter(|_| tag.body.ends_with('}')).and_then(|text| mend(&text, tag));
         } else if !parses_alone(text, tag) {
             let fault = mistakes::in_tag(tag).unwrap_or_else(not_an_expression);
             faults.push(fault.within(text, tag.place.clone()));

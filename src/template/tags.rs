@@ -70,8 +70,8 @@ fn raw_block_length(rest: &str) -> usize {
     end.unwrap_or(rest.len())
 }
 
-/// The length of the tag at the beginning of `rest`, and whether it is closed. One that is not ends with its line, or
-/// before the next tag.
+/// The length of the tag at the beginning of `rest`, and whether it is closed. One that is not ends with a single brace,
+/// with its line, or before the next tag.
 fn tag_length(rest: &str) -> (usize, bool) {
     let closing = if rest.starts_with("{{{") { "}}}" } else { "}}" };
     if let Some(end) = end_outside_of_quotes(&rest[closing.len()..], closing) {
@@ -81,7 +81,10 @@ fn tag_length(rest: &str) -> (usize, bool) {
     let next = inner.find("{{").unwrap_or(inner.len());
     match inner.find(closing).filter(|end| *end < next) {
         Some(end) => (closing.len() + end + closing.len(), true),
-        None => (closing.len() + inner.find('\n').unwrap_or(inner.len()).min(next), false),
+        None => {
+            let end = inner.find('}').map(|brace| brace + 1).into_iter().chain(inner.find('\n')).min();
+            (closing.len() + end.unwrap_or(inner.len()).min(next), false)
+        }
     }
 }
 
@@ -146,6 +149,8 @@ mod tests {
             ("{{upper \"a}} b", vec![(Value, "upper \"a", true)]),
             ("{{data.id {{x}}", vec![(Value, "data.id", false), (Value, "x", true)]),
             ("{{data.id}\nb", vec![(Value, "data.id}", false)]),
+            ("{{data.id}, b", vec![(Value, "data.id}", false)]),
+            ("{{~{data.id}~}}", vec![(Value, "data.id", true)]),
             (r"\{{a}} \\{{b}} {{! {{c}} {{!-- }} --}}{{{{raw}}}}{{d}}{{{{/raw}}}}", vec![(Value, "b", true)]),
             ("{{> a}}{{#*inline \"x\"}}", vec![(Other, "> a", true), (Other, "#*inline \"x\"", true)]),
         ] {
