@@ -163,16 +163,16 @@ impl Assignment {
         }
     }
 
-    /// Takes in where partitions stood when they were assigned. If beginnings are committed, one without a position is,
-    /// unless a watermark has been meanwhile.
-    pub(super) fn begin_at(&mut self, starts: &[Start], commit_beginnings: bool) {
+    /// Takes in where partitions stood when they were assigned. The beginning of one without a position is committed if
+    /// it should be, unless a watermark has been meanwhile.
+    pub(super) fn begin_at(&mut self, starts: &[Start], commits_beginning: impl Fn(&TopicPartition) -> bool) {
         for Start { place, position, committed } in starts {
             let Some(assigned) = self.number(place).and_then(|number| self.partitions.get_mut(&number)) else {
                 continue;
             };
             if *committed {
                 assigned.known_to_broker = true;
-            } else if commit_beginnings && !assigned.known_to_broker {
+            } else if commits_beginning(place) && !assigned.known_to_broker {
                 assigned.uncommitted = assigned.uncommitted.max(Some(*position));
             }
         }
@@ -315,7 +315,7 @@ mod tests {
         assignment.confirm(&[(place("a", 2), 9)]);
         let start = |place: &TopicPartition, committed| Start { place: place.clone(), position: 5, committed };
         let starts = [start(&places[0], true), start(&places[1], false), start(&places[2], false)];
-        assignment.begin_at(&starts, true);
+        assignment.begin_at(&starts, |_| true);
         assert_eq!(assignment.uncommitted(None), [(place("a", 1), 5)]);
         assert_eq!(assignment.known_to_broker(), [place("a", 0), place("a", 2)]);
     }

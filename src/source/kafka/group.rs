@@ -29,8 +29,8 @@ pub(super) const LOG_TARGET: &str = "librdkafka";
 /// What the session has to hear of.
 #[derive(Debug)]
 pub(super) enum GroupEvent {
-    /// These partitions are ours now; fetching has begun.
-    Assigned(Vec<TopicPartition>),
+    /// These partitions are ours now; fetching has begun, in those of `anew` at their beginning.
+    Assigned { places: Vec<TopicPartition>, anew: Vec<TopicPartition> },
     /// These partitions are to be given back as soon as they have been drained.
     Revoked(Revocation),
     /// These partitions have been taken away.
@@ -39,7 +39,7 @@ pub(super) enum GroupEvent {
     CommitEnded { confirmed: Vec<(TopicPartition, u64)>, failed: bool },
     /// Where partitions stand that were assigned.
     StartsKnown(Vec<Start>),
-    /// The broker has forgotten the group's positions in these partitions, as their topic was deleted.
+    /// The group has no position in these partitions any more, as their topic was deleted.
     Forgotten(Vec<TopicPartition>),
     /// With `--once`: the partition with this number ended here when it was assigned.
     EndKnown { number: u32, end: u64 },
@@ -85,10 +85,17 @@ pub(super) struct GroupContext {
     leaving: AtomicBool,
     /// The last commit failed, which has been said.
     commits_fail: AtomicBool,
+    /// Partitions of topics that were deleted. Created anew they begin at their beginning, whatever the broker says: a
+    /// commit that was under way may have given the group a position there that was one in the deleted topic.
+    anew: Mutex<Vec<TopicPartition>>,
 }
 
 impl GroupContext {
-    pub(super) fn new(context: &SourceContext, events: mpsc::UnboundedSender<GroupEvent>) -> Self {
+    pub(super) fn new(
+        context: &SourceContext,
+        events: mpsc::UnboundedSender<GroupEvent>,
+        anew: Vec<TopicPartition>,
+    ) -> Self {
         Self {
             pipeline: context.pipeline.clone(),
             source: context.name.clone(),
@@ -98,7 +105,13 @@ impl GroupContext {
             paused: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             commits_fail: AtomicBool::new(false),
+            anew: Mutex::new(anew),
         }
+    }
+
+    /// Partitions that are to begin at their beginning when they are assigned.
+    pub(super) fn anew(&self) -> std::sync::MutexGuard<'_, Vec<TopicPartition>> {
+        self.anew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_paused(&self, paused: bool) {
@@ -189,16 +202,31 @@ impl GroupContext {
         self.events.send(event).ok();
     }
 
-    fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
+        let places = places(list);
+        let anew = self.take_anew(&places);
+        for place in &anew {
+            if let Err(error) = list.set_partition_offset(&place.topic, place.partition, Offset::Beginning) {
+                return self.send(GroupEvent::Failed(error));
+            }
+        }
+        let list = &*list;
         let assigned = if is_cooperative(consumer) { consumer.incremental_assign(list) } else { consumer.assign(list) };
         let paused = match assigned {
             Ok(()) if self.paused.load(Ordering::Relaxed) => consumer.pause(list),
             other => other,
         };
         match paused {
-            Ok(()) => self.send(GroupEvent::Assigned(places(list))),
+            Ok(()) => self.send(GroupEvent::Assigned { places, anew }),
             Err(error) => self.send(GroupEvent::Failed(error)),
         }
+    }
+
+    /// Those of the assigned partitions that begin anew. Others of their topics are another member's to begin.
+    fn take_anew(&self, assigned: &[TopicPartition]) -> Vec<TopicPartition> {
+        let mut anew = self.anew();
+        let of_these = anew.extract_if(.., |place| assigned.iter().any(|other| other.topic == place.topic));
+        of_these.filter(|place| assigned.contains(place)).collect()
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {

@@ -51,9 +51,10 @@ impl Member {
         context: &SourceContext,
         topics: &[String],
         events: mpsc::UnboundedSender<GroupEvent>,
+        anew: Vec<TopicPartition>,
     ) -> Result<Self, SourceError> {
         let consumer =
-            config.create_with_context(GroupContext::new(context, events)).map_err(SourceError::transient)?;
+            config.create_with_context(GroupContext::new(context, events, anew)).map_err(SourceError::transient)?;
         Ok(Self { consumer: Some(Arc::new(consumer)), topic: one_by_name(topics), watching: Arc::default() })
     }
 
@@ -142,12 +143,14 @@ impl Member {
     /// some of its partitions, and what a broker refuses (a topic that is gone or forbidden), it refuses by topic.
     ///
     /// A position in a topic that was deleted and created anew would skip what it has now, so nothing is committed when
-    /// the broker has forgotten one of the `known` positions.
+    /// the broker has forgotten one of the `known` positions, or does not say. That may happen between the question and
+    /// the commit: so the ends are asked for afterwards, which a topic that is just created anew has not filled up to there.
     pub(super) fn start_commit(&self, mut offsets: Vec<(TopicPartition, u64)>, known: Vec<TopicPartition>) {
         offsets.sort_by(|a, b| a.0.topic.cmp(&b.0.topic));
         let consumer = self.consumer().clone();
         self.in_background(move || {
-            if tell_forgotten(&consumer, &known) {
+            let forgotten = positions::forgotten(consumer.as_ref(), &known);
+            if tell_forgotten(&consumer, forgotten) != Told::AllThere {
                 return consumer.context().send(GroupEvent::CommitEnded { confirmed: Vec::new(), failed: true });
             }
             let mut confirmed = Vec::with_capacity(offsets.len());
@@ -160,6 +163,7 @@ impl Member {
             }
             let failed = failure.is_some();
             consumer.context().commit_result(failure);
+            tell_forgotten(&consumer, positions::overshot(consumer.as_ref(), &confirmed, &known));
             consumer.context().send(GroupEvent::CommitEnded { confirmed, failed });
         });
     }
@@ -224,11 +228,11 @@ impl Member {
 
     /// Asks where these partitions stand. The answer comes as an event; without one nothing is lost, as reading begins
     /// there in any case.
-    pub(super) fn ask_for_starts(&self, places: Vec<TopicPartition>) {
+    pub(super) fn ask_for_starts(&self, places: Vec<TopicPartition>, anew: Vec<TopicPartition>) {
         let consumer = Arc::downgrade(self.consumer());
         self.in_background(move || {
             let Some(consumer) = still_member(&consumer) else { return };
-            match positions::starts(consumer.as_ref(), &places) {
+            match positions::starts(consumer.as_ref(), &places, &anew) {
                 Ok(starts) => consumer.context().send(GroupEvent::StartsKnown(starts)),
                 Err(error) => debug!("cannot ask for the group's positions: {error}"),
             }
@@ -243,7 +247,7 @@ impl Member {
         let consumer = Arc::downgrade(self.consumer());
         self.in_background(move || {
             if let Some(consumer) = still_member(&consumer) {
-                tell_forgotten(&consumer, &known);
+                tell_forgotten(&consumer, positions::forgotten(consumer.as_ref(), &known));
             }
         });
     }
@@ -257,6 +261,11 @@ impl Member {
              its beginning; what the deleted one had and was not read is lost", listed(partitions)
         );
         SourceError::transient("a topic was deleted; reading goes on with what there is now")
+    }
+
+    pub(super) fn say_begun_anew(&self, partitions: &[TopicPartition]) {
+        let (pipeline, source) = self.context().names();
+        info!(%pipeline, %source, "the group has begun anew in {}", listed(partitions));
     }
 
     pub(super) fn say_assigned(&self, partitions: &[TopicPartition]) {
@@ -302,21 +311,32 @@ fn still_member(consumer: &Weak<GroupConsumer>) -> Option<Arc<GroupConsumer>> {
     consumer.upgrade().filter(|consumer| !consumer.context().is_leaving())
 }
 
-/// Looks for positions that the broker has forgotten. If there are any, the group begins anew there, and the session is
-/// told. A broker that does not answer is asked again with the next commit.
-fn tell_forgotten(consumer: &GroupConsumer, known: &[TopicPartition]) -> bool {
-    let forgotten = positions::forgotten(consumer, known).unwrap_or_else(|error| {
-        debug!("cannot ask for the group's positions: {error}");
-        Vec::new()
-    });
-    if forgotten.is_empty() {
-        return false;
-    }
+/// What a broker says of the group's positions.
+#[derive(PartialEq)]
+enum Told {
+    AllThere,
+    SomeForgotten,
+    Nothing,
+}
+
+/// Where there are positions that the broker has forgotten, the group begins anew, and the session is told. A broker that
+/// does not answer is asked again with the next commit.
+fn tell_forgotten(consumer: &GroupConsumer, answer: KafkaResult<Vec<TopicPartition>>) -> Told {
+    let forgotten = match answer {
+        Ok(forgotten) if forgotten.is_empty() => return Told::AllThere,
+        Ok(forgotten) => forgotten,
+        Err(error) => {
+            debug!("cannot ask for the group's positions: {error}");
+            return Told::Nothing;
+        }
+    };
+    let known = consumer.context().anew().clone();
+    consumer.context().anew().extend(forgotten.iter().filter(|place| !known.contains(place)).cloned());
     if let Err(error) = positions::begin_anew(consumer, &forgotten) {
         debug!("cannot commit the beginning of what was created anew: {error}");
     }
     consumer.context().send(GroupEvent::Forgotten(forgotten));
-    true
+    Told::SomeForgotten
 }
 
 fn ask_for_end(consumer: &Weak<GroupConsumer>, number: u32, place: &TopicPartition) {
@@ -363,7 +383,7 @@ mod tests {
         let mut config = ClientConfig::new();
         config.set("group.id", "bridge");
         let (sender, mut events) = mpsc::unbounded_channel();
-        let member = Member::new(&config, &context, &[], sender).unwrap();
+        let member = Member::new(&config, &context, &[], sender, Vec::new()).unwrap();
         member.in_background(|| panic!("a bug"));
         let event = events.recv().await.unwrap();
         assert!(matches!(event, GroupEvent::Panicked(_)), "{event:?}");

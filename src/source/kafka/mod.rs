@@ -24,6 +24,7 @@ mod session;
 
 use rdkafka::ClientConfig;
 
+use self::assignment::TopicPartition;
 use self::session::{Session, Topics};
 use super::{Input, Progress, Source, SourceContext, SourceError};
 use crate::problem::Problem;
@@ -41,6 +42,8 @@ pub struct KafkaSource {
     session: Option<Session>,
     /// With `start = "latest"`, only the first connection may be the group's first start.
     has_connected: bool,
+    /// Partitions of topics that were deleted: created anew, they are read from their beginning.
+    anew: Vec<TopicPartition>,
 }
 
 impl KafkaSource {
@@ -52,7 +55,7 @@ impl KafkaSource {
     pub fn new(context: SourceContext, config: KafkaConfig) -> Result<Self, Vec<Problem>> {
         let client = config.client_config(&context)?;
         let topics = config.subscription();
-        Ok(Self { context, config, client, topics, session: None, has_connected: false })
+        Ok(Self { context, config, client, topics, session: None, has_connected: false, anew: Vec::new() })
     }
 
     fn session(&mut self) -> Result<&mut Session, SourceError> {
@@ -65,11 +68,14 @@ impl Source for KafkaSource {
     const READS_PARTITIONS_ALONE: bool = true;
 
     async fn connect(&mut self) -> Result<(), SourceError> {
-        self.session = None;
+        if let Some(session) = self.session.take() {
+            self.anew = session.still_anew();
+        }
         let revoke_timeout = self.config.revoke_timeout.0;
         let is_latest = self.config.start == KafkaStart::Latest;
         let topics = Topics { names: &self.topics, is_latest, may_be_first_start: !self.has_connected };
-        self.session = Some(Session::open(&self.client, &self.context, revoke_timeout, topics).await?);
+        self.session =
+            Some(Session::open(&self.client, &self.context, revoke_timeout, topics, self.anew.clone()).await?);
         self.has_connected = true;
         Ok(())
     }

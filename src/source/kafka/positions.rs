@@ -3,6 +3,8 @@
 //! All calls block, so they run in [`off_runtime`](crate::source::off_runtime). Must not keep account of partitions:
 //! the session does.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -22,7 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Start {
     pub(super) place: TopicPartition,
     pub(super) position: u64,
-    /// False when the group has no position there yet: reading begins at the partition's beginning, which is `position`.
+    /// False when the group has no position there yet, or one of a topic that is gone: reading begins at the partition's
+    /// beginning, which is `position`.
     pub(super) committed: bool,
 }
 
@@ -49,12 +52,17 @@ pub(super) fn commit_first_start<C: Consumer<GroupContext>>(consumer: &C, topics
     }
 }
 
-/// Where these partitions stand. One whose beginning the broker does not tell is left out.
-pub(super) fn starts<C: Consumer<GroupContext>>(consumer: &C, places: &[TopicPartition]) -> KafkaResult<Vec<Start>> {
+/// Where these partitions stand. One whose beginning the broker does not tell is left out. In those of `anew` a position
+/// does not count.
+pub(super) fn starts<C: Consumer<GroupContext>>(
+    consumer: &C,
+    places: &[TopicPartition],
+    anew: &[TopicPartition],
+) -> KafkaResult<Vec<Start>> {
     let committed = committed(consumer, places)?.into_iter();
     let starts = committed.filter_map(|(place, position)| match position {
-        Some(position) => Some(Start { place, position, committed: true }),
-        None => {
+        Some(position) if !anew.contains(&place) => Some(Start { place, position, committed: true }),
+        _ => {
             let position = beginning(consumer, &place)?;
             Some(Start { place, position, committed: false })
         }
@@ -62,8 +70,9 @@ pub(super) fn starts<C: Consumer<GroupContext>>(consumer: &C, places: &[TopicPar
     Ok(starts.collect())
 }
 
-/// Those of the partitions, in all of which the group had a position, in which it has none any more. A broker forgets
-/// the positions of a topic that is deleted. While the group has members it never does so for another reason.
+/// Those of the partitions, in all of which the group had a position, whose topic is another one now. A broker forgets
+/// the positions of a topic that is deleted. While the group has members it never does so for another reason. A commit
+/// that was under way may have given it a new one in some of the partitions, so that one without tells of all.
 pub(super) fn forgotten<C: Consumer<GroupContext>>(
     consumer: &C,
     places: &[TopicPartition],
@@ -72,7 +81,35 @@ pub(super) fn forgotten<C: Consumer<GroupContext>>(
         return Ok(Vec::new());
     }
     let committed = committed(consumer, places)?.into_iter();
-    Ok(committed.filter(|(_, position)| position.is_none()).map(|(place, _)| place).collect())
+    let forgotten = committed.filter(|(_, position)| position.is_none()).map(|(place, _)| place.topic);
+    Ok(of_topics(places, &forgotten.collect()))
+}
+
+/// Those of the known partitions whose topic was deleted and created anew while these positions in it were being
+/// committed: the broker has taken them for positions in the new one, which ends before them.
+pub(super) fn overshot<C: Consumer<GroupContext>>(
+    consumer: &C,
+    committed: &[(TopicPartition, u64)],
+    known: &[TopicPartition],
+) -> KafkaResult<Vec<TopicPartition>> {
+    if committed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut asked = topic_partition_list(committed.iter().map(|(place, _)| place));
+    asked.set_all_offsets(Offset::End)?;
+    let ends = consumer.offsets_for_times(asked, TIMEOUT)?;
+    let is_beyond = |(place, position): &&(TopicPartition, u64)| {
+        let end = ends.find_partition(&place.topic, place.partition).map(|element| element.offset());
+        matches!(end, Some(Offset::Offset(end)) if u64::try_from(end).is_ok_and(|end| end < *position))
+    };
+    let topics: HashSet<Arc<str>> = committed.iter().filter(is_beyond).map(|(place, _)| place.topic.clone()).collect();
+    let all = known.iter().chain(committed.iter().map(|(place, _)| place)).cloned();
+    let all: HashSet<TopicPartition> = all.collect();
+    Ok(of_topics(&all.into_iter().collect::<Vec<_>>(), &topics))
+}
+
+fn of_topics(places: &[TopicPartition], topics: &HashSet<Arc<str>>) -> Vec<TopicPartition> {
+    places.iter().filter(|place| topics.contains(&place.topic)).cloned().collect()
 }
 
 /// Lets the group begin anew in topics that were created anew. In those that do not exist (yet) it has no position, and
@@ -151,4 +188,17 @@ fn is_of_membership(error: &KafkaError) -> bool {
             Code::UnknownMemberId | Code::IllegalGeneration | Code::RebalanceInProgress | Code::UnknownTopicOrPartition
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_partition_without_a_position_tells_of_its_whole_topic_and_of_no_other() {
+        let place = |topic: &str, partition| TopicPartition { topic: topic.into(), partition };
+        let known = [place("a", 0), place("a", 1), place("b", 0)];
+        assert_eq!(of_topics(&known, &[Arc::from("a")].into()), known[..2]);
+        assert_eq!(of_topics(&known, &HashSet::new()), []);
+    }
 }

@@ -30,7 +30,7 @@ pub(super) async fn probe(
     topics: &[String],
 ) -> Result<String, SourceError> {
     let (events, _) = mpsc::unbounded_channel();
-    let (config, topics, context) = (config.clone(), topics.to_vec(), GroupContext::new(context, events));
+    let (config, topics, context) = (config.clone(), topics.to_vec(), GroupContext::new(context, events, Vec::new()));
     let look = off_runtime(move || {
         let consumer: BaseConsumer<GroupContext> =
             config.create_with_context(context).map_err(SourceError::transient)?;

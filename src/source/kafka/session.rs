@@ -56,6 +56,8 @@ pub(super) struct Session {
     once: bool,
     flow: Flow,
     assignment: Assignment,
+    /// Partitions that begin anew, until the broker knows their beginning as the group's position.
+    anew: Vec<TopicPartition>,
     /// A partition's beginning is committed when it is assigned without a position; see [`Topics::is_latest`].
     commits_starts: bool,
     /// A commit is under way.
@@ -100,9 +102,10 @@ impl Session {
         context: &SourceContext,
         revoke_timeout: Duration,
         topics: Topics<'_>,
+        anew: Vec<TopicPartition>,
     ) -> Result<Self, SourceError> {
         let (sender, events) = mpsc::unbounded_channel();
-        let member = Member::new(config, context, topics.names, sender)?;
+        let member = Member::new(config, context, topics.names, sender, anew)?;
         member.await_brokers().await?;
         if topics.is_latest && topics.may_be_first_start {
             member.commit_first_start(topics.names).await?;
@@ -117,6 +120,7 @@ impl Session {
             once: context.once,
             flow: Flow::Reading,
             assignment: Assignment::default(),
+            anew: Vec::new(),
             commits_starts: topics.is_latest,
             committing: false,
             check_positions_at: Instant::now() + CHECK_POSITIONS_EVERY,
@@ -125,6 +129,13 @@ impl Session {
             kept: VecDeque::new(),
             end_if_empty: None,
         })
+    }
+
+    /// Partitions that were to begin anew and have not: the next session has to see to it.
+    pub(super) fn still_anew(&self) -> Vec<TopicPartition> {
+        let mut anew = self.anew.clone();
+        anew.extend_from_slice(&self.member.context().anew());
+        anew
     }
 
     /// The next input: an event of the group, a record, or the end.
@@ -308,19 +319,21 @@ impl Session {
 
     fn take_event(&mut self, event: GroupEvent) -> Result<(), SourceError> {
         match event {
-            GroupEvent::Assigned(places) => self.take_assignment(places)?,
+            GroupEvent::Assigned { places, anew } => self.take_assignment(places, anew)?,
             GroupEvent::Revoked(revocation) => self.take_revocation(revocation)?,
             GroupEvent::Lost(places) => self.take_loss(&places),
             GroupEvent::CommitEnded { confirmed, failed } => {
                 self.committing = false;
                 self.assignment.confirm(&confirmed);
+                self.take_begun_anew(&confirmed);
                 // Watermarks that came meanwhile. After a failure the driver's interval sets the pace.
                 if !failed {
                     self.start_commit();
                 }
             }
             GroupEvent::StartsKnown(starts) => {
-                self.assignment.begin_at(&starts, self.commits_starts);
+                let Self { assignment, anew, commits_starts, .. } = self;
+                assignment.begin_at(&starts, |place| *commits_starts || anew.contains(place));
                 self.start_commit();
             }
             GroupEvent::Forgotten(places) => return Err(self.member.say_forgotten(&places)),
@@ -346,16 +359,25 @@ impl Session {
         }
     }
 
-    fn take_assignment(&mut self, places: Vec<TopicPartition>) -> Result<(), SourceError> {
+    fn take_assignment(&mut self, places: Vec<TopicPartition>, anew: Vec<TopicPartition>) -> Result<(), SourceError> {
         self.member.say_assigned(&places);
         let numbers = self.assignment.add(places.clone());
-        self.member.ask_for_starts(places.clone());
+        self.anew.extend_from_slice(&anew);
+        self.member.ask_for_starts(places.clone(), anew);
         if !self.once {
             return Ok(());
         }
         self.end_if_empty.get_or_insert_with(|| Instant::now() + EMPTY_GRACE);
         self.member.ask_for_ends(numbers.into_iter().zip(places).collect());
         self.take_turns()
+    }
+
+    fn take_begun_anew(&mut self, confirmed: &[(TopicPartition, u64)]) {
+        let begun = self.anew.extract_if(.., |place| confirmed.iter().any(|(other, _)| other == place));
+        let begun: Vec<TopicPartition> = begun.collect();
+        if !begun.is_empty() {
+            self.member.say_begun_anew(&begun);
+        }
     }
 
     fn take_revocation(&mut self, revocation: Revocation) -> Result<(), SourceError> {

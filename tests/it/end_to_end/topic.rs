@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -30,11 +32,32 @@ impl Topic {
         let unique = uuid::Uuid::new_v4();
         let (name, group) = (format!("end-to-end-{unique}"), format!("bridge-{unique}"));
         let topic = Self { name, group, bootstrap, partitions };
-        let admin: AdminClient<DefaultClientContext> = topic.client().create().unwrap();
-        let new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1));
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        admin.create_topics(&[new], &options).await.unwrap()[0].as_ref().unwrap();
+        topic.create().await.unwrap();
         topic
+    }
+
+    async fn create(&self) -> Result<(), RDKafkaErrorCode> {
+        let new = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(1));
+        let created = self.admin().create_topics(&[new], &admin_options()).await.unwrap().remove(0);
+        created.map(drop).map_err(|(_, code)| code)
+    }
+
+    /// Deletes the topic. The broker takes a moment to be rid of it.
+    pub(crate) async fn delete(&self) {
+        self.admin().delete_topics(&[&self.name], &admin_options()).await.unwrap()[0].as_ref().unwrap();
+    }
+
+    /// Creates the topic anew after it was deleted, once the broker is rid of the old one.
+    pub(crate) async fn create_anew(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(code) = self.create().await {
+            assert!(code == RDKafkaErrorCode::TopicAlreadyExists && Instant::now() < deadline, "{code}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().unwrap()
     }
 
     fn client(&self) -> ClientConfig {
@@ -96,6 +119,20 @@ impl Topic {
         }
     }
 
+    /// Writes records with a partition, a key and a payload in their order. Returns their offsets.
+    pub(crate) async fn produce_to(&self, records: &[(i32, String, String)]) -> Vec<i64> {
+        let producer = self.producer();
+        let sent = records.iter().map(|(partition, key, payload)| {
+            let record = FutureRecord::to(&self.name).partition(*partition).key(key).payload(payload);
+            producer.send_result(record).unwrap_or_else(|(error, _)| panic!("{error}"))
+        });
+        let mut offsets = Vec::with_capacity(records.len());
+        for delivery in sent.collect::<Vec<_>>() {
+            offsets.push(delivery.await.unwrap().unwrap().offset);
+        }
+        offsets
+    }
+
     /// What the broker has as the group's offsets, by partition.
     pub(crate) fn committed(&self) -> BTreeMap<i32, i64> {
         let consumer = self.onlooker();
@@ -127,13 +164,18 @@ impl Topic {
     /// Waits until everything is committed: the watermark has reached the end of every partition.
     pub(crate) async fn committed_to_the_end(&self) {
         let ends = self.ends();
-        wait_until("everything is committed", || self.committed() == ends).await;
+        let committed = || self.committed().into_iter().filter(|(_, offset)| *offset > 0).collect::<BTreeMap<_, _>>();
+        wait_until("everything is committed", || committed() == ends).await;
     }
 
     /// A client that names the group and never joins it.
     pub(super) fn onlooker(&self) -> BaseConsumer {
         self.client().set("group.id", &self.group).create().unwrap()
     }
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE))
 }
 
 /// A broker of the test's own, stopped when it is dropped.

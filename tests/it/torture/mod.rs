@@ -1,9 +1,13 @@
 //! The bridge under random load, a receiver that fails in every way it can, and kill -9 at random moments: nothing is
 //! lost, nothing is made up, little is repeated, and keys keep their order.
 //!
-//! [`plan`] is what chance decides, [`ledger`] what must hold; both are pure. [`run`] starts and kills real processes.
+//! Meanwhile the file is rotated by copytruncate, the topic is deleted and created anew, and messages share their ids.
+//!
+//! [`plan`] is what chance decides, [`ledger`] what must hold; both are pure. [`run`] starts and kills real processes,
+//! [`change`] does to the source what is to be done to it.
 //! `TORTURE_CYCLES` is the number of kills of all six tests together, `TORTURE_SEED` repeats the decisions of a run.
 
+mod change;
 mod ledger;
 mod plan;
 mod run;
@@ -25,14 +29,15 @@ fn number_from_environment(name: &str) -> Option<u64> {
 }
 
 /// A torture with a source and a store that are made for its folder and its pipeline's name.
-async fn torture(source: impl AsyncFnOnce(&TempDir) -> Source, store: impl FnOnce(&TempDir, &str) -> Store) {
+async fn torture(source: impl AsyncFnOnce(&TempDir, Plan) -> Source, store: impl FnOnce(&TempDir, &str) -> Store) {
     let seed = number_from_environment("TORTURE_SEED").unwrap_or_else(rand::random);
     let cycles = number_from_environment("TORTURE_CYCLES").unwrap_or(CYCLES).div_ceil(6);
     let folder = tempfile::tempdir().unwrap();
     let pipeline = format!("torture-{}", uuid::Uuid::new_v4());
-    let source = source(&folder).await;
+    let plan = Plan { seed };
+    let source = source(&folder, plan).await;
     let store = store(&folder, &pipeline);
-    Torture { plan: Plan { seed }, cycles, folder, pipeline, source, store }.run().await;
+    Torture { plan, cycles, folder, pipeline, source, store, is_gone: false, faults: Vec::new() }.run().await;
 }
 
 fn sqlite(folder: &TempDir, pipeline: &str) -> Store {
@@ -45,35 +50,35 @@ fn postgres(_: &TempDir, pipeline: &str) -> Store {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_and_sqlite() {
-    torture(async |folder| Source::file(folder.path()), sqlite).await;
+    torture(async |folder, plan| Source::file(folder.path(), plan), sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: make brokers-up"]
 async fn a_file_and_postgres() {
-    torture(async |folder| Source::file(folder.path()), postgres).await;
+    torture(async |folder, plan| Source::file(folder.path(), plan), postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: make brokers-up"]
 async fn kafka_and_sqlite() {
-    torture(async |_| Source::kafka().await, sqlite).await;
+    torture(async |_, _| Source::kafka().await, sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka and PostgreSQL: make brokers-up"]
 async fn kafka_and_postgres() {
-    torture(async |_| Source::kafka().await, postgres).await;
+    torture(async |_, _| Source::kafka().await, postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs RabbitMQ: make brokers-up"]
 async fn amqp_and_sqlite() {
-    torture(async |_| Source::amqp().await, sqlite).await;
+    torture(async |_, _| Source::amqp().await, sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs RabbitMQ and PostgreSQL: make brokers-up"]
 async fn amqp_and_postgres() {
-    torture(async |_| Source::amqp().await, postgres).await;
+    torture(async |_, _| Source::amqp().await, postgres).await;
 }

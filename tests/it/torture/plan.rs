@@ -1,5 +1,5 @@
-//! What chance decides, all of it a pure function of the seed: the load, how the receiver treats each event, and when
-//! the bridge is killed. A seed that failed therefore fails (or not) under the same decisions; only the machine's own
+//! What chance decides, all of it a pure function of the seed: the load, how the receiver treats each event, when the
+//! bridge is killed, and what is done to the source meanwhile. A seed that failed therefore fails (or not) under the same decisions; only the machine's own
 //! timing differs.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+
+mod changes;
+
+pub(super) use changes::{Change, Moment};
 
 /// One of the two sinks of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +71,9 @@ const SEASON: u64 = 40;
 
 const KEYS: u64 = 12;
 
+/// Partitions of a topic.
+pub(super) const PARTITIONS: i32 = 2;
+
 /// All decisions of one seed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
@@ -99,6 +106,28 @@ impl Plan {
     /// What `order_by` gives for an event.
     pub(super) fn key(self, event: u64) -> String {
         format!("k{}", self.random("key", (event, 0, 0)).random_range(0..KEYS))
+    }
+
+    /// The partition of an event. A key is always in the same.
+    pub(super) fn partition(self, event: u64) -> i32 {
+        let key = self.key(event);
+        i32::from(key.as_bytes().last().is_some_and(|digit| digit % 2 == 1))
+    }
+
+    /// The id of an event whose publisher chooses it. Some share theirs with events just before or after them, some
+    /// with events of long ago.
+    pub(super) fn message_id(self, event: u64) -> String {
+        let mut random = self.random("message-id", (event, 0, 0));
+        match random.random_range(0..100) {
+            0..20 => format!("near-{}", event / 20),
+            20..25 => format!("far-{}", random.random_range(0..3)),
+            _ => format!("own-{event}"),
+        }
+    }
+
+    /// True when the pattern of a file source names the rotated files, too.
+    pub(super) fn names_rotated_files(self) -> bool {
+        self.random("pattern", (0, 0, 0)).random_bool(0.5)
     }
 
     pub(super) fn cycle(self, number: u64) -> Cycle {
@@ -167,5 +196,29 @@ impl Plan {
         let mut hasher = DefaultHasher::new();
         (self.seed, what, about).hash(&mut hasher);
         StdRng::seed_from_u64(hasher.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    const PLAN: Plan = Plan { seed: 7 };
+
+    #[test]
+    fn some_events_share_their_message_id() {
+        let mut ids: BTreeMap<String, u64> = BTreeMap::new();
+        (0..1000).for_each(|event| *ids.entry(PLAN.message_id(event)).or_default() += 1);
+        let sharing: u64 = ids.values().filter(|count| **count > 1).sum();
+        assert!((150..350).contains(&sharing), "{sharing}");
+    }
+
+    #[test]
+    fn a_key_is_in_one_partition_and_both_have_some() {
+        let places: BTreeSet<(String, i32)> = (0..1000).map(|event| (PLAN.key(event), PLAN.partition(event))).collect();
+        assert_eq!(places.len(), 12);
+        assert_eq!(places.iter().filter(|(_, partition)| *partition == 0).count(), 6);
     }
 }

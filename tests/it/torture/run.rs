@@ -8,9 +8,10 @@ use axum::http::Response;
 use tempfile::TempDir;
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest, Receiver, Reply};
 
+use super::change::Changing;
 use super::ledger::Ledger;
-use super::plan::{Answer, MAX_ATTEMPTS, Plan, Sink};
-use super::source::{Event, Source};
+use super::plan::{Answer, MAX_ATTEMPTS, Moment, Plan, Sink};
+use super::source::{Event, Place, Source};
 use super::store::Store;
 use crate::delivery::header;
 use crate::support::{Bridge, PATIENCE};
@@ -29,11 +30,15 @@ pub(super) struct Torture {
     pub(super) pipeline: String,
     pub(super) source: Source,
     pub(super) store: Store,
+    /// The topic was deleted and does not exist for now.
+    pub(super) is_gone: bool,
+    /// What was broken beside the rules of the ledger.
+    pub(super) faults: Vec<String>,
 }
 
 /// The ledger, as the receiver and the driver share it.
 #[derive(Clone)]
-struct Shared {
+pub(super) struct Shared {
     ledger: Arc<Mutex<Ledger>>,
     began: Instant,
 }
@@ -60,32 +65,52 @@ impl Torture {
     }
 
     /// One life: some load before the start, some in the middle, and a kill.
-    async fn cycle(&self, number: u64, config: &str, shared: &Shared) {
+    async fn cycle(&mut self, number: u64, config: &str, shared: &Shared) {
         self.enable_sinks().await;
         let cycle = self.plan.cycle(number);
+        let mut changing = Changing::new(self.plan, number, &self.source);
         self.produce(cycle.at_start, shared).await;
+        self.change(&mut changing, Moment::BeforeTheStart, shared).await;
         let bridge = Bridge::run(self.folder.path(), config);
         // These sleeps wait for nothing: they are the random moments.
         tokio::time::sleep(cycle.first_part).await;
-        self.produce(cycle.while_running, shared).await;
+        self.produce(cycle.while_running / 2, shared).await;
+        self.change(&mut changing, Moment::UnderLoad, shared).await;
+        self.produce(cycle.while_running.div_ceil(2), shared).await;
         tokio::time::sleep(cycle.second_part).await;
         bridge.kill();
-        shared.ledger().killed(shared.began.elapsed());
+        shared.ledger().killed(shared.now());
         self.source.noticed_the_kill().await;
+        self.change(&mut changing, Moment::AfterTheKill, shared).await;
     }
 
-    async fn produce(&self, count: u64, shared: &Shared) {
+    /// Writes the next events, unless there is nothing to write them to.
+    pub(super) async fn produce(&self, count: u64, shared: &Shared) {
+        if self.is_gone {
+            return;
+        }
         let first = shared.ledger().count();
         let events: Vec<Event> = (first..first + count).map(|event| self.event(event)).collect();
         // Before they can arrive.
         shared.ledger().produced(count);
-        self.source.produce(&events).await;
+        let places = self.source.produce(&events).await;
+        let mut ledger = shared.ledger();
+        for (event, place) in (first..).zip(places) {
+            match place {
+                Place::Topic { id, partition, offset } => {
+                    ledger.has_id(event, id);
+                    ledger.is_at(event, partition, offset);
+                }
+                Place::Queue { id } => ledger.has_id(event, id),
+            }
+        }
     }
 
     fn event(&self, number: u64) -> Event {
         let key = self.plan.key(number);
         let payload = format!(r#"{{"n":{number},"key":"{key}"}}"#);
-        (key, payload)
+        let (partition, message_id) = (self.plan.partition(number), self.plan.message_id(number));
+        Event { key, payload, partition, message_id }
     }
 
     /// Waits until everything has succeeded or is a dead letter, and nothing is parked. Gives up when nothing changes any
@@ -94,11 +119,11 @@ impl Torture {
         let (mut last, mut changed) = (None, Instant::now());
         while bridge.is_running() && changed.elapsed() < PATIENCE {
             self.enable_sinks().await;
-            let letters = self.store.letters().await;
+            let (letters, losses) = self.store.letters().await;
             let parked = self.store.parked().await;
             let open = {
                 let mut ledger = shared.ledger();
-                ledger.has_letters(letters);
+                ledger.has_letters(letters, losses);
                 ledger.open().len()
             };
             if (open, parked) == (0, 0) {
@@ -122,6 +147,7 @@ impl Torture {
     fn judge(&mut self, shared: &Shared, is_drained: bool, ended_well: bool) {
         let ledger = shared.ledger();
         let mut violations = ledger.violations();
+        violations.append(&mut self.faults);
         if !is_drained {
             violations.push("the store was not drained in time".to_owned());
         }
@@ -169,8 +195,13 @@ fn schedule() -> String {
 }
 
 impl Shared {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap()
+    }
+
+    /// Since the torture began.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 
     fn answer(&self, request: &ReceivedRequest) -> Reply {
@@ -178,7 +209,7 @@ impl Shared {
         let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
         let event = body["n"].as_u64().unwrap();
         let content = format!("{} {body}", header(request, "webhook-id"));
-        reply(self.ledger().attempted(sink, event, content, self.began.elapsed()))
+        reply(self.ledger().attempted(sink, event, content, self.now()))
     }
 }
 

@@ -1,12 +1,13 @@
 //! The two kinds of store, and a look into them past the bridge.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sqlx::AnyConnection;
-use sqlx::{Connection as _, Row as _};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Connection as _, Row as _};
 
-use super::ledger::Letter;
+use super::ledger::{Delivery, Letter, Loss};
 use super::plan::Sink;
 
 /// Where a pipeline's state is.
@@ -40,31 +41,41 @@ impl Store {
         query.bind(&self.pipeline).fetch_one(&mut connection).await.unwrap().get(0)
     }
 
-    /// The dead letters.
-    pub(super) async fn letters(&self) -> Vec<Letter> {
-        let mut connection = self.connect().await;
-        let query =
-            "SELECT node, payload, reason, attempts_made FROM deliveries WHERE state = 'dead' AND pipeline = $1";
-        let rows = sqlx::query(query).bind(&self.pipeline).fetch_all(&mut connection).await.unwrap();
-        let letters = rows.iter().map(|row| {
-            let node: String = row.get(0);
-            let payload: Value = serde_json::from_slice(&row.get::<Vec<u8>, _>(1)).unwrap();
-            let sink =
-                node.strip_prefix("sinks.").and_then(Sink::named).unwrap_or_else(|| panic!("a letter of {node}"));
-            Letter { sink, event: payload["n"].as_u64().unwrap(), reason: row.get(2), attempts: row.get(3) }
-        });
-        letters.collect()
+    /// The same, each of them; none before there is a store.
+    pub(super) async fn parked_deliveries(&self) -> BTreeSet<Delivery> {
+        let rows = self.rows("SELECT node, payload FROM deliveries WHERE state = 'parked' AND pipeline = $1").await;
+        rows.iter().map(|row| (sink(row.get(0)), number(row))).collect()
+    }
+
+    /// The dead letters, of the sinks and of the source.
+    pub(super) async fn letters(&self) -> (Vec<Letter>, Vec<Loss>) {
+        let rows = self
+            .rows(
+                "SELECT node, payload, reason, attempts_made, event, message FROM deliveries \
+                 WHERE state = 'dead' AND pipeline = $1",
+            )
+            .await;
+        let (mut letters, mut losses) = (Vec::new(), Vec::new());
+        for row in rows {
+            match row.get(0) {
+                "sources.input" => losses.push(loss(&row)),
+                node => {
+                    let (event, reason, attempts) = (number(&row), row.get(2), row.get(3));
+                    letters.push(Letter { sink: sink(node), event, reason, attempts });
+                }
+            }
+        }
+        (letters, losses)
+    }
+
+    /// Whether a source has kept there where it is.
+    pub(super) async fn has_checkpoint(&self) -> bool {
+        !self.rows("SELECT source FROM checkpoints WHERE pipeline = $1").await.is_empty()
     }
 
     /// The sinks that are disabled.
     pub(super) async fn disabled(&self) -> Vec<String> {
-        if self.url.is_none() && !self.file.exists() {
-            return Vec::new();
-        }
-        let mut connection = self.connect().await;
-        let query = sqlx::query("SELECT sink FROM disabled_sinks WHERE pipeline = $1").bind(&self.pipeline);
-        // The first bridge may have been killed before it had made the table.
-        let rows = query.fetch_all(&mut connection).await.unwrap_or_default();
+        let rows = self.rows("SELECT sink FROM disabled_sinks WHERE pipeline = $1").await;
         rows.iter().map(|row| row.get(0)).collect()
     }
 
@@ -78,9 +89,35 @@ impl Store {
             .unwrap();
     }
 
+    /// None before there is a store: the first bridge may have been killed before it had made its tables.
+    async fn rows(&self, sql: &'static str) -> Vec<AnyRow> {
+        if self.url.is_none() && !self.file.exists() {
+            return Vec::new();
+        }
+        let mut connection = self.connect().await;
+        sqlx::query(sql).bind(&self.pipeline).fetch_all(&mut connection).await.unwrap_or_default()
+    }
+
     async fn connect(&self) -> AnyConnection {
         sqlx::any::install_default_drivers();
         let url = self.url.clone().unwrap_or_else(|| format!("sqlite:{}", self.file.display()));
         AnyConnection::connect(&url).await.unwrap()
     }
+}
+
+fn sink(node: &str) -> Sink {
+    node.strip_prefix("sinks.").and_then(Sink::named).unwrap_or_else(|| panic!("a row of {node}"))
+}
+
+/// The number in the payload, the second column.
+fn number(row: &AnyRow) -> u64 {
+    let payload: Value = serde_json::from_slice(&row.get::<Vec<u8>, _>(1)).unwrap();
+    payload["n"].as_u64().unwrap()
+}
+
+fn loss(row: &AnyRow) -> Loss {
+    let event: Value = serde_json::from_str(row.get(4)).unwrap();
+    let meta = event["meta"].as_array().unwrap();
+    let number = |name: &str| meta.iter().find(|pair| pair[0] == name).and_then(|pair| pair[1].as_u64());
+    Loss { reason: row.get(2), start: number("offset").unwrap(), end: number("end"), message: row.get(5) }
 }
