@@ -76,9 +76,9 @@ impl Ledger {
         twice.map(|(delivery, times)| format!("shown {times} times: {}", self.history(delivery))).collect()
     }
 
-    /// The source says only of bytes that they are lost which it cannot have found in any copy.
+    /// The source says that bytes are lost only where some were in no copy.
     fn losses_are_real(&self) -> Vec<String> {
-        let is_real = |loss: &Loss| loss.reason == "lost" && self.gaps.iter().any(|gap| is_within(loss, gap));
+        let is_real = |loss: &Loss| loss.reason == "lost" && self.gaps.iter().any(|gap| has_some_of(loss, gap));
         let false_ones = self.losses.iter().filter(|loss| !is_real(loss));
         let told = |loss: &Loss| {
             let Loss { reason, start, end, message } = loss;
@@ -171,7 +171,7 @@ impl Ledger {
     }
 }
 
-/// Whether what is said to be lost is in a gap.
-fn is_within(loss: &Loss, gap: &Range<u64>) -> bool {
-    gap.contains(&loss.start) && loss.end.is_none_or(|end| end <= gap.end)
+/// Whether something of a gap is said to be lost. The rest of what is said to be was in the copy, and is never missing.
+fn has_some_of(loss: &Loss, gap: &Range<u64>) -> bool {
+    loss.start < gap.end && loss.end.is_none_or(|end| gap.start < end && end <= gap.end)
 }
