@@ -5,9 +5,11 @@
 //! descriptors it could use, and asks before it opens another whether it may. Whoever wants little gets all of it; the
 //! others get equal parts of the rest. When a new holder comes, those that have more than their part now close some.
 //!
-//! This module opens and closes nothing. It must not know what a descriptor is used for, beyond its [`Purpose`].
+//! This module opens and closes nothing, but to see whether it could. It must not know what a descriptor is used for,
+//! beyond its [`Purpose`].
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -124,6 +126,16 @@ pub fn is_caused_by_shortage(error: &(dyn std::error::Error + 'static)) -> bool 
         next = error.source();
     }
     false
+}
+
+/// True when this process could open nothing now. For what failed without saying why, such as the lookup of a name.
+pub fn is_short_now() -> bool {
+    File::open("/dev/null").is_err_and(|error| is_shortage(&error))
+}
+
+/// The error of what fails in such a moment.
+pub fn out_of_descriptors() -> io::Error {
+    Errno::EMFILE.into()
 }
 
 /// What to say of a shortage: whose it is, and what helps.

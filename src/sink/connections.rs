@@ -18,16 +18,17 @@ use tower_service::Service;
 use url::Position;
 
 use super::failure::{AttemptError, chain};
+use super::lookup::SystemResolver;
 use super::loopback::{is_loopback, name_below_localhost};
 use super::shelf::{IDLE_TIME, Protocol, Shelf};
 use super::tls;
 use crate::descriptors::{Budget, Purpose, Share};
 
 /// An answer may have as many headers.
-const MOST_ANSWER_HEADERS: usize = 4096;
+pub(super) const MOST_ANSWER_HEADERS: usize = 4096;
 
 /// An answer's headers may take as many bytes by HTTP/2; by HTTP/1.1 the library's own bound is about the same.
-const LARGEST_ANSWER_HEAD: u32 = 400 * 1024;
+pub(super) const LARGEST_ANSWER_HEAD: u32 = 400 * 1024;
 
 /// As many connections a sink may have open whose hosts depend on the event, if the limit of open files allows it.
 const CONNECTIONS_TO_MANY_HOSTS: usize = 512;
@@ -51,8 +52,8 @@ struct Builder {
     tls: ClientConfig,
     connect_timeout: Duration,
     concurrency: usize,
-    /// Who says where a host is; without it the system does.
-    resolver: Option<Arc<dyn Resolve>>,
+    /// Who says where a host is.
+    resolver: Arc<dyn Resolve>,
 }
 
 /// A receiver that chose HTTP/2 before has chosen something else now.
@@ -78,7 +79,8 @@ impl Connections {
         max_age: Duration,
         many_hosts: bool,
     ) -> Result<Self, String> {
-        let builder = Builder { tls: tls::client_config()?, connect_timeout, concurrency, resolver: None };
+        let builder =
+            Builder { tls: tls::client_config()?, connect_timeout, concurrency, resolver: Arc::new(SystemResolver) };
         builder.build("http://localhost", Protocol::Any).map_err(|error| chain(&error))?;
         let share = Budget::of_process().share(Purpose::Connections);
         share.want(if many_hosts { concurrency.max(CONNECTIONS_TO_MANY_HOSTS) } else { concurrency });
@@ -146,6 +148,7 @@ impl Builder {
             .redirect(redirect::Policy::none())
             // Every attempt passes the rate limit, so the client must not repeat one by itself.
             .retry(reqwest::retry::never())
+            .dns_resolver(Arc::clone(&self.resolver))
             .connect_timeout(self.connect_timeout)
             .pool_max_idle_per_host(self.concurrency)
             .pool_idle_timeout(IDLE_TIME)
@@ -158,9 +161,6 @@ impl Builder {
         if protocol == Protocol::Http2 {
             // Otherwise each of the requests that wait for a new connection would open one, to drop all but the first.
             builder = builder.http2_prior_knowledge().connector_layer(layer_fn(OnlyHttp2));
-        }
-        if let Some(resolver) = &self.resolver {
-            builder = builder.dns_resolver(Arc::clone(resolver));
         }
         let Ok(url) = Url::parse(authority) else { return builder.build() };
         if is_loopback(&url) {

@@ -2,9 +2,11 @@
 //! follows from them is decided in `delivery`.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
-use super::connections::NoHttp2;
+use super::certificate;
+use super::connections::{LARGEST_ANSWER_HEAD, MOST_ANSWER_HEADERS, NoHttp2};
 use crate::descriptors::{is_caused_by_shortage, shortage};
 use crate::secret::mask;
 
@@ -26,8 +28,8 @@ pub enum AttemptError {
     /// This process could not open a connection, for which the receiver is not to blame: this was no attempt.
     #[error("{0}")]
     Shortage(String),
-    /// There is an answer, but its headers are larger than is read, so that its status is not known.
-    #[error("the answer's headers are too large to be read, so its status is not known: {0}")]
+    /// There is an answer that cannot be read, so that its status is not known.
+    #[error("the answer cannot be read, so its status is not known: {0}")]
     UnreadableAnswer(String),
 }
 
@@ -39,10 +41,10 @@ pub(super) fn classify(error: reqwest::Error, timeout: Duration) -> AttemptError
         AttemptError::Shortage(shortage())
     } else if is_unprocessed(&error) {
         AttemptError::NotProcessed(chain(&error))
-    } else if is_too_large(&error) {
-        AttemptError::UnreadableAnswer(chain(&error))
+    } else if let Some(fault) = answer_fault(&error) {
+        AttemptError::UnreadableAnswer(fault)
     } else if error.is_connect() {
-        AttemptError::Connect(chain(&error))
+        AttemptError::Connect(causes(&error).find_map(certificate::fault).unwrap_or_else(|| chain(&error)))
     } else if error.is_timeout() {
         AttemptError::Timeout(timeout)
     } else {
@@ -77,8 +79,22 @@ fn is_refused(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || is_reset)
 }
 
-fn is_too_large(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large))
+/// Why an answer cannot be read, if there is one.
+fn answer_fault(error: &(dyn Error + 'static)) -> Option<String> {
+    let most = format!("{} KiB", LARGEST_ANSWER_HEAD / 1024);
+    causes(error).find_map(|cause| {
+        if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
+            return Some(format!("its headers are too large (there may be {MOST_ANSWER_HEADERS} of {most} together)"));
+        }
+        let is_fault = cause.downcast_ref::<h2::Error>().is_some_and(is_fault_of_answer);
+        is_fault.then(|| format!("its headers are too large (they may have {most} together), or are no valid HTTP/2"))
+    })
+}
+
+/// The HTTP/2 library itself resets a stream with this reason when it cannot take the headers of the answer. It does not
+/// tell those that are too large from those that are malformed.
+fn is_fault_of_answer(error: &h2::Error) -> bool {
+    error.is_library() && error.is_reset() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR)
 }
 
 /// True when the receiver turned out not to speak HTTP/2 any more, before anything was sent.
@@ -86,6 +102,13 @@ pub(super) fn is_no_http2(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<NoHttp2>())
 }
 
+/// An error and its causes. What an I/O error was made from is none of its causes to the standard library.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        let error = *error;
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(within) => Some(within),
+            None => error.source(),
+        }
+    })
 }

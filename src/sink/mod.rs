@@ -4,8 +4,10 @@
 //! [`failure`] says why there was no answer; [`signing`] makes the
 //! signature. When to send, and what an answer means, is decided in `delivery`: this module must not wait or retry.
 
+mod certificate;
 mod connections;
 pub mod failure;
+mod lookup;
 pub mod loopback;
 pub mod request;
 mod shelf;

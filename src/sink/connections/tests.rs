@@ -43,7 +43,7 @@ async fn steady_traffic_follows_a_change_of_dns_and_no_request_fails() {
     let (_, at_new) = receiver(SocketAddr::new("127.0.0.2".parse().unwrap(), before.port()));
     let names = Arc::new(Mutex::new(before.ip()));
     let mut connections = Connections::new(Duration::from_secs(5), 8, MAX_AGE, false).unwrap();
-    connections.builder.resolver = Some(Arc::new(Names(Arc::clone(&names))));
+    connections.builder.resolver = Arc::new(Names(Arc::clone(&names)));
     let url = Url::parse(&format!("http://receiver.example:{}/hook", before.port())).unwrap();
     let send = async || {
         let lease = connections.lease(&url).unwrap();

@@ -2,37 +2,44 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::Value;
 use webhook_bridge::receiver::Behaviour;
 
 use crate::delivery::{Site, answer, number, numbered, numbers};
-use crate::support::{Bridge, Nginx, dead_letters, limited};
+use crate::support::{Bridge, Nginx, NginxSetup, dead_letters, limited, wait_until};
 
 const EVENTS: usize = 5_000;
 
 /// Delivers all events to an nginx that ends each connection after so many requests.
-async fn deliver(keepalive_requests: u32) {
-    let nginx = Nginx::start(keepalive_requests).await;
+async fn deliver(keepalive_requests: u32) -> Nginx {
+    let nginx = Nginx::start(NginxSetup { keepalive_requests, ..NginxSetup::default() }).await;
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("events.jsonl"), numbered(EVENTS).join("\n") + "\n").unwrap();
-    let config = format!(
-        "name = \"it\"\n[sources.input]\ntype = \"file\"\npaths = [\"events.jsonl\"]\n\
-         [sinks.out]\ntype = \"webhook\"\nfrom = [\"input\"]\nurl = \"{}\"\nretry = {{ schedule = [] }}\n",
-        nginx.url()
-    );
-    let authority = nginx.authority();
-    let trust = [("SSL_CERT_FILE", authority.to_str().unwrap())];
-    let bridge = Bridge::run_in(&trust, folder.path(), &config, &["--once"], Stdio::null());
-    assert!(bridge.wait().success());
-
-    let log = std::fs::read_to_string(folder.path().join("bridge.log")).unwrap();
-    let letters = dead_letters(folder.path());
+    let sink = format!("url = \"{}\"\nretry = {{ schedule = [] }}", nginx.url());
+    let (log, letters) = deliver_to(&nginx, folder.path(), &sink, &numbered(EVENTS));
     assert!(letters.is_empty(), "{} letters, such as {}", letters.len(), letters[0]);
     assert!(!log.contains("the circuit breaker opens"), "{log}");
     let processed = nginx.processed();
     let ids: BTreeSet<_> = processed.iter().collect();
     assert_eq!((processed.len(), ids.len()), (EVENTS, EVENTS), "each event is processed once");
+    nginx
+}
+
+/// Runs a pipeline from a file to one sink with these keys, which trusts the authority of nginx; its log and letters.
+fn deliver_to(nginx: &Nginx, folder: &Path, sink: &str, lines: &[String]) -> (String, Vec<Value>) {
+    std::fs::write(folder.join("events.jsonl"), lines.join("\n") + "\n").unwrap();
+    let config = format!(
+        "name = \"it\"\n[sources.input]\ntype = \"file\"\npaths = [\"events.jsonl\"]\n\
+         [sinks.out]\ntype = \"webhook\"\nfrom = [\"input\"]\n{sink}\n"
+    );
+    let authority = nginx.authority();
+    let trust = [("SSL_CERT_FILE", authority.to_str().unwrap())];
+    let bridge = Bridge::run_in(&trust, folder, &config, &["--once"], Stdio::null());
+    assert!(bridge.wait().success());
+    (std::fs::read_to_string(folder.join("bridge.log")).unwrap(), dead_letters(folder))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,6 +48,16 @@ async fn requests_that_a_goaway_does_not_cover_go_again_and_are_no_attempts() {
     for keepalive_requests in [10, 100, 1000] {
         deliver(keepalive_requests).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_ends_connections_gets_one_at_a_time_by_a_resumed_session() {
+    let nginx = deliver(100).await;
+    let (connections, resumed) = nginx.connections();
+    let needed = EVENTS / 100;
+    // Which of the first requests come by one connection is open until the receiver has chosen HTTP/2.
+    assert!(connections <= needed + 3, "{connections} connections");
+    assert!(resumed + 3 >= connections, "{resumed} of {connections} connections went on with an earlier session");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,5 +115,68 @@ async fn many_headers_of_an_answer_do_not_undo_its_status() {
     let letters = site.dead_letters();
     assert_eq!(letters.len(), 1, "{letters:?}");
     assert_eq!(letters[0]["event"]["payload"], r#"{"n":4}"#);
-    assert!(letters[0]["message"].as_str().unwrap().contains("the answer's headers are too large"), "{letters:?}");
+    assert!(letters[0]["message"].as_str().unwrap().contains("its headers are too large"), "{letters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_headers_of_an_answer_do_not_undo_its_status_by_http2_either() {
+    let location = |count: usize, size: usize| {
+        let value = "v".repeat(size);
+        let headers: String = (0..count).map(|index| format!("add_header x-{index} {value};\n")).collect();
+        format!("location /hook/{count} {{ {headers} return 204; }}\n")
+    };
+    let answers = [location(150, 30), location(3_000, 60), location(200, 3_000)].concat();
+    let nginx = Nginx::start(NginxSetup { answers, ..NginxSetup::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("{}/{{{{data.n}}}}", nginx.url());
+    let lines = [150, 3_000, 200].map(|count| format!("{{\"n\":{count}}}"));
+    let (_, letters) = deliver_to(&nginx, folder.path(), &format!("url = \"{url}\""), &lines);
+    assert_eq!(nginx.processed().len(), 3, "each is sent once");
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters[0]["event"]["payload"], r#"{"n":200}"#);
+    assert!(letters[0]["message"].as_str().unwrap().contains("its headers are too large"), "{letters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_descriptors_blames_no_receiver() {
+    let mut site = Site::start(Behaviour::default()).await;
+    let port = site.receiver.local_addr().port();
+    // The lookup of a name needs descriptors as well. A single failed attempt would make a dead letter.
+    let sinks = [("address", "127.0.0.1"), ("name", "localhost")].map(|(sink, host)| {
+        format!(
+            "[sinks.{sink}]\ntype = \"webhook\"\nfrom = [\"all\"]\nurl = \"http://{host}:{port}/hook\"\n\
+             retry = {{ schedule = [] }}\n"
+        )
+    });
+    let config = "name = \"it\"\n[sources.input]\ntype = \"stdin\"\n\
+                  [filters.all]\nfrom = [\"input\"]\nwhen = \"$.data.n > 0\"\n"
+        .to_owned()
+        + &sinks.concat();
+    let mut bridge = Bridge::run_limited_piped(64, site.folder.path(), &config);
+    let mut input = bridge.take_stdin();
+    input.write_all(b"{\"n\":0}\n").unwrap();
+    wait_until("it runs, and has opened no connection", || bridge.log().contains("filtered")).await;
+    bridge.limit_open_files(bridge.lowest_free_descriptor());
+    // No more than the connections that the limit leaves to a sink, for which it would wait first.
+    input.write_all((numbered(8).join("\n") + "\n").as_bytes()).unwrap();
+    let is_said = |bridge: &Bridge, sink: &str| {
+        let text = format!(
+            "deliveries wait for a connection: this process has no file descriptor left; its limit of open files is 64 (`ulimit -n`, LimitNOFILE=) sink={sink}"
+        );
+        bridge.log().contains(&text)
+    };
+    wait_until("both sinks say it", || is_said(&bridge, "address") && is_said(&bridge, "name")).await;
+    assert_eq!(site.receiver.requests(), 0);
+    bridge.limit_open_files(64);
+    drop(input);
+    let log = site.folder.path().join("bridge.log");
+    assert!(bridge.wait().success());
+    let mut sent = numbers(&site.received());
+    sent.sort_unstable();
+    assert_eq!(sent, (1..=8).flat_map(|n| [n, n]).collect::<Vec<u64>>(), "each is sent once to each");
+    let letters = site.dead_letters();
+    assert!(letters.is_empty(), "{letters:?}");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(!log.contains("attempts fail") && !log.contains("breaker opens"), "no receiver is blamed:\n{log}");
+    assert!(log.matches("deliveries wait for a connection").count() == 2, "it is said once for each sink:\n{log}");
 }

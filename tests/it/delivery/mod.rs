@@ -4,6 +4,7 @@
 mod answers;
 mod beside;
 mod breaker;
+mod certificates;
 mod connections;
 mod durability;
 mod full_beside;

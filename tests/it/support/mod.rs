@@ -9,11 +9,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod certificate;
 mod nginx;
 mod small_disk;
 mod store;
 
-pub(crate) use nginx::Nginx;
+pub(crate) use certificate::Certificate;
+pub(crate) use nginx::{Nginx, NginxSetup};
 pub(crate) use small_disk::SmallDisk;
 pub(crate) use store::{Parked, lock_store, parked, rows, store_file};
 
@@ -56,6 +58,13 @@ impl Bridge {
         Self::spawn_by(limited(limit), folder, &[], &[&pipeline], Stdio::null())
     }
 
+    /// As [`run_limited`](Self::run_limited), with a pipe as its standard input.
+    pub(crate) fn run_limited_piped(limit: usize, folder: &Path, config: &str) -> Self {
+        let pipeline = folder.join("pipeline.toml");
+        std::fs::write(&pipeline, config).unwrap();
+        Self::spawn_by(limited(limit), folder, &[], &[&pipeline], Stdio::piped())
+    }
+
     fn spawn(variables: &[(&str, &str)], folder: &Path, args: &[&str], paths: &[&Path], stdin: Stdio) -> Self {
         let mut bridge = command();
         bridge.envs(variables.iter().copied());
@@ -96,6 +105,18 @@ impl Bridge {
     /// The files that the process has open now.
     pub(crate) fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// The number that the next file which the process opens will have.
+    pub(crate) fn lowest_free_descriptor(&self) -> usize {
+        let folder = PathBuf::from(format!("/proc/{}/fd", self.child.id()));
+        (0..).find(|number: &usize| folder.join(number.to_string()).symlink_metadata().is_err()).unwrap()
+    }
+
+    /// Changes the process's limit of open files, which it does not notice before it opens one.
+    pub(crate) fn limit_open_files(&self, open_files: usize) {
+        let (process, limit) = (self.child.id().to_string(), format!("--nofile={open_files}:"));
+        assert!(Command::new("prlimit").args(["--pid", &process, &limit]).status().unwrap().success());
     }
 
     fn status(&self, name: &str) -> usize {

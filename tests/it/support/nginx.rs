@@ -1,25 +1,45 @@
 //! A real nginx with HTTP/2 over TLS, for what no receiver of ours does: it ends connections with a GOAWAY.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::certificate::{Certificate, certify};
 use super::wait_until;
 
-/// An nginx that answers every request with 204, ended when it is dropped.
+/// An nginx, ended when it is dropped.
 pub(crate) struct Nginx {
     child: Child,
     port: u16,
     folder: TempDir,
 }
 
+/// How an nginx is to behave.
+pub(crate) struct NginxSetup {
+    /// It ends each connection after so many requests.
+    pub(crate) keepalive_requests: u32,
+    /// The certificate that it shows.
+    pub(crate) certificate: Certificate,
+    /// What it answers: directives of a `server`.
+    pub(crate) answers: String,
+}
+
+impl Default for NginxSetup {
+    fn default() -> Self {
+        let answers = "location / { return 204; }".to_owned();
+        Self { keepalive_requests: 1_000_000, certificate: Certificate::Valid, answers }
+    }
+}
+
 impl Nginx {
-    /// Starts one that ends each connection after `keepalive_requests` requests.
-    pub(crate) async fn start(keepalive_requests: u32) -> Self {
+    /// Starts one.
+    pub(crate) async fn start(setup: NginxSetup) -> Self {
+        let NginxSetup { keepalive_requests, certificate, answers } = setup;
         let folder = tempfile::tempdir().unwrap();
-        certify(folder.path());
+        certify(folder.path(), certificate);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let root = folder.path().display();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -30,14 +50,14 @@ impl Nginx {
              events {{ worker_connections 512; }}
              http {{
                  {temporary}
-                 log_format ids '$http_webhook_id $server_protocol';
+                 log_format ids '$http_webhook_id $server_protocol $connection $ssl_session_reused';
                  access_log {root}/access.log ids;
                  keepalive_requests {keepalive_requests};
                  server {{
                      listen 127.0.0.1:{port} ssl http2;
                      ssl_certificate {root}/server.pem;
                      ssl_certificate_key {root}/server.key;
-                     location / {{ return 204; }}
+                     {answers}
                  }}
              }}"
         );
@@ -68,17 +88,38 @@ impl Nginx {
         self.folder.path().join("ca.pem")
     }
 
-    /// The `webhook-id` of each request that it has processed, all by HTTP/2.
+    /// The `webhook-id` of each request that it has processed.
     pub(crate) fn processed(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
-        let requests = log.lines().map(|line| line.split_once(' ').unwrap());
-        requests
-            .map(|(id, protocol)| {
-                assert_eq!(protocol, "HTTP/2.0");
-                id.to_owned()
-            })
-            .collect()
+        self.requests().into_iter().map(|request| request.id).collect()
     }
+
+    /// The connections by which requests have come, and how many of them went on with an earlier TLS session.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        let requests = self.requests();
+        let all: BTreeSet<&str> = requests.iter().map(|request| &*request.connection).collect();
+        let resumed = requests.iter().filter(|request| request.is_resumed);
+        let resumed: BTreeSet<&str> = resumed.map(|request| &*request.connection).collect();
+        (all.len(), resumed.len())
+    }
+
+    /// What it has processed, all by HTTP/2.
+    fn requests(&self) -> Vec<Request> {
+        let log = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+        let request = |line: &str| {
+            let [id, protocol, connection, reused] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+            assert_eq!(protocol, "HTTP/2.0");
+            let (id, connection) = (id.to_owned(), connection.to_owned());
+            Request { id, connection, is_resumed: reused == "r" }
+        };
+        log.lines().map(request).collect()
+    }
+}
+
+/// A request as nginx logs it.
+struct Request {
+    id: String,
+    connection: String,
+    is_resumed: bool,
 }
 
 impl Drop for Nginx {
@@ -86,19 +127,4 @@ impl Drop for Nginx {
         self.child.kill().ok();
         self.child.wait().ok();
     }
-}
-
-/// Makes an authority, and a certificate of it for `localhost`.
-fn certify(folder: &Path) {
-    std::fs::write(folder.join("extensions"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(folder, &format!("req -x509 {key} -subj /CN=test-ca -days 2 -keyout ca.key -out ca.pem"));
-    openssl(folder, &format!("req {key} -subj /CN=localhost -keyout server.key -out server.csr"));
-    let sign = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2";
-    openssl(folder, &format!("{sign} -extfile extensions -out server.pem"));
-}
-
-fn openssl(folder: &Path, arguments: &str) {
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
