@@ -15,6 +15,7 @@ mod file_rotation;
 mod health;
 mod kafka;
 mod kubernetes;
+mod layers;
 mod open_files;
 mod pipeline_tests;
 mod quickstart;
