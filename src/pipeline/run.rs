@@ -163,7 +163,6 @@ mod tests {
 
     use super::*;
     use crate::config::parse_lenient;
-    use crate::event::Format;
     use crate::pipeline::compile::Environment;
     use crate::pipeline::load::compile_in;
     use crate::pipeline::trial::FrozenClock;
@@ -197,15 +196,7 @@ mod tests {
         let environment = Environment { state_dir: folder.clone(), base_dir: folder.clone(), once: false, rendering };
         let parsed = parse_lenient("p", PIPELINE, &|_| None);
         let mut graph = compile_in(parsed, environment).unwrap_or_else(|errors| panic!("{errors}")).graph;
-        let context = SourceContext {
-            pipeline: "p".into(),
-            name: "in".into(),
-            format: Format::Text,
-            max_event_size: 8,
-            once: false,
-            store: None,
-            base_dir: folder,
-        };
+        let context = SourceContext::for_tests("p", "in");
         graph.sources[0].connector = Connector::Stdin(Box::new(StdinSource::over(context, Buggy)));
         let error = run(graph, &Shutdown::new(Duration::from_secs(1))).unwrap_err();
         assert!(matches!(&error, RunError::Panicked(task) if task == "source `in`"), "{error}");

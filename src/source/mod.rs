@@ -188,6 +188,22 @@ pub struct SourceContext {
     pub base_dir: PathBuf,
 }
 
+#[cfg(test)]
+impl SourceContext {
+    /// A text source of a pipeline without a store.
+    pub(crate) fn for_tests(pipeline: &str, name: &str) -> Self {
+        Self {
+            pipeline: pipeline.into(),
+            name: name.into(),
+            format: Format::Text,
+            max_event_size: 1024,
+            once: false,
+            store: None,
+            base_dir: PathBuf::new(),
+        }
+    }
+}
+
 /// Why a source cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {

@@ -184,19 +184,10 @@ fn send_chunks(mut input: impl Read, chunks: &mpsc::Sender<Chunk>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Format;
     use crate::source::Defect;
 
     fn source(input: impl Read + Send + 'static) -> StdinSource {
-        let context = SourceContext {
-            pipeline: "p".into(),
-            name: "in".into(),
-            format: Format::Text,
-            max_event_size: 8,
-            once: false,
-            store: None,
-            base_dir: std::path::PathBuf::new(),
-        };
+        let context = SourceContext { max_event_size: 8, ..SourceContext::for_tests("p", "in") };
         StdinSource::over(context, input)
     }
 

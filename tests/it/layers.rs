@@ -68,7 +68,8 @@ fn the_table_is_read_as_it_is_meant() {
 
 #[test]
 fn imports_are_found_alone_and_in_groups_but_not_in_comments() {
-    let text = "//! See [crate::cli].\nuse crate::ack::Ack;\nuse crate::{event::Event, store};\nfn f() { crate::sink::f() }";
+    let text =
+        "//! See [crate::cli].\nuse crate::ack::Ack;\nuse crate::{event::Event, store};\nfn f() { crate::sink::f() }";
     assert_eq!(imports(text), ["ack", "event", "sink", "store"].map(str::to_owned).into());
 }
 
@@ -105,7 +106,8 @@ fn names(column: &str) -> BTreeSet<String> {
 
 /// Every top-level module that the text names.
 fn imports(text: &str) -> BTreeSet<String> {
-    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
     let alone = Regex::new(r"\bcrate::([a-z_]+)").unwrap();
     let group = Regex::new(r"\bcrate::\{([^;]*)\};").unwrap();
     let member = Regex::new(r"(?:^|,)\s*([a-z_]+)").unwrap();

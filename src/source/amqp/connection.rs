@@ -182,15 +182,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(200);
 
     fn settings(uri: &str) -> Settings {
-        let context = SourceContext {
-            pipeline: "shop".into(),
-            name: "legacy".into(),
-            format: Format::Json,
-            max_event_size: 1024,
-            once: false,
-            store: None,
-            base_dir: std::path::PathBuf::new(),
-        };
+        let context = SourceContext { format: Format::Json, ..SourceContext::for_tests("shop", "legacy") };
         let config = serde_json::json!({"uri": uri, "queue": "q"});
         Settings::new(&context, &serde_json::from_value(config).unwrap()).unwrap()
     }

@@ -221,15 +221,7 @@ mod tests {
     use serde_json::json;
 
     fn context() -> SourceContext {
-        SourceContext {
-            pipeline: "shop".into(),
-            name: "legacy".into(),
-            format: crate::event::Format::Json,
-            max_event_size: 1024,
-            once: false,
-            store: None,
-            base_dir: std::path::PathBuf::new(),
-        }
+        SourceContext { format: crate::event::Format::Json, ..SourceContext::for_tests("shop", "legacy") }
     }
 
     fn settings(config: serde_json::Value) -> Result<Settings, Vec<Problem>> {

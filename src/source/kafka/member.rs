@@ -367,19 +367,10 @@ fn listed(partitions: &[TopicPartition]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Format;
 
     #[tokio::test]
     async fn a_panic_of_a_call_in_the_background_reaches_the_session() {
-        let context = SourceContext {
-            pipeline: "p".into(),
-            name: "in".into(),
-            format: Format::Text,
-            max_event_size: 8,
-            once: false,
-            store: None,
-            base_dir: std::path::PathBuf::new(),
-        };
+        let context = SourceContext::for_tests("p", "in");
         let mut config = ClientConfig::new();
         config.set("group.id", "bridge");
         let (sender, mut events) = mpsc::unbounded_channel();

@@ -7,15 +7,7 @@ use crate::event::Format;
 use crate::source::kafka::options::{COMMON_OPTIONS, refusal};
 
 fn context() -> SourceContext {
-    SourceContext {
-        pipeline: "orders".into(),
-        name: "shop".into(),
-        format: Format::Json,
-        max_event_size: 1 << 20,
-        once: false,
-        store: None,
-        base_dir: std::path::PathBuf::new(),
-    }
+    SourceContext { format: Format::Json, max_event_size: 1 << 20, ..SourceContext::for_tests("orders", "shop") }
 }
 
 fn config(more: serde_json::Value) -> KafkaConfig {
