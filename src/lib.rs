@@ -17,7 +17,7 @@
 //! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: its
 //!    [lane](delivery::lane) says whose turn it is, the [schedule](delivery::schedule) with its
 //!    [rate limit](delivery::rate_limit) and [breaker](delivery::breaker) says when, the [webhook](sink::webhook) makes one
-//!    attempt, [responses](delivery::responses) and [retry](delivery::retry) say what follows.
+//!    attempt and gives its [verdict](sink::verdict), and [retry](delivery::retry) says what follows from a failure.
 //! 6. What has to wait for long is parked in the [store] (`delivery::parking`) and claimed from it when it is due
 //!    (`delivery::claims`); what is given up is kept there as a [dead letter](delivery::dead_letter). One
 //!    [thread](store::thread) reads and writes for all.

@@ -6,10 +6,10 @@
 use super::SinkConfig;
 use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::rate_limit::Rate;
-use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
 use crate::problem::Problem;
 use crate::sink::TypeConfig;
+use crate::sink::responses::Responses;
 use crate::sink::webhook::WebhookConfig;
 use crate::source::SourceConfig;
 

@@ -2,8 +2,8 @@
 //!
 //! [`worker`] is the loop, with what follows an attempt (`outcome`), what goes to the store (`parking`, or not
 //! for want of `room`) and comes back (`claiming`), the receiver's `pauses`, and what a reload tells it ([`orders`]). [`schedule`],
-//! [`rate_limit`], [`breaker`], [`lane`], [`retry`], [`responses`], `claims` and `long_pauses` are the decisions it
-//! follows, pure and without I/O. A delivery that waits holds no connection and no slot, and every attempt
+//! [`rate_limit`], [`breaker`], [`lane`], [`retry`], `claims` and `long_pauses` are the decisions it
+//! follows, pure and without I/O. What an attempt was worth, the sink says in its [verdict](crate::sink::verdict). A delivery that waits holds no connection and no slot, and every attempt
 //! passes the rate limit and the breaker. A short wait is spent in memory, a long one in the store, and then the
 //! delivery holds no place among its source's events in flight either.
 
@@ -19,7 +19,6 @@ mod outcome;
 mod parking;
 mod pauses;
 pub mod rate_limit;
-pub mod responses;
 pub mod retry;
 mod room;
 pub mod schedule;
@@ -38,12 +37,12 @@ use crate::ack::Ack;
 use crate::event::Event;
 use crate::interpolated::InterpolatedText;
 use crate::sink::request::Request;
+use crate::sink::responses::Action;
 use crate::sink::signing::webhook_id;
 use crate::store::record::{AttemptLog, RowId};
 
 use breaker::BreakerConfig;
 use rate_limit::RateLimitConfig;
-use responses::Action;
 use retry::RetryConfig;
 use tokio::time::Instant;
 use unprocessed::Unprocessed;

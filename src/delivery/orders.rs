@@ -15,7 +15,6 @@ use super::Delivery;
 use super::breaker::BreakerPolicy;
 use super::dead_letter::DeadLetters;
 use super::rate_limit::Rate;
-use super::responses::Responses;
 use super::retry::RetryPolicy;
 use super::worker::Running;
 use crate::sink::webhook::Webhook;
@@ -33,8 +32,6 @@ pub struct SinkSettings {
     pub concurrency: usize,
     /// What follows a failure.
     pub retry: RetryPolicy,
-    /// What an answer means.
-    pub responses: Responses,
     /// The rate limit.
     pub rate: Option<Rate>,
     /// When attempts stop because they fail; `None` for never.
@@ -142,12 +139,11 @@ impl Running {
     }
 
     fn change(&mut self, settings: SinkSettings, now: Instant) {
-        let SinkSettings { webhook, concurrency, retry, responses, rate, breaker, has_keyed_buckets } = settings;
+        let SinkSettings { webhook, concurrency, retry, rate, breaker, has_keyed_buckets } = settings;
         let worker = &mut self.worker;
         worker.webhook = webhook;
         worker.concurrency = concurrency;
         worker.retry = retry;
-        worker.responses = responses;
         worker.schedule.change_limits(rate, breaker, now);
         match &mut self.parking {
             Some(parking) => parking.claims.change_keys(has_keyed_buckets),

@@ -1,6 +1,6 @@
 //! What follows an attempt: the end of its delivery, a wait, or the end of the sink.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use metrics::gauge;
 use tokio::time::Instant;
@@ -8,7 +8,6 @@ use tracing::{debug, error, info, warn};
 
 use super::breaker::{Change, Permit};
 use super::lane::LaneName;
-use super::responses::{Action, retry_after};
 use super::retry::{Decision, Failure};
 use super::schedule::{BucketName, shown};
 use super::unprocessed::Unprocessed;
@@ -16,8 +15,7 @@ use super::worker::{Attempted, Running};
 use super::{Delivery, dead_letter};
 use crate::clock::steady_now;
 use crate::health::State;
-use crate::sink::failure::AttemptError;
-use crate::sink::webhook::Answer;
+use crate::sink::verdict::{FailedAttempt, Verdict};
 use crate::store::record::{AttemptRecord, Reason};
 
 /// The gauge of a sink's circuit breaker: 0 closed, 1 half-open, 2 open; of several buckets, that of the worst.
@@ -26,65 +24,49 @@ const BREAKER_STATE: &str = "bridge_sink_breaker_state";
 impl Running {
     /// Brings a delivery to what follows from its attempt.
     pub(super) fn finish_attempt(&mut self, attempted: Attempted) {
-        let Attempted { mut delivery, permit, started, result } = attempted;
+        let Attempted { mut delivery, permit, started, verdict } = attempted;
         let now = Instant::now();
         let latency = now - started;
-        if let Err(AttemptError::NotProcessed(reason)) = &result
-            && delivery.unprocessed.goes_again(self.answers)
-        {
-            debug!(sink = %self.worker.name, event = %delivery.event.id, "goes again at once: {reason}");
-            return self.go_again(delivery, permit, now);
-        }
-        if let Err(AttemptError::Shortage(reason)) = &result {
-            self.short_of_connections(reason, now);
-            return self.go_again(delivery, permit, now);
-        }
-        delivery.unprocessed = Unprocessed::default();
-        self.answers += u64::from(result.is_ok());
-        delivery.attempts.total = delivery.attempts.total.saturating_add(1);
-        delivery.attempts.round = delivery.attempts.round.saturating_add(1);
-        let answer = match result {
-            Ok(answer) => answer,
-            Err(error) => {
-                note_failure(&mut delivery, AttemptRecord::unanswered(steady_now() - latency, latency, &error));
-                if let AttemptError::UnreadableAnswer(_) = &error {
-                    // The receiver has answered, and would be sent the same for the same answer.
-                    self.report(&delivery.bucket, permit, false, now);
-                    return self.give_up(*delivery, Reason::Rejected, &error.to_string(), now);
-                }
-                return self.after_failure(delivery, permit, &error.to_string(), None, true, now);
+        match verdict {
+            Verdict::Shortage(reason) => {
+                self.short_of_connections(&reason, now);
+                self.go_again(delivery, permit, now);
             }
-        };
-        let action = self.worker.responses.action(answer.status);
-        if action == Action::Delivered {
-            self.health.succeeded();
-            debug!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "delivered");
-            self.report(&delivery.bucket, permit, false, now);
-            return self.end(*delivery, now);
-        }
-        let began = steady_now() - latency;
-        note_failure(
-            &mut delivery,
-            AttemptRecord::answered(began, latency, answer.status, &answer.excerpt).with_headers(&answer.headers),
-        );
-        let message = said_of(&answer);
-        if action == Action::Retry {
-            let pause = answer
-                .retry_after
-                .as_deref()
-                .and_then(|header| retry_after(header, SystemTime::now(), self.worker.retry.max_retry_after()));
-            // A receiver that asks for less (429) works.
-            return self.after_failure(delivery, permit, &message, pause, answer.status != TOO_MANY_REQUESTS, now);
-        }
-        self.report(&delivery.bucket, permit, false, now);
-        match action {
-            Action::Delivered | Action::Retry => {}
-            Action::Drop => {
-                info!(sink = %self.worker.name, event = %delivery.event.id, status = answer.status, "dropped, as configured");
+            Verdict::NotSent(failure) if delivery.unprocessed.goes_again(self.answers) => {
+                debug!(sink = %self.worker.name, event = %delivery.event.id, "goes again at once: {}", failure.message);
+                self.go_again(delivery, permit, now);
+            }
+            Verdict::NotSent(failure) => {
+                self.note_attempt(&mut delivery, Some(&failure), latency);
+                self.after_failure(delivery, permit, &failure.message, None, true, now);
+            }
+            Verdict::Retry { failure, pause, counts_for_breaker } => {
+                self.note_attempt(&mut delivery, Some(&failure), latency);
+                self.after_failure(delivery, permit, &failure.message, pause, counts_for_breaker, now);
+            }
+            Verdict::Delivered { status } => {
+                self.note_attempt(&mut delivery, None, latency);
+                self.health.succeeded();
+                debug!(sink = %self.worker.name, event = %delivery.event.id, status, "delivered");
+                self.report(&delivery.bucket, permit, false, now);
                 self.end(*delivery, now);
             }
-            Action::DeadLetter => self.give_up(*delivery, Reason::Rejected, &message, now),
-            Action::Disable => self.disable(*delivery, message, now),
+            Verdict::Dropped { status } => {
+                self.note_attempt(&mut delivery, None, latency);
+                self.report(&delivery.bucket, permit, false, now);
+                info!(sink = %self.worker.name, event = %delivery.event.id, status, "dropped, as configured");
+                self.end(*delivery, now);
+            }
+            Verdict::Reject(failure) => {
+                self.note_attempt(&mut delivery, Some(&failure), latency);
+                self.report(&delivery.bucket, permit, false, now);
+                self.give_up(*delivery, Reason::Rejected, &failure.message, now);
+            }
+            Verdict::Disable(failure) => {
+                self.note_attempt(&mut delivery, Some(&failure), latency);
+                self.report(&delivery.bucket, permit, false, now);
+                self.disable(*delivery, failure.message, now);
+            }
         }
     }
 
@@ -145,6 +127,27 @@ impl Running {
             }
         }
         followers.into_iter().for_each(|follower| self.bury(*follower, Reason::SinkDisabled, IS_DISABLED));
+    }
+
+    /// Counts an attempt, and keeps what a failed one has brought.
+    fn note_attempt(&mut self, delivery: &mut Delivery, failure: Option<&FailedAttempt>, latency: Duration) {
+        delivery.unprocessed = Unprocessed::default();
+        delivery.attempts.total = delivery.attempts.total.saturating_add(1);
+        delivery.attempts.round = delivery.attempts.round.saturating_add(1);
+        let is_answered = failure.is_none_or(|failure| failure.answer.is_some());
+        self.answers += u64::from(is_answered);
+        let Some(failure) = failure else { return };
+        let began = steady_now() - latency;
+        let record = match &failure.answer {
+            Some(answer) => {
+                AttemptRecord::answered(began, latency, answer.status, &answer.excerpt).with_headers(&answer.headers)
+            }
+            None => AttemptRecord::unanswered(began, latency, &failure.message),
+        };
+        if delivery.attempts.round == 1 {
+            delivery.attempts.first = Some(record.time);
+        }
+        delivery.attempts.push(record);
     }
 
     /// Ends a delivery that was delivered or dropped.
@@ -276,17 +279,6 @@ impl Running {
     }
 }
 
-/// What people are told of an answer: its status, and the headers that say what to do about it.
-fn said_of(answer: &Answer) -> String {
-    let headers: Vec<_> = answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    match headers.as_slice() {
-        [] => format!("the receiver answered {}", answer.status),
-        headers => format!("the receiver answered {} ({})", answer.status, headers.join("; ")),
-    }
-}
-
-const TOO_MANY_REQUESTS: u16 = 429;
-
 /// So long the sink waits when this process may not open a connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -295,13 +287,6 @@ const SHORTAGE_REMINDER: Duration = Duration::from_secs(60);
 
 /// Why events of a disabled sink become dead letters.
 pub(super) const IS_DISABLED: &str = "the sink is disabled";
-
-fn note_failure(delivery: &mut Delivery, record: AttemptRecord) {
-    if delivery.attempts.round == 1 {
-        delivery.attempts.first = Some(record.time);
-    }
-    delivery.attempts.push(record);
-}
 
 /// The time since the first attempt, by the clock of the wall: it may lie before a restart. A delivery that was never
 /// in the store is not older than its stay here, however that clock may jump.

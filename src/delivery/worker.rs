@@ -1,6 +1,6 @@
 //! The attempt loop of one sink: takes deliveries from its queue and brings each to its outcome.
 //!
-//! Policy lives elsewhere: [`Schedule`] says who goes next, [`Responses`] what an answer means, [`RetryPolicy`] what
+//! Policy lives elsewhere: [`Schedule`] says who goes next, a [`Verdict`] what came of an attempt, [`RetryPolicy`] what
 //! follows a failure, [`Lanes`] who waits for whom. This loop does what they say; `outcome` has what follows an attempt,
 //! `parking` what goes to the store and comes from it. All state is this sink's own, so there is no lock.
 
@@ -21,13 +21,12 @@ use super::lane::Lanes;
 use super::long_pauses::LongPauses;
 use super::orders::{Leaving, Queue, SinkOrder, SinkSettings, SinkSurroundings};
 use super::parking::Parking;
-use super::responses::Responses;
 use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
 use crate::health::NodeHealth;
 use crate::shutdown::Shutdown;
-use crate::sink::failure::AttemptError;
-use crate::sink::webhook::{Answer, Webhook};
+use crate::sink::verdict::Verdict;
+use crate::sink::webhook::Webhook;
 use crate::store::SinkStore;
 use crate::store::handle::FromStore;
 use crate::timer::{Alarm, sleep_until};
@@ -44,8 +43,6 @@ pub struct SinkWorker {
     pub concurrency: usize,
     /// What follows a failure.
     pub retry: RetryPolicy,
-    /// What an answer means.
-    pub responses: Responses,
     /// Who goes next.
     pub schedule: Schedule<Box<Delivery>>,
     /// True when the rate limit has a bucket for each value of a key.
@@ -67,7 +64,7 @@ pub(super) struct Attempted {
     pub(super) delivery: Box<Delivery>,
     pub(super) permit: Permit,
     pub(super) started: Instant,
-    pub(super) result: Result<Answer, AttemptError>,
+    pub(super) verdict: Verdict,
 }
 
 /// A sink at work.
@@ -114,7 +111,7 @@ impl SinkWorker {
         node_health: NodeHealth,
         shutdown: Shutdown,
     ) -> Self {
-        let SinkSettings { webhook, concurrency, retry, responses, rate, breaker, has_keyed_buckets } = settings;
+        let SinkSettings { webhook, concurrency, retry, rate, breaker, has_keyed_buckets } = settings;
         let schedule = Schedule::new(rate, breaker);
         Self {
             pipeline,
@@ -122,7 +119,6 @@ impl SinkWorker {
             webhook,
             concurrency,
             retry,
-            responses,
             schedule,
             has_keyed_buckets,
             surroundings,
@@ -203,8 +199,8 @@ fn unheard(mut orders: mpsc::UnboundedReceiver<SinkOrder>) -> Vec<SinkOrder> {
 
 async fn attempt(webhook: Arc<Webhook>, delivery: Box<Delivery>, permit: Permit) -> Attempted {
     let started = Instant::now();
-    let result = webhook.attempt(&delivery.request, &delivery.webhook_id).await;
-    Attempted { delivery, permit, started, result }
+    let verdict = webhook.attempt(&delivery.request, &delivery.webhook_id).await;
+    Attempted { delivery, permit, started, verdict }
 }
 
 impl Running {

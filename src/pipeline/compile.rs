@@ -14,13 +14,14 @@ use super::routes::Entrance;
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::rate_limit::Rate;
-use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
 use crate::filter::Predicate;
 use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::sink;
 use crate::sink::request::{RequestTemplate, check_template, template_problems};
+use crate::sink::responses::Responses;
+use crate::sink::verdict::AnswerRules;
 use crate::sink::webhook::Webhook;
 use crate::source::drive::Bounds;
 use crate::source::{Connector, SourceConfig, SourceContext};
@@ -202,7 +203,6 @@ impl Compiler<'_> {
         let request = RequestTemplate::new(webhook, &self.config.templates, self.declared.templates, rendering);
         let request = self.keep(&path, request);
         let retry = self.keep(&["sinks", name, "retry"], RetryPolicy::new(&delivery.retry));
-        let responses = self.keep(&["sinks", name, "responses"], Responses::new(&delivery.responses));
         let breaker = self.keep(&["sinks", name, "breaker"], BreakerPolicy::new(&delivery.breaker));
         let limit = delivery.rate_limit.as_ref();
         let rate = self.keep(&["sinks", name, "rate_limit"], limit.map(Rate::new).transpose());
@@ -215,13 +215,16 @@ impl Compiler<'_> {
         let order_by = order_by.map_err(|faults| template_problems(&["order_by"], &faults));
         let order_by = self.keep(&path, order_by);
         let fixed_headers = request.as_ref().map(|request| request.fixed_headers().clone()).unwrap_or_default();
-        let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency, fixed_headers));
+        let responses = self.keep(&["sinks", name, "responses"], Responses::new(&delivery.responses));
+        // A table at fault has been reported, and must not hide what is wrong with the webhook itself.
+        let max_retry_after = retry.as_ref().map(RetryPolicy::max_retry_after).unwrap_or_default();
+        let rules = AnswerRules { responses: responses.unwrap_or_default(), max_retry_after };
+        let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency, fixed_headers, rules));
         Some(SinkNode {
             entrance: Arc::new(Entrance { name: name.into(), request: request?, bucket: bucket?, order_by: order_by? }),
             webhook: webhook?,
             concurrency: delivery.concurrency,
             retry: retry?,
-            responses: responses?,
             rate: rate?,
             breaker: breaker?,
             dead_letter: None,

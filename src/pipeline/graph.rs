@@ -8,7 +8,6 @@ use super::routes::{Entrance, Routes};
 use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::dead_letter::brokers::BrokerDestination;
 use crate::delivery::rate_limit::Rate;
-use crate::delivery::responses::Responses;
 use crate::delivery::retry::RetryPolicy;
 use crate::event::Format;
 use crate::filter::Predicate;
@@ -128,8 +127,6 @@ pub struct SinkNode {
     pub concurrency: usize,
     /// What follows a failure.
     pub retry: RetryPolicy,
-    /// What an answer means.
-    pub responses: Responses,
     /// The rate limit.
     pub rate: Option<Rate>,
     /// When attempts stop because they fail; `None` for never.

@@ -161,7 +161,6 @@ pub(super) fn settings_of(sink: SinkNode) -> SinkSettings {
         webhook: Arc::new(sink.webhook),
         concurrency: sink.concurrency,
         retry: sink.retry,
-        responses: sink.responses,
         rate: sink.rate,
         breaker: sink.breaker,
         has_keyed_buckets: sink.entrance.bucket.is_some(),

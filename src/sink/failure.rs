@@ -1,5 +1,5 @@
 //! Why an attempt got no answer, and whether the receiver can have processed its request. It only reads errors; what
-//! follows from them is decided in `delivery`.
+//! they mean, `verdict` says.
 
 use std::error::Error;
 use std::io;

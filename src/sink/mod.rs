@@ -1,8 +1,9 @@
 //! Sinks: what is sent, how one attempt is made, and how it is signed.
 //!
-//! [`request`] renders an event into URL, headers and body; [`webhook`] sends them once, and
-//! [`failure`] says why there was no answer; [`signing`] makes the
-//! signature. When to send, and what an answer means, is decided in `delivery`: this module must not wait or retry.
+//! [`request`] renders an event into URL, headers and body; [`webhook`] sends them once, and [`failure`] says why there
+//! was no answer; [`signing`] makes the signature. What an attempt has brought is put into a [`verdict`], by the status
+//! table of [`responses`]. When to send, and what follows from a verdict, is decided in `delivery`: this module must not
+//! wait or retry.
 
 mod certificate;
 mod connections;
@@ -10,10 +11,12 @@ pub mod failure;
 mod lookup;
 pub mod loopback;
 pub mod request;
+pub mod responses;
 mod shelf;
 pub mod signing;
 mod tls;
 mod url_template;
+pub mod verdict;
 pub mod webhook;
 
 use schemars::JsonSchema;

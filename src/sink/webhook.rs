@@ -1,8 +1,8 @@
-//! The webhook sink: makes exactly one attempt. It must not wait, retry or decide what an answer means.
+//! The webhook sink: makes exactly one attempt, and says what came of it. It must not wait or retry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use reqwest::Response;
@@ -16,6 +16,7 @@ use super::connections::Connections;
 use super::failure::{AttemptError, classify, is_no_http2};
 use super::request::Request;
 use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, SigningConfig, TIMESTAMP_HEADER};
+use super::verdict::{Answer, AnswerRules, Verdict};
 use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::secret::mask;
@@ -103,21 +104,9 @@ pub struct Webhook {
     timeout: Duration,
     max_response_size: usize,
     signer: Option<Signer>,
+    rules: AnswerRules,
     /// Headers that are the same for all events.
     fixed_headers: HeaderMap,
-}
-
-/// What the receiver answered. Whether that is success is for others to decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The `Retry-After` header, as it came.
-    pub retry_after: Option<String>,
-    /// Headers that tell a person what to do, secrets masked; none for 2xx.
-    pub headers: Vec<(String, String)>,
-    /// The beginning of the body, for people, secrets masked; empty for 2xx.
-    pub excerpt: String,
 }
 
 /// As much of an answer's body is kept for people to read, in bytes.
@@ -140,11 +129,16 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 impl Webhook {
     /// Builds the HTTP client, with room for `concurrency` connections to each host. `fixed_headers` go with every
-    /// request.
+    /// request, and answers are judged by `rules`.
     ///
     /// # Errors
     /// Every value at fault, with its path below the sink.
-    pub fn new(config: &WebhookConfig, concurrency: usize, fixed_headers: HeaderMap) -> Result<Self, Vec<Problem>> {
+    pub fn new(
+        config: &WebhookConfig,
+        concurrency: usize,
+        fixed_headers: HeaderMap,
+        rules: AnswerRules,
+    ) -> Result<Self, Vec<Problem>> {
         let signer = config.signing.as_ref().map(Signer::new).transpose();
         let signer =
             signer.map_err(|problems| problems.into_iter().map(|p| p.under(["signing"])).collect::<Vec<_>>())?;
@@ -163,35 +157,17 @@ impl Webhook {
             timeout: config.timeout.0,
             max_response_size: config.max_response_size.0,
             signer,
+            rules,
             fixed_headers,
         })
     }
 
-    /// Sends the request once and reads the answer.
-    ///
-    /// # Errors
-    /// When no answer came; see [`AttemptError`].
-    pub async fn attempt(&self, request: &Request, id: &HeaderValue) -> Result<Answer, AttemptError> {
-        let mut http = reqwest::Request::new(self.method.clone(), request.url.clone());
-        *http.headers_mut() = self.headers_of_attempt(request, id, Timestamp::now());
-        *http.body_mut() = Some(request.body.clone().into());
-        *http.timeout_mut() = Some(self.timeout);
-        let lease = self.connections.lease(&request.url)?;
-        let response = match lease.client.execute(http).await {
-            Ok(response) => response,
-            Err(error) => {
-                if is_no_http2(&error) {
-                    lease.refused_http2();
-                }
-                drop(lease);
-                // The connection's own task has to end it before the next attempt asks for one: otherwise that would be
-                // sent by the same one, in vain.
-                tokio::task::yield_now().await;
-                return Err(classify(error, self.timeout));
-            }
-        };
-        lease.answered_by(response.version());
-        Ok(self.read_answer(response).await)
+    /// Sends the request once, and says what came of it.
+    pub async fn attempt(&self, request: &Request, id: &HeaderValue) -> Verdict {
+        match self.send(request, id).await {
+            Ok(answer) => self.rules.judge(answer, SystemTime::now()),
+            Err(error) => error.into(),
+        }
     }
 
     /// The headers of every attempt of a request, but for those that belong to the attempt alone (`webhook-timestamp`,
@@ -222,6 +198,30 @@ impl Webhook {
     /// The method.
     pub fn method(&self) -> &str {
         self.method.as_str()
+    }
+
+    /// Sends the request and reads the answer.
+    async fn send(&self, request: &Request, id: &HeaderValue) -> Result<Answer, AttemptError> {
+        let mut http = reqwest::Request::new(self.method.clone(), request.url.clone());
+        *http.headers_mut() = self.headers_of_attempt(request, id, Timestamp::now());
+        *http.body_mut() = Some(request.body.clone().into());
+        *http.timeout_mut() = Some(self.timeout);
+        let lease = self.connections.lease(&request.url)?;
+        let response = match lease.client.execute(http).await {
+            Ok(response) => response,
+            Err(error) => {
+                if is_no_http2(&error) {
+                    lease.refused_http2();
+                }
+                drop(lease);
+                // The connection's own task has to end it before the next attempt asks for one: otherwise that would be
+                // sent by the same one, in vain.
+                tokio::task::yield_now().await;
+                return Err(classify(error, self.timeout));
+            }
+        };
+        lease.answered_by(response.version());
+        Ok(self.read_answer(response).await)
     }
 
     /// Reads the body to its end, so that the connection can be used again, but not beyond the bound: then the

@@ -131,8 +131,8 @@ impl AttemptRecord {
     }
 
     /// An attempt without an answer.
-    pub fn unanswered(time: Timestamp, latency: Duration, error: &dyn std::error::Error) -> Self {
-        let error = Some(mask(&error.to_string()).into_owned());
+    pub fn unanswered(time: Timestamp, latency: Duration, message: &str) -> Self {
+        let error = Some(mask(message).into_owned());
         let (headers, body_excerpt) = (BTreeMap::new(), String::new());
         Self { time, latency_ms: milliseconds(latency), status: None, error, headers, body_excerpt }
     }

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 use webhook_bridge::cli::load::compile_parsed;
 use webhook_bridge::config;
-use webhook_bridge::delivery::responses::Action;
 use webhook_bridge::problem::Problem;
 use webhook_bridge::sink;
+use webhook_bridge::sink::responses::Action;
 use webhook_bridge::units::Period;
 
 fn files(folder: &str) -> Vec<PathBuf> {

@@ -1,6 +1,6 @@
 //! A sink beside a store that is full: what belongs into the store waits in memory, and is attempted from there.
 
-use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use crate::delivery::schedule::BucketName;
 use crate::delivery::stored::to_stored;
 use crate::event::{Event, Format};
 use crate::sink::request::Request;
+use crate::sink::verdict::{Answer, AnswerRules};
 use crate::sink::webhook::WebhookConfig;
 use crate::store::Store;
 use crate::store::config::{Location, StoreSettings};
@@ -144,7 +145,8 @@ impl Site {
 
     fn finish(&mut self, (delivery, permit): (Box<Delivery>, Permit), status: u16) {
         let answer = Answer { status, retry_after: None, headers: Vec::new(), excerpt: String::new() };
-        self.sink.finish_attempt(Attempted { delivery, permit, started: Instant::now(), result: Ok(answer) });
+        let verdict = AnswerRules::default().judge(answer, SystemTime::now());
+        self.sink.finish_attempt(Attempted { delivery, permit, started: Instant::now(), verdict });
     }
 
     /// The numbers of those that have settled since this was last asked.
@@ -157,10 +159,9 @@ impl Site {
 fn sink(store: &Store, retry: &RetryConfig, breaker: Option<BreakerPolicy>) -> Running {
     let webhook: WebhookConfig = toml::from_str("url = \"http://127.0.0.1:9/\"").unwrap();
     let settings = SinkSettings {
-        webhook: Arc::new(Webhook::new(&webhook, 8, HeaderMap::new()).unwrap()),
+        webhook: Arc::new(Webhook::new(&webhook, 8, HeaderMap::new(), AnswerRules::default()).unwrap()),
         concurrency: 8,
         retry: RetryPolicy::new(retry).unwrap(),
-        responses: Responses::new(&BTreeMap::new()).unwrap(),
         rate: None,
         breaker,
         has_keyed_buckets: false,
