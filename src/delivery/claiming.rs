@@ -9,11 +9,10 @@ use tracing::{error, info, warn};
 use super::Delivery;
 use super::dead_letter;
 use super::schedule::BucketName;
-use super::stored::from_stored;
+use super::stored::{Unusable, from_stored};
 use super::worker::Running;
 use crate::clock::steady_now;
 use crate::store::handle::{Claim, Claimed, FromStore};
-use crate::store::record::StoredDelivery;
 
 impl Running {
     /// Asks the store for deliveries when that is due. A sink that is to end takes none, and asks only whether it is
@@ -65,7 +64,7 @@ impl Running {
         let Some(parking) = &mut self.parking else { return };
         let (schedule, concurrency) = (&self.worker.schedule, self.worker.concurrency);
         let has_caught_up = |bucket: &BucketName| {
-            let come = claimed.deliveries.iter().filter(|delivery| delivery.bucket == *bucket).count();
+            let come = claimed.deliveries.iter().filter(|delivery| delivery.core.bucket == *bucket).count();
             !schedule.has_a_line(bucket) && come <= concurrency
         };
         let is_disabled = parking.claims.answered(&claimed, now, steady_now(), has_caught_up);
@@ -88,40 +87,38 @@ impl Running {
             return;
         }
         for stored in claimed.deliveries {
-            match from_stored(stored) {
+            match from_stored(stored, None, now) {
                 Ok(delivery) => self.accept_claimed(Box::new(delivery), now),
-                Err(unusable) => {
-                    let (stored, message) = *unusable;
-                    self.bury_unusable(stored, message, now);
-                }
+                Err(unusable) => self.bury_unusable(*unusable, now),
             }
         }
     }
 
     fn accept_claimed(&mut self, delivery: Box<Delivery>, now: Instant) {
         let Some(parking) = &mut self.parking else { return };
-        parking.claims.took(&delivery.bucket);
-        let has_too_many = parking.claims.has_too_many(&delivery.bucket);
+        parking.claims.took(&delivery.core.bucket);
+        let has_too_many = parking.claims.has_too_many(&delivery.core.bucket);
         let park_after = self.worker.retry.park_after();
-        let hold = self.worker.schedule.hold(&delivery.bucket, now);
+        let hold = self.worker.schedule.hold(&delivery.core.bucket, now);
         // The bucket may have closed while the claim was under way.
         let is_closed = hold.filter(|hold| hold.by_breaker && !hold.is_probe_due || hold.until - now > park_after);
         match is_closed {
             _ if self.disabled || self.leaving.is_some() || has_too_many => self.park(delivery, now, now),
             Some(hold) => self.park(delivery, hold.until, now),
-            None => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
+            None => self.worker.schedule.push(delivery.core.bucket.clone(), delivery, now),
         }
     }
 
     /// Makes a dead letter of what came out of the store and cannot be sent.
-    fn bury_unusable(&mut self, stored: StoredDelivery, message: String, now: Instant) {
-        warn!(sink = %self.worker.name, event = %stored.event.id, "given up, becomes a dead letter: {message}");
+    fn bury_unusable(&mut self, unusable: Unusable, now: Instant) {
+        let Unusable { stored, ack, message } = unusable;
+        warn!(sink = %self.worker.name, event = %stored.core.event.id, "given up, becomes a dead letter: {message}");
         if let Some(parking) = &mut self.parking {
-            parking.claims.took(&stored.bucket);
-            parking.ended(&stored.bucket, stored.lane.is_some(), now);
+            parking.claims.took(&stored.core.bucket);
+            parking.ended(&stored.core.bucket, stored.core.lane.is_some(), now);
         }
         let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
-        self.worker.surroundings.dead_letters.keep(letter, None);
+        self.worker.surroundings.dead_letters.keep(letter, ack);
     }
 
     /// True when there is nothing left to do, here and, but for a shutdown, in the store for the time that a delivery
@@ -159,9 +156,9 @@ impl Running {
         if !self.parking.as_ref().is_some_and(|parking| parking.claims.must_take_turns()) {
             return;
         }
-        for delivery in self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some()) {
+        for delivery in self.worker.schedule.take_from_lines(|delivery| delivery.core.row.is_some()) {
             if let Some(parking) = &mut self.parking {
-                parking.claims.rest(&delivery.bucket);
+                parking.claims.rest(&delivery.core.bucket);
             }
             self.park(delivery, now, now);
         }
@@ -169,6 +166,6 @@ impl Running {
 
     /// Lets go of claimed deliveries: the store hands them out again after the next start.
     pub(super) fn let_go_of_claims(&mut self) {
-        self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some());
+        self.worker.schedule.take_from_lines(|delivery| delivery.core.row.is_some());
     }
 }

@@ -144,7 +144,6 @@ pub(super) fn of_delivery(
     message: &str,
 ) -> (Letter, Option<Ack>) {
     let letter = Letter {
-        row: delivery.row,
         node: format!("sinks.{sink}"),
         reason,
         message: mask(message).into_owned(),
@@ -152,11 +151,7 @@ pub(super) fn of_delivery(
         request: Some(stored_request(&delivery.request)),
         first_request: None,
         shown: Some(request_record(&delivery, webhook)),
-        event: delivery.event,
-        copy: delivery.copy,
-        bucket: delivery.bucket,
-        lane: delivery.lane,
-        attempts: delivery.attempts,
+        core: delivery.core,
     };
     (letter, delivery.ack)
 }
@@ -164,19 +159,14 @@ pub(super) fn of_delivery(
 /// The letter of what came out of the store and cannot be sent.
 pub(super) fn of_unusable(stored: StoredDelivery, sink: &str, message: &str) -> Letter {
     Letter {
-        row: stored.row,
+        core: stored.core,
         node: format!("sinks.{sink}"),
         reason: Reason::Unrenderable,
         message: mask(message).into_owned(),
         time: Timestamp::now(),
-        event: stored.event,
-        copy: stored.copy,
         request: None,
         first_request: None,
         shown: None,
-        bucket: stored.bucket,
-        lane: stored.lane,
-        attempts: stored.attempts,
     }
 }
 
@@ -195,7 +185,7 @@ fn request_record(delivery: &Delivery, webhook: &Webhook) -> RequestRecord {
         })
         .collect();
     headers.insert(ID_HEADER.into(), String::from_utf8_lossy(delivery.webhook_id.as_bytes()).into());
-    let is_payload = delivery.event.payload.as_ref() == Some(&request.body);
+    let is_payload = delivery.core.event.payload.as_ref() == Some(&request.body);
     let body = (!is_payload).then(|| mask(&String::from_utf8_lossy(&request.body)).into_owned());
     RequestRecord { method: webhook.method().to_owned(), url: mask(request.url.as_str()).into_owned(), headers, body }
 }

@@ -27,19 +27,17 @@ pub mod unprocessed;
 pub mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use reqwest::header::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::ack::Ack;
-use crate::event::Event;
 use crate::interpolated::InterpolatedText;
 use crate::sink::request::Request;
 use crate::sink::responses::Action;
 use crate::sink::signing::webhook_id;
-use crate::store::record::{AttemptLog, RowId};
+use crate::store::record::DeliveryCore;
 
 use breaker::BreakerConfig;
 use rate_limit::RateLimitConfig;
@@ -91,40 +89,30 @@ pub struct DeliveryConfig {
     pub responses: BTreeMap<String, Action>,
 }
 
-/// One event for one sink.
+/// A delivery in the memory of its sink.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The event.
-    pub event: Arc<Event>,
+    /// What it is. It has a row when it came from the store.
+    pub core: DeliveryCore,
     /// What every attempt sends.
     pub request: Request,
     /// The `webhook-id` of every attempt.
     pub webhook_id: HeaderValue,
-    /// The rate limit's bucket.
-    pub bucket: schedule::BucketName,
-    /// The value of `order_by`: deliveries with the same value go one at a time, in order.
-    pub lane: Option<Arc<str>>,
-    /// 0, or a number that tells apart the deliveries of an event that reaches the sink on several paths.
-    pub copy: u32,
-    /// Its number in the store, when it comes from there.
-    pub row: Option<RowId>,
     /// When it came to the sink.
     pub since: Instant,
     /// Settles when the delivery has ended or is parked; `None` when that is done.
     pub ack: Option<Ack>,
-    /// Attempts made.
-    pub attempts: AttemptLog,
     /// Requests that were no attempts, as the receiver has not processed them.
     pub unprocessed: Unprocessed,
 }
 
 impl Delivery {
-    /// A delivery of which no attempt has been made.
-    pub fn new(event: Arc<Event>, request: Request, bucket: schedule::BucketName, ack: Option<Ack>) -> Self {
+    /// A delivery that came to its sink at `since`. The ack settles once it has ended or is parked; what comes from the
+    /// store has none.
+    pub fn new(core: DeliveryCore, request: Request, ack: Option<Ack>, since: Instant) -> Self {
         // `webhook_id` makes every id fit for a header; an empty one would still be delivered.
-        let webhook_id = HeaderValue::try_from(webhook_id(&event.id)).unwrap_or(HeaderValue::from_static(""));
-        let (since, attempts, unprocessed) = (Instant::now(), AttemptLog::default(), Unprocessed::default());
-        Self { event, request, webhook_id, bucket, lane: None, copy: 0, row: None, since, ack, attempts, unprocessed }
+        let webhook_id = HeaderValue::try_from(webhook_id(&core.event.id)).unwrap_or(HeaderValue::from_static(""));
+        Self { core, request, webhook_id, since, ack, unprocessed: Unprocessed::default() }
     }
 }
 

@@ -111,7 +111,7 @@ impl Running {
 
     /// Brings a delivery to safety that has come to a removed sink too late; of its lane there may be others before it.
     pub(super) fn come_too_late(&mut self, delivery: Box<Delivery>, now: Instant) {
-        match &delivery.lane {
+        match &delivery.core.lane {
             // Letters have no order.
             _ if self.parking.is_none() => self.bury(*delivery, Reason::SinkRemoved, IS_REMOVED),
             Some(lane) if self.lanes.contains(lane) => {
@@ -161,7 +161,7 @@ impl Running {
             "the sink is removed; it finishes what it can");
         self.leaving = Some(Leaving::Until(now + timeout));
         // Nobody else would put them back: their claims last as long as the process.
-        for claimed in self.worker.schedule.take_from_lines(|delivery| delivery.row.is_some()) {
+        for claimed in self.worker.schedule.take_from_lines(|delivery| delivery.core.row.is_some()) {
             self.park(claimed, now, now);
         }
     }

@@ -33,7 +33,8 @@ impl Running {
                 self.go_again(delivery, permit, now);
             }
             Verdict::NotSent(failure) if delivery.unprocessed.goes_again(self.answers) => {
-                debug!(sink = %self.worker.name, event = %delivery.event.id, "goes again at once: {}", failure.message);
+                debug!(sink = %self.worker.name, event = %delivery.core.event.id,
+                    "goes again at once: {}", failure.message);
                 self.go_again(delivery, permit, now);
             }
             Verdict::NotSent(failure) => {
@@ -47,24 +48,24 @@ impl Running {
             Verdict::Delivered { status } => {
                 self.note_attempt(&mut delivery, None, latency);
                 self.health.succeeded();
-                debug!(sink = %self.worker.name, event = %delivery.event.id, status, "delivered");
-                self.report(&delivery.bucket, permit, false, now);
+                debug!(sink = %self.worker.name, event = %delivery.core.event.id, status, "delivered");
+                self.report(&delivery.core.bucket, permit, false, now);
                 self.end(*delivery, now);
             }
             Verdict::Dropped { status } => {
                 self.note_attempt(&mut delivery, None, latency);
-                self.report(&delivery.bucket, permit, false, now);
-                info!(sink = %self.worker.name, event = %delivery.event.id, status, "dropped, as configured");
+                self.report(&delivery.core.bucket, permit, false, now);
+                info!(sink = %self.worker.name, event = %delivery.core.event.id, status, "dropped, as configured");
                 self.end(*delivery, now);
             }
             Verdict::Reject(failure) => {
                 self.note_attempt(&mut delivery, Some(&failure), latency);
-                self.report(&delivery.bucket, permit, false, now);
+                self.report(&delivery.core.bucket, permit, false, now);
                 self.give_up(*delivery, Reason::Rejected, &failure.message, now);
             }
             Verdict::Disable(failure) => {
                 self.note_attempt(&mut delivery, Some(&failure), latency);
-                self.report(&delivery.bucket, permit, false, now);
+                self.report(&delivery.core.bucket, permit, false, now);
                 self.disable(*delivery, failure.message, now);
             }
         }
@@ -73,7 +74,7 @@ impl Running {
     /// Notes that an attempt starts; only a breaker's probe is worth a word.
     pub(super) fn note_start(&self, delivery: &Delivery, permit: Permit) {
         if permit.is_probe {
-            info!(sink = %self.worker.name, bucket = shown(&delivery.bucket), event = %delivery.event.id,
+            info!(sink = %self.worker.name, bucket = shown(&delivery.core.bucket), event = %delivery.core.event.id,
                 "the circuit breaker is half-open: one attempt tries the receiver");
             self.show_state();
         }
@@ -97,7 +98,7 @@ impl Running {
 
     /// Keeps a dead letter of a delivery whose turn it was; the next of its lane may go.
     pub(super) fn give_up(&mut self, delivery: Delivery, reason: Reason, message: &str, now: Instant) {
-        let (row, bucket, lane) = (delivery.row, delivery.bucket.clone(), delivery.lane.clone());
+        let (row, bucket, lane) = (delivery.core.row, delivery.core.bucket.clone(), delivery.core.lane.clone());
         self.bury(delivery, reason, message);
         match (row, &mut self.parking) {
             (Some(_), Some(parking)) => parking.ended(&bucket, lane.is_some(), now),
@@ -107,7 +108,7 @@ impl Running {
 
     /// Keeps a dead letter; the ack settles once it is durable.
     pub(super) fn bury(&self, delivery: Delivery, reason: Reason, message: &str) {
-        warn!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
+        warn!(sink = %self.worker.name, event = %delivery.core.event.id, attempts = delivery.core.attempts.total,
             "given up, becomes a dead letter: {message}");
         let (letter, ack) =
             dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, message);
@@ -120,7 +121,7 @@ impl Running {
         // The heads under way keep their lanes: should the sink be enabled meanwhile, nothing may overtake them.
         let followers = self.lanes.drain();
         for (delivery, _) in self.worker.schedule.drain(now) {
-            if delivery.row.is_some() {
+            if delivery.core.row.is_some() {
                 self.wait(delivery, now, now);
             } else {
                 self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
@@ -132,8 +133,8 @@ impl Running {
     /// Counts an attempt, and keeps what a failed one has brought.
     fn note_attempt(&mut self, delivery: &mut Delivery, failure: Option<&FailedAttempt>, latency: Duration) {
         delivery.unprocessed = Unprocessed::default();
-        delivery.attempts.total = delivery.attempts.total.saturating_add(1);
-        delivery.attempts.round = delivery.attempts.round.saturating_add(1);
+        delivery.core.attempts.total = delivery.core.attempts.total.saturating_add(1);
+        delivery.core.attempts.round = delivery.core.attempts.round.saturating_add(1);
         let is_answered = failure.is_none_or(|failure| failure.answer.is_some());
         self.answers += u64::from(is_answered);
         let Some(failure) = failure else { return };
@@ -144,10 +145,10 @@ impl Running {
             }
             None => AttemptRecord::unanswered(began, latency, &failure.message),
         };
-        if delivery.attempts.round == 1 {
-            delivery.attempts.first = Some(record.time);
+        if delivery.core.attempts.round == 1 {
+            delivery.core.attempts.first = Some(record.time);
         }
-        delivery.attempts.push(record);
+        delivery.core.attempts.push(record);
     }
 
     /// Ends a delivery that was delivered or dropped.
@@ -155,9 +156,9 @@ impl Running {
         if let Some(ack) = delivery.ack {
             ack.settle();
         }
-        match (delivery.row, &mut self.parking) {
-            (Some(row), Some(parking)) => parking.finish(row, &delivery.bucket, delivery.lane.is_some(), now),
-            _ => self.start_next(delivery.lane.as_ref(), now),
+        match (delivery.core.row, &mut self.parking) {
+            (Some(row), Some(parking)) => parking.finish(row, &delivery.core.bucket, delivery.core.lane.is_some(), now),
+            _ => self.start_next(delivery.core.lane.as_ref(), now),
         }
     }
 
@@ -180,12 +181,12 @@ impl Running {
 
     /// Lets a delivery go again that the receiver has not processed: that was no attempt.
     fn go_again(&mut self, delivery: Box<Delivery>, permit: Permit, now: Instant) {
-        let bucket = delivery.bucket.clone();
+        let bucket = delivery.core.bucket.clone();
         self.worker.schedule.withdraw(&bucket, permit, now);
         if self.is_gone() {
             return self.leave_behind(delivery, now);
         }
-        if self.disabled && delivery.row.is_none() {
+        if self.disabled && delivery.core.row.is_none() {
             return self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
         }
         match self.worker.schedule.hold(&bucket, now) {
@@ -203,8 +204,8 @@ impl Running {
         counts_for_breaker: bool,
         now: Instant,
     ) {
-        self.health.failed(&delivery.event.id, message);
-        let bucket = delivery.bucket.clone();
+        self.health.failed(&delivery.core.event.id, message);
+        let bucket = delivery.core.bucket.clone();
         let has_opened = self.report(&bucket, permit, counts_for_breaker, now);
         if let Some(pause) = retry_after {
             self.pause(&bucket, pause, now);
@@ -222,17 +223,17 @@ impl Running {
         retry_after: Option<Duration>,
         now: Instant,
     ) {
-        if self.disabled && delivery.row.is_none() {
+        if self.disabled && delivery.core.row.is_none() {
             return self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
         }
-        let failure = Failure { attempts: delivery.attempts.round, elapsed: elapsed(&delivery), retry_after };
+        let failure = Failure { attempts: delivery.core.attempts.round, elapsed: elapsed(&delivery), retry_after };
         match self.worker.retry.decide(failure, rand::random()) {
             Decision::GiveUp(exhausted) => {
                 self.give_up(*delivery, Reason::RetriesExhausted, &format!("{message}; {exhausted}"), now);
             }
             Decision::RetryAfter(wait) => {
-                debug!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total, retry_in = ?wait,
-                    "the attempt failed: {message}");
+                debug!(sink = %self.worker.name, event = %delivery.core.event.id,
+                    attempts = delivery.core.attempts.total, retry_in = ?wait, "the attempt failed: {message}");
                 self.wait(delivery, now + wait, now);
             }
         }
@@ -249,7 +250,7 @@ impl Running {
                 }
                 None => "until the bridge is restarted".to_owned(),
             };
-            error!(sink = %self.worker.name, event = %delivery.event.id,
+            error!(sink = %self.worker.name, event = %delivery.core.event.id,
                 "{message}: the sink is disabled {until}; its events become dead letters");
         }
         self.give_up(delivery, Reason::SinkDisabled, &message, now);
@@ -291,8 +292,8 @@ pub(super) const IS_DISABLED: &str = "the sink is disabled";
 /// The time since the first attempt, by the clock of the wall: it may lie before a restart. A delivery that was never
 /// in the store is not older than its stay here, however that clock may jump.
 fn elapsed(delivery: &Delivery) -> Duration {
-    let first = delivery.attempts.first;
+    let first = delivery.core.attempts.first;
     let elapsed =
         first.map_or(Duration::ZERO, |first| steady_now().duration_since(first).try_into().unwrap_or_default());
-    if delivery.row.is_none() { elapsed.min(delivery.since.elapsed()) } else { elapsed }
+    if delivery.core.row.is_none() { elapsed.min(delivery.since.elapsed()) } else { elapsed }
 }

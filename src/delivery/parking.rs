@@ -103,13 +103,13 @@ impl Parking {
     }
 
     fn park(&mut self, delivery: Delivery, due: Instant, now: Instant) {
-        self.claims.parked(due, delivery.lane.is_some());
+        self.claims.parked(due, delivery.core.lane.is_some());
         self.to_park.push(to_stored(delivery, on_the_wall(due, now)));
     }
 
     fn put_back(&mut self, row: RowId, delivery: Delivery, due: Instant, now: Instant) {
-        self.store.reschedule(row, on_the_wall(due, now), delivery.attempts);
-        self.claims.released(&delivery.bucket, now);
+        self.store.reschedule(row, on_the_wall(due, now), delivery.core.attempts);
+        self.claims.released(&delivery.core.bucket, now);
         self.claims.soon(due);
     }
 }
@@ -144,7 +144,7 @@ impl Running {
         if self.is_gone() {
             return self.come_too_late(delivery, now);
         }
-        let Some(lane) = delivery.lane.clone() else { return self.start(delivery, now) };
+        let Some(lane) = delivery.core.lane.clone() else { return self.start(delivery, now) };
         if !self.lanes.contains(&lane)
             && let Some(due) = self.must_park(&delivery, now)
         {
@@ -153,7 +153,7 @@ impl Running {
         let alone_since = delivery.ack.as_ref().and_then(Ack::alone_since);
         let ask_first = self.parking.as_ref().is_some_and(|parking| parking.claims.must_ask_for_lanes(alone_since));
         match self.lanes.arrive(&lane, delivery, ask_first) {
-            Arrived::Start(delivery) => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
+            Arrived::Start(delivery) => self.worker.schedule.push(delivery.core.bucket.clone(), delivery, now),
             Arrived::Ask => {
                 if let Some(parking) = &mut self.parking {
                     parking.to_ask.push(lane);
@@ -170,7 +170,7 @@ impl Running {
         }
         match self.must_park(&delivery, now) {
             Some(due) => self.park(delivery, due, now),
-            None => self.worker.schedule.push(delivery.bucket.clone(), delivery, now),
+            None => self.worker.schedule.push(delivery.core.bucket.clone(), delivery, now),
         }
     }
 
@@ -179,15 +179,15 @@ impl Running {
         if self.is_gone() {
             return self.leave_behind(delivery, now);
         }
-        let hold = self.worker.schedule.hold(&delivery.bucket, now);
+        let hold = self.worker.schedule.hold(&delivery.core.bucket, now);
         let due = hold.map_or(due, |hold| hold.until.max(due));
         let park_after = self.worker.retry.park_after();
         let is_long = due - now > park_after || due - delivery.since > park_after;
         let belongs_into_store = is_long || hold.is_some_and(|hold| hold.by_breaker);
-        if delivery.row.is_some() || belongs_into_store && self.may_park() {
+        if delivery.core.row.is_some() || belongs_into_store && self.may_park() {
             self.park(delivery, due, now);
         } else {
-            self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
+            self.worker.schedule.push_at(due, delivery.core.bucket.clone(), delivery);
         }
     }
 
@@ -195,14 +195,14 @@ impl Running {
     /// in memory.
     pub(super) fn park(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
         let Some(parking) = &mut self.parking else {
-            return self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery);
+            return self.worker.schedule.push_at(due, delivery.core.bucket.clone(), delivery);
         };
-        debug!(sink = %self.worker.name, event = %delivery.event.id, attempts = delivery.attempts.total,
+        debug!(sink = %self.worker.name, event = %delivery.core.event.id, attempts = delivery.core.attempts.total,
             wait = ?due.saturating_duration_since(now), "waits in the store");
-        if let Some(row) = delivery.row {
+        if let Some(row) = delivery.core.row {
             return parking.put_back(row, *delivery, due, now);
         }
-        let followers = delivery.lane.as_ref().map(|lane| self.lanes.take(lane)).unwrap_or_default();
+        let followers = delivery.core.lane.as_ref().map(|lane| self.lanes.take(lane)).unwrap_or_default();
         parking.park(*delivery, due, now);
         // Theirs is the turn after the one before them; the time only counts if that has ended meanwhile.
         followers.into_iter().for_each(|follower| parking.park(*follower, now, now));
@@ -211,9 +211,9 @@ impl Running {
     /// Until when a fresh delivery whose turn it is must go to the store instead; `None` when it can be attempted here.
     fn must_park(&mut self, delivery: &Delivery, now: Instant) -> Option<Instant> {
         let park_after = self.worker.retry.park_after();
-        let hold = self.worker.schedule.hold(&delivery.bucket, now);
+        let hold = self.worker.schedule.hold(&delivery.core.bucket, now);
         let long_hold = hold.filter(|hold| hold.by_breaker || hold.until - now > park_after);
-        let is_late = || self.is_backlogged(&delivery.bucket) || self.is_overdue(delivery, now);
+        let is_late = || self.is_backlogged(&delivery.core.bucket) || self.is_overdue(delivery, now);
         let due = long_hold.map(|hold| hold.until).or_else(|| is_late().then_some(now))?;
         self.may_park().then_some(due)
     }
@@ -225,7 +225,7 @@ impl Running {
     /// True when a delivery has waited for its turn so long that it holds up the other sinks of its source.
     fn is_overdue(&self, delivery: &Delivery, now: Instant) -> bool {
         self.worker.surroundings.shares_sources
-            && delivery.row.is_none()
+            && delivery.core.row.is_none()
             && now - delivery.since > self.worker.retry.park_after()
     }
 
@@ -237,11 +237,12 @@ impl Running {
             return;
         }
         let schedule = &mut self.worker.schedule;
-        let overdue = schedule.take_from_lines(|one| one.row.is_none() && now - one.since > park_after);
+        let overdue = schedule.take_from_lines(|one| one.core.row.is_none() && now - one.since > park_after);
         for delivery in overdue {
-            let is_new = self.parking.as_mut().is_some_and(|parking| parking.claims.set_backlogged(&delivery.bucket));
+            let is_new =
+                self.parking.as_mut().is_some_and(|parking| parking.claims.set_backlogged(&delivery.core.bucket));
             if is_new {
-                info!(sink = %self.worker.name, bucket = shown(&delivery.bucket),
+                info!(sink = %self.worker.name, bucket = shown(&delivery.core.bucket),
                     "deliveries come faster than they can be sent; they wait in the store, so that other sinks go on");
             }
             self.park(delivery, now, now);
@@ -264,9 +265,9 @@ impl Running {
         let waiting = self.worker.schedule.drain(now);
         info!(sink = %self.worker.name, deliveries = waiting.len(), "what is due after the shutdown is left to the next start");
         for (delivery, due) in waiting {
-            if delivery.row.is_some() || self.may_park() {
+            if delivery.core.row.is_some() || self.may_park() {
                 self.park(delivery, due, now);
-            } else if let Some(lane) = &delivery.lane {
+            } else if let Some(lane) = &delivery.core.lane {
                 drop(self.lanes.take(lane));
             }
         }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::lane::{Asked, LaneName};
 use super::outcome::IS_DISABLED;
 use super::parking::Parking;
-use super::stored::from_stored;
+use super::stored::{Unusable, from_stored};
 use super::worker::Running;
 use super::{Delivery, dead_letter};
 use crate::ack::Ack;
@@ -50,8 +50,8 @@ impl Running {
         }
         parking.lacked_room = false;
         for (delivery, due) in self.worker.schedule.drain(now) {
-            match delivery.row {
-                Some(_) => self.worker.schedule.push_at(due, delivery.bucket.clone(), delivery),
+            match delivery.core.row {
+                Some(_) => self.worker.schedule.push_at(due, delivery.core.bucket.clone(), delivery),
                 None if due > now => self.wait(delivery, due, now),
                 None => self.start(delivery, now),
             }
@@ -89,15 +89,13 @@ impl Running {
         for (stored, ack) in deliveries {
             let wall_now = steady_now();
             let due = now + stored.due.duration_since(wall_now).try_into().unwrap_or_default();
-            match from_stored(stored) {
-                Ok(delivery) => {
-                    let age = delivery.attempts.first.map(|first| wall_now.duration_since(first));
-                    let age = age.and_then(|age| age.try_into().ok()).unwrap_or_default();
-                    let since = now.checked_sub(age).unwrap_or(now);
-                    self.wait_again(Delivery { ack, since, ..delivery }, due, now);
-                }
+            let age = stored.core.attempts.first.map(|first| wall_now.duration_since(first));
+            let age = age.and_then(|age| age.try_into().ok()).unwrap_or_default();
+            let since = now.checked_sub(age).unwrap_or(now);
+            match from_stored(stored, ack, since) {
+                Ok(delivery) => self.wait_again(delivery, due, now),
                 Err(unusable) => {
-                    let (stored, message) = *unusable;
+                    let Unusable { stored, ack, message } = *unusable;
                     let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
                     self.worker.surroundings.dead_letters.keep(letter, ack);
                 }

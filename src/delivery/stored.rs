@@ -4,6 +4,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::Delivery;
 use crate::ack::Ack;
@@ -12,34 +13,28 @@ use crate::store::record::{StoredDelivery, StoredRequest};
 
 /// What the store keeps of a delivery that waits until `due`, and the ack that settles when it is kept.
 pub fn to_stored(delivery: Delivery, due: Timestamp) -> (StoredDelivery, Option<Ack>) {
-    let stored = StoredDelivery {
-        row: delivery.row,
-        request: stored_request(&delivery.request),
-        event: delivery.event,
-        copy: delivery.copy,
-        bucket: delivery.bucket,
-        lane: delivery.lane,
-        attempts: delivery.attempts,
-        due,
-    };
+    let stored = StoredDelivery { request: stored_request(&delivery.request), core: delivery.core, due };
     (stored, delivery.ack)
 }
 
-/// A delivery out of the store.
+/// What came out of the store and cannot be sent.
+pub struct Unusable {
+    /// The delivery.
+    pub stored: StoredDelivery,
+    /// The ack that came with it.
+    pub ack: Option<Ack>,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// A delivery out of the store, or one that the store gives back with its ack.
 ///
 /// # Errors
-/// Why the stored request cannot be sent; it was sound when it was written, so the store has been tampered with.
-pub fn from_stored(stored: StoredDelivery) -> Result<Delivery, Box<(StoredDelivery, String)>> {
+/// When the stored request cannot be sent; it was sound when it was written, so the store has been tampered with.
+pub fn from_stored(stored: StoredDelivery, ack: Option<Ack>, since: Instant) -> Result<Delivery, Box<Unusable>> {
     match request(&stored.request) {
-        Ok(request) => {
-            let mut delivery = Delivery::new(stored.event, request, stored.bucket, None);
-            delivery.row = stored.row;
-            delivery.copy = stored.copy;
-            delivery.lane = stored.lane;
-            delivery.attempts = stored.attempts;
-            Ok(delivery)
-        }
-        Err(message) => Err(Box::new((stored, message))),
+        Ok(request) => Ok(Delivery::new(stored.core, request, ack, since)),
+        Err(message) => Err(Box::new(Unusable { stored, ack, message })),
     }
 }
 

@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::graph::{LetterTarget, SinkNode, SourceNode, Target};
 use super::router::QueueSender;
-use super::routes::{Routes, Stop};
+use super::routes::{Failure, Prepared, Routes, Stop};
 use crate::ack::{Ack, Ticket};
+use crate::delivery::Delivery;
 use crate::delivery::dead_letter::keeper::Keeper;
 use crate::delivery::dead_letter::{DeadLetters, Destination, KeeperHandle, Sent};
 use crate::event::{Event, MetaValue};
 use crate::shutdown::Shutdown;
 use crate::source::outgoing::SendError;
 use crate::store::Store;
-use crate::store::record::Letter;
+use crate::store::record::{DeliveryCore, Letter};
 
 /// The keepers of a running graph, by node. They end by themselves once nobody can give them letters any more.
 #[derive(Default)]
@@ -147,15 +150,15 @@ impl OtherSink {
         self.routes.walk(&event, &[Target::Sink(self.index)], &mut stops);
         for stop in stops {
             match stop {
-                Stop::Sink(_, mut delivery) => {
-                    delivery.copy = copy_of(letter);
-                    delivery.ack = Some(ack.clone());
+                Stop::Sink(_, Prepared { core, request }) => {
+                    let core = DeliveryCore { copy: copy_of(letter), ..core };
+                    let delivery = Box::new(Delivery::new(core, request, Some(ack.clone()), Instant::now()));
                     let closed = |_| SendError::new("the sink has ended");
                     self.queue.send(delivery).map_err(closed)?;
                 }
-                Stop::Failed(mut failure) => {
-                    failure.copy = copy_of(letter);
-                    self.dead_letters.keep(failure.into_letter(&event), Some(ack.clone()));
+                Stop::Failed(failure) => {
+                    let failure = Failure { copy: copy_of(letter), ..failure };
+                    self.dead_letters.keep(failure.into_letter(&event, Timestamp::now()), Some(ack.clone()));
                 }
             }
         }
@@ -170,14 +173,14 @@ impl OtherSink {
 /// The letter's event, with `meta.dead_letter` for the other sink's templates. What cannot be read as its source says is
 /// text or bytes there: that an event is dead must be said whatever is in it.
 pub(super) fn event_of(letter: &Letter) -> Event {
-    let mut event = Event::clone(&letter.event);
+    let mut event = Event::clone(&letter.core.event);
     event.format = event.readable_format();
     event.meta.retain(|(name, _)| name != META);
     let about = json!({
         "node": letter.node,
         "reason": letter.reason.as_str(),
         "message": letter.message,
-        "attempts": letter.attempts.total,
+        "attempts": letter.core.attempts.total,
         "format": event.format,
     });
     event.meta.push((META.into(), MetaValue::Json(about)));
@@ -197,7 +200,7 @@ const META: &str = "dead_letter";
 /// databases have signed numbers.
 fn copy_of(letter: &Letter) -> u32 {
     let digest =
-        Sha256::new_with_prefix(&letter.node).chain_update([0]).chain_update(letter.copy.to_be_bytes()).finalize();
+        Sha256::new_with_prefix(&letter.node).chain_update([0]).chain_update(letter.core.copy.to_be_bytes()).finalize();
     let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
     (number & 0x3fff_ffff) | 0x4000_0000
 }

@@ -11,12 +11,11 @@ use jiff::Timestamp;
 use super::Graph;
 use super::dead_letters::is_of_a_letter;
 use super::graph::Target;
-use super::routes::{Failure, Routes, Stop};
-use crate::delivery::Delivery;
-use crate::delivery::stored::to_stored;
+use super::routes::{Failure, Prepared, Routes, Stop};
+use crate::delivery::stored::stored_request;
 use crate::event::{Event, Format};
 use crate::secret::mask;
-use crate::store::record::{AttemptLog, Letter, Reason, StoredDelivery, StoredRequest};
+use crate::store::record::{AttemptLog, DeliveryCore, Letter, Reason, StoredDelivery, StoredRequest};
 use crate::store::replays::{Fate, Row};
 
 /// What today's pipeline makes of dead letters.
@@ -62,16 +61,16 @@ impl Replayer {
 
     fn anew(&self, letter: Letter, now: Timestamp) -> Result<Fate, String> {
         self.check_payload(&letter)?;
-        let event = self.as_read_today(&letter.event);
+        let event = self.as_read_today(&letter.core.event);
         let start = self.starts.get(&letter.node).map(Vec::as_slice).unwrap_or_default();
         let mut stops = Vec::new();
         self.routes.walk(&event, start, &mut stops);
         // At a sink there is one way, and it ends there. An event that goes on from a source or a filter leaves its row.
         let stays = |stop: &Stop| self.node_of(stop) == letter.node;
         Ok(match stops.pop_if(|stop| stays(stop)) {
-            Some(Stop::Sink(_, delivery)) => {
+            Some(Stop::Sink(_, prepared)) => {
                 let node = letter.node.clone();
-                let (delivery, first_request) = parked_again(letter, *delivery, now);
+                let (delivery, first_request) = parked_again(letter, prepared, now);
                 Fate::Delivery { node, delivery: Box::new(delivery), first_request }
             }
             Some(Stop::Failed(failure)) => Fate::Letter(Box::new(given_up_again(letter, failure, now))),
@@ -81,14 +80,14 @@ impl Replayer {
 
     /// Refuses letters whose payload is not whole.
     fn check_payload(&self, letter: &Letter) -> Result<(), String> {
-        let source = &letter.event.source;
+        let source = &letter.core.event.source;
         match letter.reason {
             Reason::Lost => Err("its payload is lost: the source could not read it any more".to_owned()),
             Reason::TooLarge => {
                 let Some(today) = self.sources.get(source) else {
                     return Err(format!("the pipeline has no source `{source}` any more"));
                 };
-                let size = letter.event.size();
+                let size = letter.core.event.size();
                 if !today.keeps_large_payloads {
                     return Err("only the beginning of its payload was kept: it was too large".to_owned());
                 }
@@ -127,8 +126,8 @@ impl Replayer {
     fn row(&self, stop: Stop, event: &Arc<Event>, now: Timestamp) -> Row {
         let node = self.node_of(&stop);
         match stop {
-            Stop::Sink(_, delivery) => Row::Delivery(node, Box::new(due_now(*delivery, now))),
-            Stop::Failed(failure) => Row::Letter(Box::new(new_letter(failure, event, now))),
+            Stop::Sink(_, prepared) => Row::Delivery(node, Box::new(due_now(prepared, now))),
+            Stop::Failed(failure) => Row::Letter(Box::new(failure.into_letter(event, now))),
         }
     }
 }
@@ -138,32 +137,24 @@ fn as_it_was_sent(letter: Letter, now: Timestamp) -> Result<Fate, String> {
     let Some(request) = letter.first_sent().cloned() else {
         return Err("the store has no request of it as it was sent; without --as-sent one is rendered anew".to_owned());
     };
-    let delivery = StoredDelivery {
-        row: letter.row,
-        event: letter.event,
-        copy: letter.copy,
-        request,
-        bucket: letter.bucket,
-        lane: None,
-        attempts: new_round(letter.attempts),
-        due: now,
-    };
+    let core = DeliveryCore { lane: None, attempts: new_round(letter.core.attempts), ..letter.core };
+    let delivery = StoredDelivery { core, request, due: now };
     Ok(Fate::Delivery { node: letter.node, delivery: Box::new(delivery), first_request: None })
 }
 
 /// A letter that is a delivery again: it keeps its row and its attempts. It has no lane, as those that came after it
 /// have long gone on. The request of its first attempts stays beside the new one.
-fn parked_again(letter: Letter, delivery: Delivery, now: Timestamp) -> (StoredDelivery, Option<StoredRequest>) {
-    let stored = due_now(delivery, now);
+fn parked_again(letter: Letter, prepared: Prepared, now: Timestamp) -> (StoredDelivery, Option<StoredRequest>) {
+    let DeliveryCore { row, copy, .. } = letter.core;
+    let core = DeliveryCore { row, copy, attempts: new_round(letter.core.attempts.clone()), ..prepared.core };
+    let stored = due_now(Prepared { core, ..prepared }, now);
     let first_request = letter.first_request_beside(Some(&stored.request)).cloned();
-    let (row, copy, attempts) = (letter.row, letter.copy, new_round(letter.attempts));
-    (StoredDelivery { row, copy, attempts, ..stored }, first_request)
+    (stored, first_request)
 }
 
-fn due_now(delivery: Delivery, now: Timestamp) -> StoredDelivery {
-    // There is no ack: the event's source has settled it long ago.
-    let (stored, _) = to_stored(delivery, now);
-    StoredDelivery { lane: None, ..stored }
+fn due_now(prepared: Prepared, now: Timestamp) -> StoredDelivery {
+    let core = DeliveryCore { lane: None, ..prepared.core };
+    StoredDelivery { core, request: stored_request(&prepared.request), due: now }
 }
 
 fn new_round(attempts: AttemptLog) -> AttemptLog {
@@ -173,24 +164,6 @@ fn new_round(attempts: AttemptLog) -> AttemptLog {
 fn given_up_again(letter: Letter, failure: Failure, now: Timestamp) -> Letter {
     let message = mask(&failure.message).into_owned();
     Letter { reason: failure.reason, message, time: now, ..letter }
-}
-
-fn new_letter(failure: Failure, event: &Arc<Event>, now: Timestamp) -> Letter {
-    Letter {
-        row: None,
-        message: mask(&failure.message).into_owned(),
-        node: failure.node,
-        reason: failure.reason,
-        time: now,
-        event: Arc::clone(event),
-        copy: failure.copy,
-        request: None,
-        first_request: None,
-        shown: None,
-        bucket: Arc::default(),
-        lane: None,
-        attempts: AttemptLog::default(),
-    }
 }
 
 #[cfg(test)]
@@ -248,20 +221,21 @@ mod tests {
             content_type: None,
         };
         let attempt = AttemptRecord::answered(Timestamp::UNIX_EPOCH, std::time::Duration::ZERO, 400, "no");
+        let attempts = AttemptLog { total: 3, round: 3, first: Some(Timestamp::UNIX_EPOCH), records: vec![attempt] };
         Letter {
-            row: Some(7),
+            core: DeliveryCore {
+                row: Some(7),
+                lane: Some("old".into()),
+                attempts,
+                ..DeliveryCore::new(Arc::new(event), 2)
+            },
             node: node.into(),
             reason,
             message: "as it was".into(),
             time: Timestamp::UNIX_EPOCH,
-            event: Arc::new(event),
-            copy: 2,
             request: None,
             first_request: None,
             shown: None,
-            bucket: Arc::default(),
-            lane: Some("old".into()),
-            attempts: AttemptLog { total: 3, round: 3, first: Some(Timestamp::UNIX_EPOCH), records: vec![attempt] },
         }
     }
 
@@ -277,11 +251,14 @@ mod tests {
     fn a_letter_of_a_sink_is_rendered_anew_in_its_row() {
         let fate = replay(letter("sinks.crm", Reason::Rejected, "lines", r#"{"n":5}"#)).unwrap();
         let Fate::Delivery { node, delivery, .. } = fate else { panic!("{fate:?}") };
-        assert_eq!((node.as_str(), delivery.row, delivery.copy), ("sinks.crm", Some(7), 2));
+        assert_eq!((node.as_str(), delivery.core.row, delivery.core.copy), ("sinks.crm", Some(7), 2));
         assert_eq!(delivery.request.url, "http://127.0.0.1:9/5");
-        assert_eq!((delivery.attempts.total, delivery.attempts.round, delivery.attempts.first), (3, 0, None));
-        assert_eq!(delivery.attempts.records.len(), 1, "what was tried stays known");
-        assert_eq!((delivery.lane.clone(), delivery.due), (None, now()), "those behind it have long gone on");
+        assert_eq!(
+            (delivery.core.attempts.total, delivery.core.attempts.round, delivery.core.attempts.first),
+            (3, 0, None)
+        );
+        assert_eq!(delivery.core.attempts.records.len(), 1, "what was tried stays known");
+        assert_eq!((delivery.core.lane.clone(), delivery.due), (None, now()), "those behind it have long gone on");
     }
 
     #[test]
@@ -297,7 +274,7 @@ mod tests {
         };
         let (delivery, first) = replayed(sent.clone(), true);
         assert_eq!((delivery.request, first), (request.clone(), None));
-        assert_eq!((delivery.attempts.total, delivery.attempts.round), (3, 0));
+        assert_eq!((delivery.core.attempts.total, delivery.core.attempts.round), (3, 0));
 
         // Rendered anew, and given up again: the first one is still there, and is no longer when it was sent again.
         let (anew, first) = replayed(sent.clone(), false);
@@ -308,7 +285,7 @@ mod tests {
         assert_eq!((delivery.request, first), (request, None));
 
         // What was never attempted was never sent.
-        sent.attempts = AttemptLog::default();
+        sent.core.attempts = AttemptLog::default();
         assert_eq!(replayed(sent, false).1, None);
     }
 
@@ -316,7 +293,7 @@ mod tests {
     fn a_letter_that_cannot_be_rendered_stays_one() {
         let fate = replay(letter("sinks.crm", Reason::Rejected, "lines", "{}")).unwrap();
         let Fate::Letter(letter) = fate else { panic!("{fate:?}") };
-        assert_eq!((letter.reason, letter.row, letter.attempts.total), (Reason::Unrenderable, Some(7), 3));
+        assert_eq!((letter.reason, letter.core.row, letter.core.attempts.total), (Reason::Unrenderable, Some(7), 3));
         assert!(letter.message.contains("cannot render"), "{}", letter.message);
 
         let fate = replay(letter_of_filter("still no JSON")).unwrap();
@@ -326,7 +303,7 @@ mod tests {
     #[test]
     fn what_told_another_sink_of_a_letter_can_always_be_read() {
         let replayer = replayer();
-        let original = letter("sinks.log", Reason::Rejected, "lines", "no JSON").event;
+        let original = letter("sinks.log", Reason::Rejected, "lines", "no JSON").core.event;
         assert_eq!(replayer.as_read_today(&original).format, Format::Json);
         let mut event = Event::clone(&original);
         event.meta.push(("dead_letter".into(), crate::event::MetaValue::Json(serde_json::json!({}))));
@@ -348,7 +325,7 @@ mod tests {
         assert_eq!(rows(r#"{"paid":false}"#).len(), 0, "turned away");
         let both = rows(r#"{"paid":true,"n":1}"#);
         assert_eq!(both.len(), 2);
-        assert!(both.iter().all(|row| matches!(row, Row::Delivery(_, delivery) if delivery.attempts.total == 0)));
+        assert!(both.iter().all(|row| matches!(row, Row::Delivery(_, delivery) if delivery.core.attempts.total == 0)));
         let one_fails = rows(r#"{"paid":true}"#);
         let failed = |row: &&Row| matches!(row, Row::Letter(letter) if letter.node == "sinks.crm");
         assert_eq!((one_fails.len(), one_fails.iter().filter(failed).count()), (2, 1));
@@ -368,7 +345,7 @@ mod tests {
         let mut copies: Vec<_> = rows
             .iter()
             .map(|row| match row {
-                Row::Delivery(node, delivery) => (node.as_str(), delivery.copy),
+                Row::Delivery(node, delivery) => (node.as_str(), delivery.core.copy),
                 Row::Letter(letter) => panic!("{letter:?}"),
             })
             .collect();

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::graph::Target;
-use super::routes::{Failure, Routes, Stop};
+use super::routes::{Failure, Prepared, Routes, Stop};
 use crate::ack::Ack;
 use crate::delivery::Delivery;
 use crate::delivery::dead_letter::DeadLetters;
@@ -77,24 +79,23 @@ impl RoutingPlan {
         }
         for stop in stops.drain(..) {
             match stop {
-                Stop::Sink(index, delivery) => self.hand_over(index, delivery, ack.clone()),
+                Stop::Sink(index, prepared) => self.hand_over(index, prepared, ack.clone()),
                 Stop::Failed(failure) => self.give_up(&event, failure, ack.clone()),
             }
         }
         ack.settle();
     }
 
-    fn hand_over(&self, index: usize, mut delivery: Box<Delivery>, ack: Ack) {
-        delivery.ack = Some(ack);
+    fn hand_over(&self, index: usize, Prepared { core, request }: Prepared, ack: Ack) {
         if let Some(queue) = &self.queues[index] {
             // A queue is closed only when its sink has ended, at the end of the run: the ack drops with the delivery,
             // and the event stays uncommitted.
-            queue.send(delivery).ok();
+            queue.send(Box::new(Delivery::new(core, request, Some(ack), Instant::now()))).ok();
         }
     }
 
     fn give_up(&self, event: &Arc<Event>, failure: Failure, ack: Ack) {
-        let letter = failure.into_letter(event);
+        let letter = failure.into_letter(event, Timestamp::now());
         let (node, message) = (&letter.node, &letter.message);
         warn!(source = %event.source, event = %event.id, node, "given up, becomes a dead letter: {message}");
         self.dead_letters_of(node).keep(letter, Some(ack));

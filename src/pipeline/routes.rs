@@ -15,12 +15,11 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::graph::{FilterNode, Target};
-use crate::delivery::Delivery;
 use crate::delivery::schedule::BucketName;
 use crate::event::{Envelope, Event};
 use crate::secret::mask;
-use crate::sink::request::RequestTemplate;
-use crate::store::record::{AttemptLog, Letter, Reason};
+use crate::sink::request::{Request, RequestTemplate};
+use crate::store::record::{DeliveryCore, Letter, Reason};
 use crate::template::{Context, Template};
 
 /// The filters and sinks of a graph, in its order.
@@ -43,11 +42,24 @@ pub struct Entrance {
 
 /// Where one of an event's ways ends.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a list of stops is used again and again, so nothing is allocated for it"
+)]
 pub enum Stop {
-    /// At a sink, by its index in [`Graph::sinks`](super::Graph::sinks). The delivery has no ack yet.
-    Sink(usize, Box<Delivery>),
+    /// At a sink, by its index in [`Graph::sinks`](super::Graph::sinks).
+    Sink(usize, Prepared),
     /// At a node that cannot handle the event.
     Failed(Failure),
+}
+
+/// An event made ready for a sink: what a delivery is made of, here or in the store.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The delivery, of which no attempt has been made.
+    pub core: DeliveryCore,
+    /// What every attempt sends.
+    pub request: Request,
 }
 
 /// A node that cannot handle an event.
@@ -55,7 +67,7 @@ pub enum Stop {
 pub struct Failure {
     /// The node, for example `filters.paid`.
     pub node: String,
-    /// As in [`Delivery::copy`], for sinks.
+    /// As in [`DeliveryCore::copy`], for sinks.
     pub copy: u32,
     /// Why, in a word.
     pub reason: Reason,
@@ -64,22 +76,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The dead letter of the event.
-    pub(super) fn into_letter(self, event: &Arc<Event>) -> Letter {
+    /// The dead letter of the event, given up at `time`.
+    pub(super) fn into_letter(self, event: &Arc<Event>, time: Timestamp) -> Letter {
         Letter {
-            row: None,
+            core: DeliveryCore::new(Arc::clone(event), self.copy),
             node: self.node,
             reason: self.reason,
             message: mask(&self.message).into_owned(),
-            time: Timestamp::now(),
-            event: Arc::clone(event),
-            copy: self.copy,
+            time,
             request: None,
             first_request: None,
             shown: None,
-            bucket: BucketName::default(),
-            lane: None,
-            attempts: AttemptLog::default(),
         }
     }
 }
@@ -149,18 +156,15 @@ impl Routes {
     fn enter(&self, index: usize, copy: u32, event: &Arc<Event>, context: &Result<Context, String>) -> Stop {
         let sink = &self.sinks[index];
         let empty = Context::new(Value::Null);
-        let delivery = match context {
-            Ok(context) => sink.delivery(event, context).map_err(|message| (Reason::Unrenderable, message)),
+        let prepared = match context {
+            Ok(context) => sink.prepare(event, copy, context).map_err(|message| (Reason::Unrenderable, message)),
             Err(_) if !sink.needs_envelope() => {
-                sink.delivery(event, &empty).map_err(|message| (Reason::Unrenderable, message))
+                sink.prepare(event, copy, &empty).map_err(|message| (Reason::Unrenderable, message))
             }
             Err(error) => Err((Reason::Undecodable, error.clone())),
         };
-        match delivery {
-            Ok(mut delivery) => {
-                delivery.copy = copy;
-                Stop::Sink(index, Box::new(delivery))
-            }
+        match prepared {
+            Ok(prepared) => Stop::Sink(index, prepared),
             Err((reason, message)) => {
                 Stop::Failed(Failure { node: format!("sinks.{}", sink.name), copy, reason, message })
             }
@@ -175,8 +179,8 @@ impl Entrance {
         self.request.needs_envelope() || keys.into_iter().any(|key| key.literal().is_none())
     }
 
-    /// The delivery of an event, or why there can be none.
-    fn delivery(&self, event: &Arc<Event>, context: &Context) -> Result<Delivery, String> {
+    /// What a delivery of an event is made of, or why there can be none.
+    fn prepare(&self, event: &Arc<Event>, copy: u32, context: &Context) -> Result<Prepared, String> {
         let request = self.request.render(event, context).map_err(|error| error.to_string())?;
         let bucket = match &self.bucket {
             None => BucketName::default(),
@@ -185,12 +189,10 @@ impl Entrance {
                 .map(short_name)
                 .map_err(|failure| format!("cannot render the rate limit's key: {failure}"))?,
         };
-        let mut delivery = Delivery::new(Arc::clone(event), request, bucket, None);
-        if let Some(template) = &self.order_by {
-            let lane = template.render(context).map_err(|failure| format!("cannot render `order_by`: {failure}"))?;
-            delivery.lane = Some(short_name(lane));
-        }
-        Ok(delivery)
+        let lane = self.order_by.as_ref().map(|template| template.render(context)).transpose();
+        let lane = lane.map_err(|failure| format!("cannot render `order_by`: {failure}"))?.map(short_name);
+        let core = DeliveryCore { bucket, lane, ..DeliveryCore::new(Arc::clone(event), copy) };
+        Ok(Prepared { core, request })
     }
 }
 

@@ -12,12 +12,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::dead_letters::event_of;
 use super::graph::{Graph, LetterTarget, SourceNode, Target};
 use super::router::defect_of_source;
-use super::routes::{Failure, Routes, Stop};
+use super::routes::{Failure, Prepared, Routes, Stop};
 use crate::config::test_case::{TestCase, TestEvent};
 use crate::delivery::Delivery;
 use crate::event::{Event, Format, MetaValue};
@@ -135,19 +136,20 @@ impl<'a> Trial<'a> {
         self.routes.walk(event, start, &mut stops);
         // The walk has no order that anybody should rely on.
         stops.sort_by_key(|stop| match stop {
-            Stop::Sink(index, delivery) => (*index, delivery.copy),
+            Stop::Sink(index, prepared) => (*index, prepared.core.copy),
             Stop::Failed(failure) => (usize::MAX, failure.copy),
         });
         for stop in stops {
             match stop {
-                Stop::Sink(index, delivery) => outcomes.push(self.first_attempt(index, &delivery, now)),
+                Stop::Sink(index, prepared) => outcomes.push(self.first_attempt(index, prepared, now)),
                 Stop::Failed(failure) => self.give_up(failure, event, source, now, outcomes),
             }
         }
     }
 
-    fn first_attempt(&self, index: usize, delivery: &Delivery, now: Timestamp) -> Outcome {
+    fn first_attempt(&self, index: usize, Prepared { core, request }: Prepared, now: Timestamp) -> Outcome {
         let sink = &self.graph.sinks[index];
+        let delivery = Delivery::new(core, request, None, Instant::now());
         Outcome::Delivery(Box::new(FirstAttempt {
             sink: Arc::clone(&sink.entrance.name),
             method: sink.webhook.method().to_owned(),
@@ -165,7 +167,7 @@ impl<'a> Trial<'a> {
         now: Timestamp,
         outcomes: &mut Vec<Outcome>,
     ) {
-        let letter = failure.into_letter(event);
+        let letter = failure.into_letter(event, now);
         let (node, message) = (letter.node.clone(), letter.message.clone());
         outcomes.push(Outcome::DeadLetter { node, reason: letter.reason, message });
         let sink = letter.node.strip_prefix("sinks.").and_then(|name| self.routes.index_of_sink(name));

@@ -143,7 +143,7 @@ impl Work<'_> {
                 }
             }
         }
-        deliveries.sort_by_key(|delivery| (delivery.due, delivery.row));
+        deliveries.sort_by_key(|delivery| (delivery.due, delivery.core.row));
         Ok(deliveries)
     }
 

@@ -130,10 +130,10 @@ impl Group {
             }
             Operation::Bury { letter, ack } => {
                 self.promises.acks.extend(ack);
-                match letter.row {
+                match letter.core.row {
                     Some(row) => {
                         let end = End::of(&letter);
-                        self.buried.push(Buried { row, end, attempts: letter.attempts });
+                        self.buried.push(Buried { row, end, attempts: letter.core.attempts });
                     }
                     None => {
                         let row = NewRow::dead(*letter);

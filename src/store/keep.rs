@@ -125,7 +125,7 @@ impl Work<'_> {
     /// Adds to a dead letter that is there.
     async fn bury_again(&mut self, row: &NewRow) -> sqlx::Result<()> {
         let Some(former) = self.dead_letter(row).await? else { return Ok(()) };
-        let attempts = former.letter.as_ref().map(|letter| letter.attempts.clone()).unwrap_or_default();
+        let attempts = former.letter.as_ref().map(|letter| letter.core.attempts.clone()).unwrap_or_default();
         self.replace(&former, row, row.lane.as_deref(), None, &attempts.continued_by(row.attempts.clone())).await
     }
 

@@ -230,7 +230,7 @@ impl Keeper {
                 self.sinks.insert(Arc::clone(sink), answers.clone());
                 false
             }
-            Operation::Bury { letter, .. } => letter.row.is_none() && (self.is_full() || !self.held.is_empty()),
+            Operation::Bury { letter, .. } => letter.core.row.is_none() && (self.is_full() || !self.held.is_empty()),
             _ => false,
         };
         if must_wait {
@@ -358,7 +358,7 @@ impl Keeper {
             self.in_hand.remove(&row);
         }
         let claimed = answers.claimed.iter().flat_map(|(_, claimed)| &claimed.deliveries);
-        self.in_hand.extend(claimed.filter_map(|delivery| delivery.row));
+        self.in_hand.extend(claimed.filter_map(|delivery| delivery.core.row));
     }
 
     fn answer(&self, sink: &str, answer: FromStore) {

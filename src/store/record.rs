@@ -20,23 +20,37 @@ use crate::secret::mask;
 /// The store's own number of a delivery or dead letter.
 pub type RowId = i64;
 
-/// A delivery as the store keeps it.
+/// One event for one sink, wherever that delivery stands: in memory, parked in the store, or dead.
 #[derive(Clone)]
-pub struct StoredDelivery {
+pub struct DeliveryCore {
     /// Its number in the store; `None` until it is there.
     pub row: Option<RowId>,
     /// The event.
     pub event: Arc<Event>,
     /// 0, or a number that tells apart the deliveries of an event that reaches the sink on several paths.
     pub copy: u32,
-    /// What every attempt sends.
-    pub request: StoredRequest,
     /// The rate limit's bucket, `""` when the sink has but one.
     pub bucket: Arc<str>,
     /// The value of `order_by`: deliveries with the same value go one at a time, in order. `None` without `order_by`.
     pub lane: Option<Arc<str>>,
     /// The attempts made.
     pub attempts: AttemptLog,
+}
+
+impl DeliveryCore {
+    /// A delivery of which no attempt has been made, in the only bucket of its sink and in no lane.
+    pub fn new(event: Arc<Event>, copy: u32) -> Self {
+        Self { row: None, event, copy, bucket: Arc::default(), lane: None, attempts: AttemptLog::default() }
+    }
+}
+
+/// A delivery as the store keeps it.
+#[derive(Clone)]
+pub struct StoredDelivery {
+    /// What it is.
+    pub core: DeliveryCore,
+    /// What every attempt sends.
+    pub request: StoredRequest,
     /// When the next attempt may be made.
     pub due: Timestamp,
 }
@@ -145,8 +159,8 @@ fn milliseconds(latency: Duration) -> u64 {
 /// An event given up on, with all that is needed to understand why and to send it again.
 #[derive(Clone)]
 pub struct Letter {
-    /// Its number in the store, when it was parked or dead before.
-    pub row: Option<RowId>,
+    /// The delivery. What ends before it reaches a sink is in no bucket and no lane.
+    pub core: DeliveryCore,
     /// Where in the pipeline it ended, for example `sinks.crm`.
     pub node: String,
     /// Why, in a word that programs can rely on.
@@ -155,22 +169,12 @@ pub struct Letter {
     pub message: String,
     /// When it was given up.
     pub time: Timestamp,
-    /// The event.
-    pub event: Arc<Event>,
-    /// As in [`StoredDelivery::copy`].
-    pub copy: u32,
     /// The request as it can be sent again, when it could be rendered: that of the last attempts.
     pub request: Option<StoredRequest>,
     /// The request of the first attempts, where that is another one: a replay has rendered the event anew since.
     pub first_request: Option<StoredRequest>,
     /// The request as it may be shown: all headers, secrets masked.
     pub shown: Option<RequestRecord>,
-    /// The rate limit's bucket.
-    pub bucket: Arc<str>,
-    /// The value of `order_by`.
-    pub lane: Option<Arc<str>>,
-    /// The attempts made.
-    pub attempts: AttemptLog,
 }
 
 impl Letter {
@@ -182,7 +186,7 @@ impl Letter {
     /// What is to be kept of the first attempts when this request takes the place of the letter's; `None` when there
     /// were none, or when it is theirs.
     pub fn first_request_beside(&self, next: Option<&StoredRequest>) -> Option<&StoredRequest> {
-        let was_sent = self.first_request.is_some() || self.attempts.total > 0;
+        let was_sent = self.first_request.is_some() || self.core.attempts.total > 0;
         self.first_sent().filter(|first| was_sent && Some(*first) != next)
     }
 }
@@ -261,14 +265,20 @@ impl std::fmt::Debug for StoredRequest {
     }
 }
 
+impl std::fmt::Debug for DeliveryCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeliveryCore").field("row", &self.row).field("event", &self.event.id).finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for StoredDelivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoredDelivery").field("row", &self.row).field("event", &self.event.id).finish_non_exhaustive()
+        f.debug_struct("StoredDelivery").field("core", &self.core).finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Letter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Letter").field("node", &self.node).field("event", &self.event.id).finish_non_exhaustive()
+        f.debug_struct("Letter").field("node", &self.node).field("core", &self.core).finish_non_exhaustive()
     }
 }

@@ -16,7 +16,7 @@ use super::event_row::{
     EventColumns, event_from_json, event_to_json, headers_from_json, headers_to_json, request_from_json,
     request_to_json, to_json,
 };
-use super::record::{AttemptLog, Letter, Reason, RowId, StoredDelivery, StoredRequest};
+use super::record::{AttemptLog, DeliveryCore, Letter, Reason, RowId, StoredDelivery, StoredRequest};
 use crate::event::Event;
 
 /// What a row counts against `max_size` beyond what is counted byte by byte: its small columns and its index entries.
@@ -78,23 +78,24 @@ impl NewRow {
 
     /// The row of a delivery to park.
     pub(super) fn parked(node: &str, delivery: StoredDelivery) -> Self {
-        let request = Some(delivery.request);
-        let parts = RequestColumns::new(request.as_ref(), &delivery.event);
+        let StoredDelivery { core, request, due } = delivery;
+        let request = Some(request);
+        let parts = RequestColumns::new(request.as_ref(), &core.event);
         Self {
             node: node.to_owned(),
-            lane: delivery.lane,
-            due: Some(milliseconds(delivery.due)),
-            attempts: delivery.attempts,
+            lane: core.lane,
+            due: Some(milliseconds(due)),
+            attempts: core.attempts,
             state: "parked",
-            event_json: event_to_json(&delivery.event),
-            content: content_of(&delivery.event),
-            event: delivery.event,
-            copy: delivery.copy,
+            event_json: event_to_json(&core.event),
+            content: content_of(&core.event),
+            event: core.event,
+            copy: core.copy,
             request,
             first_request: None,
             headers: parts.headers,
             body_is_payload: parts.body_is_payload,
-            bucket: delivery.bucket,
+            bucket: core.bucket,
             died: None,
             reason: None,
             message: None,
@@ -105,22 +106,23 @@ impl NewRow {
     /// The row of a dead letter.
     pub(super) fn dead(letter: Letter) -> Self {
         let end = End::of(&letter);
-        let parts = RequestColumns::new(letter.request.as_ref(), &letter.event);
+        let core = letter.core;
+        let parts = RequestColumns::new(letter.request.as_ref(), &core.event);
         Self {
             node: letter.node,
-            lane: letter.lane,
+            lane: core.lane,
             due: None,
-            attempts: letter.attempts,
+            attempts: core.attempts,
             state: "dead",
-            event_json: event_to_json(&letter.event),
-            content: content_of(&letter.event),
-            event: letter.event,
-            copy: letter.copy,
+            event_json: event_to_json(&core.event),
+            content: content_of(&core.event),
+            event: core.event,
+            copy: core.copy,
             first_request: letter.first_request.as_ref().map(request_to_json),
             request: letter.request,
             headers: parts.headers,
             body_is_payload: parts.body_is_payload,
-            bucket: letter.bucket,
+            bucket: core.bucket,
             died: Some(end.died),
             reason: Some(end.reason),
             message: Some(end.message),
@@ -248,17 +250,9 @@ pub(super) fn milliseconds(time: Timestamp) -> i64 {
 /// When the row is not what the bridge writes.
 pub fn stored_delivery(row: &AnyRow) -> Result<StoredDelivery, StoreError> {
     read(row, |id, row| {
-        let event = Arc::new(event(row)?);
-        Ok(StoredDelivery {
-            row: Some(id),
-            copy: copy(row)?,
-            request: request(row, &event)?.ok_or("it has no request")?,
-            event,
-            bucket: text(row, "bucket")?.into(),
-            lane: optional_text(row, "lane")?.map(Into::into),
-            attempts: json(row.try_get("attempts")?)?,
-            due: time(row, "due")?,
-        })
+        let core = core(id, row)?;
+        let request = request(row, &core.event)?.ok_or("it has no request")?;
+        Ok(StoredDelivery { core, request, due: time(row, "due")? })
     })
 }
 
@@ -268,21 +262,16 @@ pub fn stored_delivery(row: &AnyRow) -> Result<StoredDelivery, StoreError> {
 /// When the row is not what the bridge writes.
 pub fn letter(row: &AnyRow) -> Result<Letter, StoreError> {
     read(row, |id, row| {
-        let event = Arc::new(event(row)?);
+        let core = core(id, row)?;
         Ok(Letter {
-            row: Some(id),
             node: row.try_get("node")?,
             reason: reason(row.try_get("reason")?)?,
             message: row.try_get::<Option<String>, _>("message")?.unwrap_or_default(),
             time: time(row, "died")?,
-            copy: copy(row)?,
-            request: request(row, &event)?,
+            request: request(row, &core.event)?,
             first_request: row.try_get::<Option<&str>, _>("first_request")?.map(request_from_json).transpose()?,
-            event,
             shown: row.try_get::<Option<&str>, _>("shown")?.map(json).transpose()?,
-            bucket: text(row, "bucket")?.into(),
-            lane: optional_text(row, "lane")?.map(Into::into),
-            attempts: json(row.try_get("attempts")?)?,
+            core,
         })
     })
 }
@@ -292,6 +281,17 @@ type Read<T> = Result<T, Box<dyn Error>>;
 fn read<T>(row: &AnyRow, parts: impl FnOnce(RowId, &AnyRow) -> Read<T>) -> Result<T, StoreError> {
     let id = row.try_get("id").unwrap_or_default();
     parts(id, row).map_err(|error| StoreError::Damaged { row: id, problem: error.to_string() })
+}
+
+fn core(id: RowId, row: &AnyRow) -> Read<DeliveryCore> {
+    Ok(DeliveryCore {
+        row: Some(id),
+        event: Arc::new(event(row)?),
+        copy: copy(row)?,
+        bucket: text(row, "bucket")?.into(),
+        lane: optional_text(row, "lane")?.map(Into::into),
+        attempts: json(row.try_get("attempts")?)?,
+    })
 }
 
 fn event(row: &AnyRow) -> Read<Event> {

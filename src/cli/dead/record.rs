@@ -59,20 +59,20 @@ impl LetterRecord {
     /// The record of a letter, as one line. The store holds what may be shown masked already; it is masked again, as
     /// more may have been declared secret since.
     pub(super) fn line(letter: &Letter, pipeline: &str) -> Result<String, serde_json::Error> {
-        let attempts: Vec<_> = letter.attempts.records.iter().map(masked_attempt).collect();
+        let attempts: Vec<_> = letter.core.attempts.records.iter().map(masked_attempt).collect();
         let last_answer = attempts.last().cloned().map(|attempt| {
             let AttemptRecord { status, error, headers, body_excerpt, .. } = attempt;
             AnswerRecord { status, error, headers, body_excerpt }
         });
         let record = Self {
-            id: letter.row,
+            id: letter.core.row,
             time: letter.time,
             pipeline: pipeline.to_owned(),
             node: letter.node.clone(),
             reason: letter.reason,
             message: mask(&letter.message).into_owned(),
-            attempts: letter.attempts.total,
-            event: EventRecord::new(&letter.event),
+            attempts: letter.core.attempts.total,
+            event: EventRecord::new(&letter.core.event),
             request: letter.shown.as_ref().map(masked_request),
             last_answer,
             attempt_log: attempts,

@@ -158,7 +158,7 @@ impl Replay {
     }
 
     fn decide(&mut self, letter: Letter) -> Option<Change> {
-        let id = letter.row?;
+        let id = letter.core.row?;
         match self.replayer.replay(letter, self.as_sent, self.now).and_then(|fate| self.check_enabled(fate)) {
             Ok(Fate::Letter(letter)) => {
                 self.refuse(id, letter.message.clone());

@@ -57,7 +57,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), CliError> {
 /// The letter over many lines, with everything masked that is secret.
 fn text(letter: &Letter) -> std::io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    let id = letter.row.unwrap_or_default();
+    let id = letter.core.row.unwrap_or_default();
     writeln!(out, "dead letter {id}  {}  {}  {:.3}", letter.node, letter.reason.as_str(), letter.time)?;
     writeln!(out, "  {}", printable(&letter.message))?;
     event(&mut out, letter)?;
@@ -77,14 +77,14 @@ fn text(letter: &Letter) -> std::io::Result<Vec<u8>> {
 
 fn event(out: &mut Vec<u8>, letter: &Letter) -> std::io::Result<()> {
     writeln!(out, "\nEvent")?;
-    if let Value::Object(envelope) = letter.event.envelope_around(Value::Null) {
+    if let Value::Object(envelope) = letter.core.event.envelope_around(Value::Null) {
         for (name, value) in envelope.iter().filter(|(name, _)| *name != "data") {
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             writeln!(out, "  {name:8}  {}", printable(&shown))?;
         }
     }
     writeln!(out)?;
-    match &letter.event.payload {
+    match &letter.core.event.payload {
         Some(payload) => body(out, payload),
         None => writeln!(out, "  (no payload)"),
     }
@@ -106,8 +106,8 @@ fn request(out: &mut Vec<u8>, request: &RequestRecord, letter: &Letter) -> std::
 }
 
 fn attempts(out: &mut Vec<u8>, letter: &Letter) -> std::io::Result<()> {
-    let total = letter.attempts.total as usize;
-    let records = &letter.attempts.records;
+    let total = letter.core.attempts.total as usize;
+    let records = &letter.core.attempts.records;
     writeln!(out, "\nAttempts: {total}")?;
     if records.len() < total && !records.is_empty() {
         writeln!(out, "  (the last {})", records.len())?;

@@ -32,7 +32,7 @@ pub struct Connections<T> {
 
 impl<T> Connections<T> {
     fn of(&self, letter: &Letter) -> &T {
-        self.by_source.get(&letter.event.source).unwrap_or(&self.otherwise)
+        self.by_source.get(&letter.core.event.source).unwrap_or(&self.otherwise)
     }
 
     /// The connections that nobody else has any more.

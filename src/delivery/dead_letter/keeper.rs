@@ -47,7 +47,7 @@ impl ClaimedCount {
 
 impl Open {
     pub(super) fn new(letter: Letter, ack: Option<Ack>, count: &ClaimedCount) -> Self {
-        let counted = letter.row.map(|_| Counted::new(count));
+        let counted = letter.core.row.map(|_| Counted::new(count));
         Self { letter: Box::new(letter), ack, counted }
     }
 }
@@ -152,7 +152,7 @@ impl Keeper {
     /// Keeps a letter that was sent; one that was not comes back, with the wait before it is sent again.
     fn conclude(&self, mut attempt: Attempt, outage: &mut Outage) -> Option<(Attempt, Duration)> {
         let now = Instant::now();
-        let (node, event) = (&self.node, &attempt.open.letter.event.id);
+        let (node, event) = (&self.node, &attempt.open.letter.core.event.id);
         let Err(reason) = &attempt.sent else {
             debug!(%node, %event, "the dead letter is sent on");
             if attempt.failures > 0
@@ -211,7 +211,7 @@ impl Keeper {
     }
 
     fn say_held(&self, letter: &Letter, first: bool) {
-        let (node, event, reason) = (&self.node, &letter.event.id, letter.reason.as_str());
+        let (node, event, reason) = (&self.node, &letter.core.event.id, letter.reason.as_str());
         if first {
             error!(%node, %event, reason,
                 "the event is given up on, there is nowhere to keep it, and it is held; its source stops when \

@@ -9,7 +9,7 @@ use crate::store::record::Letter;
 /// The message of a letter. A letter that was sent on, read again and given up again has the headers of the last time
 /// only.
 pub fn message_of(letter: &Letter, pipeline: &str) -> OutgoingMessage {
-    let event = &letter.event;
+    let event = &letter.core.event;
     let own = own_headers(letter, pipeline);
     let is_own = |name: &str| own.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) || name == STATUS;
     let mut headers: Vec<_> = event.headers.iter().filter(|(name, _)| !is_own(name)).cloned().collect();
@@ -26,14 +26,14 @@ pub fn message_of(letter: &Letter, pipeline: &str) -> OutgoingMessage {
 const STATUS: &str = "bridge-status";
 
 fn own_headers(letter: &Letter, pipeline: &str) -> Vec<(String, Value)> {
-    let status = letter.attempts.records.iter().rev().find_map(|record| record.status);
+    let status = letter.core.attempts.records.iter().rev().find_map(|record| record.status);
     let headers = [
         ("bridge-reason", letter.reason.as_str().to_owned()),
         ("bridge-message", mask(&letter.message).into_owned()),
         ("bridge-node", letter.node.clone()),
         ("bridge-pipeline", pipeline.to_owned()),
-        ("bridge-event-id", letter.event.id.clone()),
-        ("bridge-attempts", letter.attempts.total.to_string()),
+        ("bridge-event-id", letter.core.event.id.clone()),
+        ("bridge-attempts", letter.core.attempts.total.to_string()),
         ("bridge-time", letter.time.to_string()),
     ];
     let status = status.map(|status| (STATUS, status.to_string()));
@@ -58,12 +58,12 @@ mod tests {
     #[test]
     fn a_message_is_the_event_and_what_happened_to_it() {
         let mut letter = letter();
-        letter.attempts.total = 2;
+        letter.core.attempts.total = 2;
         let answered = AttemptRecord::answered(Timestamp::UNIX_EPOCH, Duration::ZERO, 400, "no");
-        letter.attempts.push(answered);
+        letter.core.attempts.push(answered);
         let message = message_of(&letter, "shop");
         assert_eq!((message.id.as_str(), message.key.as_deref()), ("orders/0/7", Some("o-1")));
-        assert_eq!(message.payload, letter.event.payload);
+        assert_eq!(message.payload, letter.core.event.payload);
         let expected = [
             ("trace", "t"),
             ("bridge-reason", "rejected"),
@@ -83,7 +83,7 @@ mod tests {
         let mut letter = letter();
         let again = [("bridge-reason", "lost"), ("Bridge-Node", "sources.a"), ("bridge-status", "500")];
         let headers = again.map(|(name, value)| (name.to_owned(), json!(value)));
-        std::sync::Arc::make_mut(&mut letter.event).headers.extend(headers);
+        std::sync::Arc::make_mut(&mut letter.core.event).headers.extend(headers);
         let message = message_of(&letter, "shop");
         assert_eq!(header(&message, "bridge-reason"), [&json!("rejected")]);
         assert_eq!(header(&message, "Bridge-Node").len(), 0);

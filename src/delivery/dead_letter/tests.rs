@@ -10,9 +10,8 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use super::*;
 use crate::ack::{SettlementReceiver, Ticket};
-use crate::delivery::schedule::BucketName;
 use crate::event::{Event, Format};
-use crate::store::record::AttemptLog;
+use crate::store::record::DeliveryCore;
 
 pub(super) fn letter() -> Letter {
     let event = Event {
@@ -27,19 +26,14 @@ pub(super) fn letter() -> Letter {
         content_type: None,
     };
     Letter {
-        row: None,
+        core: DeliveryCore::new(Arc::new(event), 0),
         node: "sinks.crm".into(),
         reason: Reason::Rejected,
         message: "the receiver answered 400".into(),
         time: Timestamp::UNIX_EPOCH,
-        event: Arc::new(event),
-        copy: 0,
         request: None,
         first_request: None,
         shown: None,
-        bucket: BucketName::default(),
-        lane: None,
-        attempts: AttemptLog::default(),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::sink::webhook::WebhookConfig;
 use crate::store::Store;
 use crate::store::config::{Location, StoreSettings};
 use crate::store::handle::{Claim, Claimed, Pause, WeakStore};
-use crate::store::record::StoredDelivery;
+use crate::store::record::{DeliveryCore, StoredDelivery};
 use crate::store::sinks::SinkStates;
 use crate::store::thread::{RunningStore, StoreThread};
 use crate::units::Period;
@@ -85,7 +85,7 @@ impl Site {
 
     /// Makes room again.
     async fn make_room(&mut self, filler: StoredDelivery) {
-        self.other.0.finish(filler.row.unwrap());
+        self.other.0.finish(filler.core.row.unwrap());
         claim(&mut self.other).await;
         assert!(self.other.0.has_room());
     }
@@ -106,9 +106,8 @@ impl Site {
         let url = Url::parse("http://127.0.0.1:9/").unwrap();
         let request = Request { url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") };
         let ack = Ack::new(Ticket { session: 0, partition: 0, sequence: number }, 0, self.sender.clone());
-        let mut delivery = Delivery::new(Arc::new(event), request, BucketName::default(), Some(ack));
-        delivery.lane = lane.map(Into::into);
-        delivery
+        let core = DeliveryCore { lane: lane.map(Into::into), ..DeliveryCore::new(Arc::new(event), 0) };
+        Delivery::new(core, request, Some(ack), Instant::now())
     }
 
     /// A second handle of the same sink, to ask the store what it has. The sink itself gets no more answers.
@@ -193,7 +192,7 @@ async fn claim((store, answers): &mut (SinkStore, mpsc::UnboundedReceiver<FromSt
 }
 
 fn ids(attempts: &[(Box<Delivery>, Permit)]) -> Vec<&str> {
-    attempts.iter().map(|(delivery, _)| &*delivery.event.id).collect()
+    attempts.iter().map(|(delivery, _)| &*delivery.core.event.id).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,7 +258,7 @@ async fn what_follows_a_lane_in_the_full_store_waits_in_memory_for_its_turn() {
         site.hear_the_store().await;
         attempts.extend(site.round());
     }
-    attempts.sort_by_key(|(delivery, _)| delivery.event.id.clone());
+    attempts.sort_by_key(|(delivery, _)| delivery.core.event.id.clone());
     assert_eq!(ids(&attempts), ["1", "4"], "other lanes go on");
 
     tokio::time::advance(CHECK_INTERVAL).await;

@@ -28,7 +28,7 @@ async fn excepted_buckets_are_passed_over() {
 
 pub(super) async fn except_buckets(site: Site) {
     let mut sink = site.sink("crm");
-    let in_bucket = |bucket: &str, id: &str, second| StoredDelivery { bucket: bucket.into(), ..delivery(id, second) };
+    let in_bucket = |bucket: &str, id: &str, second| changed(delivery(id, second), |core| core.bucket = bucket.into());
     sink.park(vec![in_bucket("x", "x", 1), in_bucket("y", "y", 2), in_bucket("z\0", "z", 3), delivery("w", 4)]).await;
     let except = |buckets: &[&str]| Claim {
         except_buckets: buckets.iter().map(|bucket| Arc::from(*bucket)).collect(),

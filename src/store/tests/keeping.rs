@@ -22,7 +22,7 @@ pub(super) async fn comes_back(site: Site) {
     assert_eq!(claimed.deliveries.len(), 3);
     for (found, expected) in claimed.deliveries.iter().zip(&expected) {
         assert_same(found, expected);
-        assert!(found.row.is_some());
+        assert!(found.core.row.is_some());
     }
     assert_eq!(site.number("SELECT COUNT(*) FROM deliveries WHERE body_is_payload = 1").await, 1);
 }
@@ -47,11 +47,14 @@ pub(super) async fn letter_comes_back(site: Site) {
 
     let letters = site.letters().await;
     let found = &letters[0];
-    assert_eq!(*found.event, *expected.event);
+    assert_eq!(*found.core.event, *expected.core.event);
     assert!(found.request == expected.request, "the request is another one");
-    assert_eq!((&found.shown, &found.attempts), (&expected.shown, &expected.attempts));
+    assert_eq!((&found.shown, &found.core.attempts), (&expected.shown, &expected.core.attempts));
     assert_eq!((found.reason, found.time, &found.node), (expected.reason, expected.time, &expected.node));
-    assert_eq!((found.copy, &found.bucket, &found.lane), (expected.copy, &expected.bucket, &expected.lane));
+    assert_eq!(
+        (found.core.copy, &found.core.bucket, &found.core.lane),
+        (expected.core.copy, &expected.core.bucket, &expected.core.lane)
+    );
     assert_eq!(found.message, "NUL \u{fffd} within");
     assert!(letters[1].request.is_none() && letters[1].shown.is_none());
     assert_eq!((letters[1].node.as_str(), letters[1].reason), ("sources.orders", Reason::Undecodable));
@@ -99,23 +102,23 @@ async fn an_event_that_is_read_twice_is_kept_once() {
 
 pub(super) async fn kept_once(site: Site) {
     let mut sink = site.sink("crm");
-    let again = StoredDelivery { attempts: attempts(2), ..delivery("a", 9) };
+    let again = changed(delivery("a", 9), |core| core.attempts = attempts(2));
     // The same event within one group, and in a later one; another copy of it and another sink's are others.
     sink.park(vec![delivery("a", 5), again.clone()]).await;
-    sink.park(vec![again, StoredDelivery { copy: 1, ..delivery("a", 6) }, delivery("b", 7)]).await;
+    sink.park(vec![again, changed(delivery("a", 6), |core| core.copy = 1), delivery("b", 7)]).await;
     let other = site.sink("mail");
     other.park(vec![delivery("a", 5)]).await;
 
     let claimed = sink.due(10).await;
     assert_eq!(ids(&claimed.deliveries), ["a", "a", "b"]);
-    assert_eq!(claimed.deliveries[0].attempts, attempts(1), "the row that was there stays as it is");
-    assert_eq!(claimed.deliveries[1].copy, 1);
+    assert_eq!(claimed.deliveries[0].core.attempts, attempts(1), "the row that was there stays as it is");
+    assert_eq!(claimed.deliveries[1].core.copy, 1);
 }
 
 /// A delivery of an event that shares its id with others, as publishers and topics that were made anew have it.
 fn saying(payload: &'static str, second: i64) -> StoredDelivery {
     let event = Arc::new(Event { payload: Some(payload.into()), ..event("a") });
-    StoredDelivery { event, ..delivery("a", second) }
+    changed(delivery("a", second), |core| core.event = event)
 }
 
 fn payloads<'e>(events: impl IntoIterator<Item = &'e Arc<Event>>) -> Vec<&'e str> {
@@ -134,23 +137,23 @@ pub(super) async fn parked_beside(site: Site) {
     sink.park(vec![saying("three", 5)]).await;
     sink.park(vec![saying("three", 5), saying("two", 5)]).await;
     let claimed = sink.due(5).await.deliveries;
-    assert_eq!(payloads(claimed.iter().map(|delivery| &delivery.event)), ["one", "two", "three"]);
+    assert_eq!(payloads(claimed.iter().map(|delivery| &delivery.core.event)), ["one", "two", "three"]);
     let (one, two) = (claimed[0].clone(), claimed[1].clone());
-    sink.handle.finish(one.row.unwrap());
+    sink.handle.finish(one.core.row.unwrap());
     sink.handle.bury(letter(two, Reason::Rejected), None);
-    sink.handle.reschedule(claimed[2].row.unwrap(), at(7), attempts(2));
-    assert_eq!(payloads(sink.due(7).await.deliveries.iter().map(|delivery| &delivery.event)), ["three"]);
-    assert_eq!(payloads(site.letters().await.iter().map(|letter| &letter.event)), ["two"]);
+    sink.handle.reschedule(claimed[2].core.row.unwrap(), at(7), attempts(2));
+    assert_eq!(payloads(sink.due(7).await.deliveries.iter().map(|delivery| &delivery.core.event)), ["three"]);
+    assert_eq!(payloads(site.letters().await.iter().map(|letter| &letter.core.event)), ["two"]);
 
     // In a lane they keep their order.
-    let in_lane = |payload, second| StoredDelivery { lane: Some("k".into()), ..saying(payload, second) };
+    let in_lane = |payload, second| changed(saying(payload, second), |core| core.lane = Some("k".into()));
     let mut mail = site.sink("mail");
     mail.park(vec![in_lane("one", 5), in_lane("two", 5)]).await;
     mail.park(vec![in_lane("three", 5)]).await;
     for payload in ["one", "two", "three"] {
         let claimed = mail.due(i64::from(u32::MAX)).await.deliveries;
-        assert_eq!(payloads(claimed.iter().map(|delivery| &delivery.event)), [payload]);
-        mail.handle.finish(claimed[0].row.unwrap());
+        assert_eq!(payloads(claimed.iter().map(|delivery| &delivery.core.event)), [payload]);
+        mail.handle.finish(claimed[0].core.row.unwrap());
     }
     // What is asked later is answered later.
     site.store().load_checkpoint("any".into()).await.unwrap();
@@ -174,20 +177,21 @@ pub(super) async fn dead_beside(site: Site) {
     bury(&["one", "two"]).await;
     bury(&["three"]).await;
     let tombstone = Arc::new(Event { payload: None, ..event("a") });
-    site.store().bury(letter(StoredDelivery { event: tombstone, ..delivery("a", 0) }, Reason::Rejected), None);
+    let tombstone = changed(delivery("a", 0), |core| core.event = tombstone);
+    site.store().bury(letter(tombstone, Reason::Rejected), None);
     let later = AttemptRecord::answered(at(50), Duration::ZERO, 400, "no");
     let later = AttemptLog { total: 1, round: 1, first: Some(at(50)), records: vec![later] };
-    let again = letter(StoredDelivery { attempts: later, ..saying("two", 0) }, Reason::Rejected);
+    let again = letter(changed(saying("two", 0), |core| core.attempts = later), Reason::Rejected);
     site.store().bury(again, None);
     site.store().load_checkpoint("any".into()).await.unwrap();
     let letters = site.letters().await;
-    assert_eq!(payloads(letters[..3].iter().map(|letter| &letter.event)), ["one", "two", "three"]);
-    let attempts: Vec<u32> = letters.iter().map(|letter| letter.attempts.total).collect();
-    assert_eq!((letters[3].event.payload.as_ref(), attempts), (None, vec![1, 2, 1, 1]));
+    assert_eq!(payloads(letters[..3].iter().map(|letter| &letter.core.event)), ["one", "two", "three"]);
+    let attempts: Vec<u32> = letters.iter().map(|letter| letter.core.attempts.total).collect();
+    assert_eq!((letters[3].core.event.payload.as_ref(), attempts), (None, vec![1, 2, 1, 1]));
 
     // One is parked again, as its event is read again; the others stay letters.
     sink.park(vec![saying("two", 5)]).await;
-    assert_eq!(payloads(site.letters().await[..2].iter().map(|letter| &letter.event)), ["one", "three"]);
+    assert_eq!(payloads(site.letters().await[..2].iter().map(|letter| &letter.core.event)), ["one", "three"]);
     assert_sizes_add_up(&site).await;
 }
 
@@ -209,7 +213,7 @@ pub(super) async fn first_request(site: Site) {
     let first = kept(with(b"first\xff\0")).await;
     assert!(first.first_request.is_none() && first.first_sent() == Some(&rendered(b"first\xff\0")));
     // Read again, and rendered anew, as a letter and as a delivery that is parked and dies.
-    let second = kept(StoredDelivery { attempts: AttemptLog::default(), ..with(b"second") }).await;
+    let second = kept(changed(with(b"second"), |core| core.attempts = AttemptLog::default())).await;
     assert!(second.request == Some(rendered(b"second")) && second.first_request == Some(rendered(b"first\xff\0")));
     sink.park(vec![with(b"third")]).await;
     assert_sizes_add_up(&site).await;
@@ -231,15 +235,15 @@ pub(super) async fn rescheduled_and_finished(site: Site) {
     let mut sink = site.sink("crm");
     sink.park((0..70).map(|index| delivery(&format!("e-{index:02}"), 5)).collect()).await;
     let claimed = sink.due(5).await;
-    let rows: Vec<_> = claimed.deliveries.iter().map(|delivery| delivery.row.unwrap()).collect();
+    let rows: Vec<_> = claimed.deliveries.iter().map(|delivery| delivery.core.row.unwrap()).collect();
     for row in &rows {
         sink.handle.reschedule(*row, at(20), attempts(4));
     }
     let waiting = sink.due(19).await;
     assert_eq!((waiting.deliveries.len(), waiting.next_due), (0, Some(at(20))));
     let claimed = sink.due(20).await;
-    assert_eq!(claimed.deliveries.iter().map(|delivery| delivery.row.unwrap()).collect::<Vec<_>>(), rows);
-    assert!(claimed.deliveries.iter().all(|delivery| delivery.attempts == attempts(4)));
+    assert_eq!(claimed.deliveries.iter().map(|delivery| delivery.core.row.unwrap()).collect::<Vec<_>>(), rows);
+    assert!(claimed.deliveries.iter().all(|delivery| delivery.core.attempts == attempts(4)));
     for row in rows {
         sink.handle.finish(row);
     }
@@ -258,30 +262,34 @@ pub(super) async fn one_row_for_life(site: Site) {
     let mut sink = site.sink("crm");
     sink.park(vec![delivery("a", 5)]).await;
     let parked = sink.due(5).await.deliveries.remove(0);
-    let row = parked.row;
-    sink.handle.bury(letter(StoredDelivery { attempts: attempts(2), ..parked }, Reason::Rejected), None);
+    let row = parked.core.row;
+    let given_up = changed(parked, |core| core.attempts = attempts(2));
+    sink.handle.bury(letter(given_up, Reason::Rejected), None);
     assert_eq!(sink.due(99).await.deliveries.len(), 0);
     let letters = site.letters().await;
-    assert_eq!((letters[0].row, &letters[0].attempts), (row, &attempts(2)));
+    assert_eq!((letters[0].core.row, &letters[0].core.attempts), (row, &attempts(2)));
 
     // Read and given up once more: one letter with more attempts. The same news twice is no news.
     let late = AttemptRecord::answered(at(50), Duration::ZERO, 400, "no");
     let later = AttemptLog { total: 1, round: 1, first: Some(at(50)), records: vec![late] };
     for _ in 0..2 {
-        let again = letter(StoredDelivery { attempts: later.clone(), ..delivery("a", 0) }, Reason::RetriesExhausted);
+        let again = letter(changed(delivery("a", 0), |core| core.attempts = later.clone()), Reason::RetriesExhausted);
         let (mut settlements, mut acks) = acks(1);
         sink.handle.bury(again, acks.pop());
         all_settled(&mut settlements).await;
     }
     let letters = site.letters().await;
-    assert_eq!((letters.len(), letters[0].row, letters[0].reason), (1, row, Reason::RetriesExhausted));
-    assert_eq!((letters[0].attempts.total, letters[0].attempts.round, letters[0].attempts.records.len()), (3, 1, 3));
+    assert_eq!((letters.len(), letters[0].core.row, letters[0].reason), (1, row, Reason::RetriesExhausted));
+    assert_eq!(
+        (letters[0].core.attempts.total, letters[0].core.attempts.round, letters[0].core.attempts.records.len()),
+        (3, 1, 3)
+    );
 
     // Read and parked once more: parked again, in its place.
     sink.park(vec![delivery("a", 60)]).await;
     assert_eq!(site.letters().await.len(), 0);
     let claimed = sink.due(60).await;
-    assert_eq!((claimed.deliveries[0].row, &claimed.deliveries[0].attempts), (row, &attempts(1)));
+    assert_eq!((claimed.deliveries[0].core.row, &claimed.deliveries[0].core.attempts), (row, &attempts(1)));
     assert_sizes_add_up(&site).await;
 }
 
@@ -318,8 +326,8 @@ pub(super) async fn booked(site: Site) {
     sink.park((0..10).map(|index| delivery(&format!("e-{index}"), 5)).chain([odd_delivery()]).collect()).await;
     assert_sizes_add_up(&site).await;
     let mut claimed = sink.due(5).await.deliveries;
-    sink.handle.finish(claimed.pop().unwrap().row.unwrap());
-    sink.handle.reschedule(claimed.pop().unwrap().row.unwrap(), at(7), attempts(9));
+    sink.handle.finish(claimed.pop().unwrap().core.row.unwrap());
+    sink.handle.reschedule(claimed.pop().unwrap().core.row.unwrap(), at(7), attempts(9));
     sink.handle.bury(letter(claimed.pop().unwrap(), Reason::Rejected), None);
     site.store().load_checkpoint("any".into()).await.unwrap();
     assert_sizes_add_up(&site).await;

@@ -22,7 +22,7 @@ pub(super) async fn followers_wait(site: Site) {
     let claimed = sink.due(9).await;
     assert_eq!(ids(&claimed.deliveries), ["m1", "free", "k1"]);
     assert!(claimed.has_lanes);
-    let head = claimed.deliveries[2].row.unwrap();
+    let head = claimed.deliveries[2].core.row.unwrap();
     // While the head is attempted, and while it waits again, nobody overtakes it.
     assert_eq!(sink.due(9).await.deliveries.len(), 0);
     sink.handle.reschedule(head, at(20), attempts(2));
@@ -38,7 +38,7 @@ pub(super) async fn followers_wait(site: Site) {
     sink.handle.bury(letter(second[0].clone(), Reason::Rejected), None);
     let third = sink.due(now).await.deliveries;
     assert_eq!(ids(&third), ["k3"]);
-    sink.handle.finish(third[0].row.unwrap());
+    sink.handle.finish(third[0].core.row.unwrap());
     assert!(!sink.has_lane("k").await);
 }
 
@@ -108,8 +108,8 @@ pub(super) async fn parked_again(site: Site) {
     sink.park(vec![in_lane("k", "k1", 7)]).await;
     let claimed = sink.due(now).await.deliveries;
     assert_eq!(ids(&claimed), ["k1", "k2"]);
-    assert_eq!(claimed[0].lane, None);
-    sink.handle.finish(claimed[1].row.unwrap());
+    assert_eq!(claimed[0].core.lane, None);
+    sink.handle.finish(claimed[1].core.row.unwrap());
     assert_eq!(ids(&sink.due(now).await.deliveries), ["k3"]);
 }
 
@@ -168,7 +168,7 @@ pub(super) async fn keeps_the_order(site: Site, steps: Vec<Step>) {
                 sink.park(parked).await;
             }
             Step::Claim => {
-                let is_out = |id: &String| out.iter().any(|delivery| delivery.event.id == *id);
+                let is_out = |id: &String| out.iter().any(|delivery| delivery.core.event.id == *id);
                 let heads: HashSet<String> =
                     model.values().filter_map(|queue| queue.first()).filter(|id| !is_out(id)).cloned().collect();
                 let claimed = sink.due(now).await;
@@ -179,14 +179,14 @@ pub(super) async fn keeps_the_order(site: Site, steps: Vec<Step>) {
             }
             Step::End { which, how } if !out.is_empty() => {
                 let delivery = out.swap_remove(which.index(out.len()));
-                let row = delivery.row.unwrap();
+                let row = delivery.core.row.unwrap();
                 if let How::Waits = how {
                     sink.handle.reschedule(row, at(2), attempts(2));
                     continue;
                 }
-                let lane: u8 = delivery.lane.as_ref().unwrap().parse().unwrap();
+                let lane: u8 = delivery.core.lane.as_ref().unwrap().parse().unwrap();
                 let queue = model.get_mut(&lane).unwrap();
-                assert_eq!(queue.remove(0), delivery.event.id);
+                assert_eq!(queue.remove(0), delivery.core.event.id);
                 if queue.is_empty() {
                     model.remove(&lane);
                 }

@@ -22,7 +22,7 @@ async fn a_letter_that_cannot_be_read_hides_no_other() {
     let listed = letters.newest(&filter(), 9).await.unwrap();
     let ids: Vec<_> = listed.iter().map(|letter| letter.id).collect();
     assert_eq!(listed.iter().map(|letter| &*letter.event_id).collect::<Vec<_>>(), ["\u{fffd}", "1", "0"]);
-    assert_eq!(page.letters.iter().map(|letter| letter.row).collect::<Vec<_>>(), [Some(ids[1])]);
+    assert_eq!(page.letters.iter().map(|letter| letter.core.row).collect::<Vec<_>>(), [Some(ids[1])]);
     assert_eq!(page.damaged.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [ids[2], ids[0]]);
 }
 
@@ -34,7 +34,7 @@ async fn all_conditions_of_a_filter_must_hold() {
 pub(super) async fn filtered(site: Site) {
     let keyed = |id: &str, key: &str, seconds| {
         let mut letter = letter("sinks.crm", id, seconds);
-        Arc::make_mut(&mut letter.event).key = Some(key.to_owned());
+        Arc::make_mut(&mut letter.core.event).key = Some(key.to_owned());
         letter
     };
     let mut undecodable = letter("filters.paid", "d", 40);
@@ -75,7 +75,7 @@ pub(super) async fn paged(site: Site) {
             break;
         }
         assert!(page.letters.len() < 150, "a page is bounded");
-        seen.extend(page.letters.into_iter().map(|letter| letter.event.id.clone()));
+        seen.extend(page.letters.into_iter().map(|letter| letter.core.event.id.clone()));
     }
     assert_eq!((seen.len(), seen.iter().collect::<BTreeSet<_>>().len()), (150, 150));
 }
@@ -111,7 +111,7 @@ pub(super) async fn replayed_in_place(site: Site) {
     let change = || {
         let (node, first_request) = ("sinks.crm".to_owned(), Some(first.clone()));
         let fate = Fate::Delivery { node, delivery: delivery_of(&dead, 100), first_request };
-        vec![Change { letter: dead.row.unwrap(), fate }]
+        vec![Change { letter: dead.core.row.unwrap(), fate }]
     };
     assert_eq!(letters.change(change(), "r1").await.unwrap(), 1);
     assert_eq!(letters.change(change(), "r2").await.unwrap(), 0, "it is no letter any more");
@@ -151,8 +151,8 @@ pub(super) async fn replayed_onwards(site: Site) {
     let mut still_dead = dead[2].clone();
     still_dead.message = "cannot render".to_owned();
     let changes = vec![
-        Change { letter: dead[0].row.unwrap(), fate: Fate::Rows(rows) },
-        Change { letter: dead[2].row.unwrap(), fate: Fate::Letter(Box::new(still_dead)) },
+        Change { letter: dead[0].core.row.unwrap(), fate: Fate::Rows(rows) },
+        Change { letter: dead[2].core.row.unwrap(), fate: Fate::Letter(Box::new(still_dead)) },
     ];
     assert_eq!(letters.change(changes, "r").await.unwrap(), 1);
     let (booked, there) = letters.bytes().await;
@@ -174,7 +174,7 @@ async fn letters_of_events_that_share_an_id_go_their_own_ways() {
 pub(super) async fn shared_ids(site: Site) {
     let saying = |node: &str, payload: &'static str, seconds| {
         let mut letter = letter(node, "a", seconds);
-        Arc::make_mut(&mut letter.event).payload = Some(payload.into());
+        Arc::make_mut(&mut letter.core.event).payload = Some(payload.into());
         letter
     };
     let rows =
@@ -183,17 +183,17 @@ pub(super) async fn shared_ids(site: Site) {
     let dead = letters.all().await;
     // Both go on from the filter to one sink, where another event of this id has died.
     let onwards = |letter: &Letter| Change {
-        letter: letter.row.unwrap(),
+        letter: letter.core.row.unwrap(),
         fate: Fate::Rows(vec![Row::Delivery("sinks.log".to_owned(), delivery_of(letter, 100))]),
     };
     assert_eq!(letters.change(dead[..2].iter().map(onwards).collect(), "r").await.unwrap(), 2);
     let left = letters.all().await;
-    assert_eq!(left.iter().map(|letter| letter.row).collect::<Vec<_>>(), [dead[2].row]);
+    assert_eq!(left.iter().map(|letter| letter.core.row).collect::<Vec<_>>(), [dead[2].core.row]);
     let copies = sqlx::query("SELECT payload, copy FROM deliveries WHERE state = 'parked' ORDER BY payload");
     let copies = copies.fetch_all(letters.database.connection()).await.unwrap();
     let copies: Vec<(Vec<u8>, i64)> = copies.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(copies, [(b"one".to_vec(), 0), (b"two".to_vec(), 0)]);
-    let one = LetterFilter { ids: vec![left[0].row.unwrap()], ..filter() };
+    let one = LetterFilter { ids: vec![left[0].core.row.unwrap()], ..filter() };
     assert_eq!(letters.purge_some(&one).await.unwrap(), 1);
     let (booked, there) = letters.bytes().await;
     assert_eq!(booked, there);
@@ -202,12 +202,14 @@ pub(super) async fn shared_ids(site: Site) {
 #[tokio::test]
 async fn a_free_copy_is_found_though_the_last_one_is_taken() {
     let site = Site::sqlite();
-    let last = Letter { copy: u32::MAX, ..letter("sinks.log", "a", 1) };
+    let mut last = letter("sinks.log", "a", 1);
+    last.core.copy = u32::MAX;
     let mut letters = letters_of(&site, vec![last, letter("filters.paid", "a", 2)]).await;
     let dead = letters.all().await;
-    let delivery = StoredDelivery { copy: u32::MAX, ..*delivery_of(&dead[1], 100) };
-    let fate = Fate::Rows(vec![Row::Delivery("sinks.log".to_owned(), Box::new(delivery))]);
-    assert_eq!(letters.change(vec![Change { letter: dead[1].row.unwrap(), fate }], "r").await.unwrap(), 1);
+    let mut delivery = delivery_of(&dead[1], 100);
+    delivery.core.copy = u32::MAX;
+    let fate = Fate::Rows(vec![Row::Delivery("sinks.log".to_owned(), delivery)]);
+    assert_eq!(letters.change(vec![Change { letter: dead[1].core.row.unwrap(), fate }], "r").await.unwrap(), 1);
 }
 
 fn filter() -> LetterFilter {
@@ -232,19 +234,14 @@ fn letter(node: &str, id: &str, seconds: i64) -> Letter {
         content_type: None,
     };
     Letter {
-        row: None,
+        core: DeliveryCore::new(Arc::new(event), 0),
         node: node.to_owned(),
         reason: Reason::Rejected,
         message: "the receiver answered 400".to_owned(),
         time: Timestamp::from_second(seconds).unwrap(),
-        event: Arc::new(event),
-        copy: 0,
         request: None,
         first_request: None,
         shown: None,
-        bucket: Arc::default(),
-        lane: None,
-        attempts: AttemptLog::default(),
     }
 }
 
@@ -274,14 +271,6 @@ impl Letters {
 
 fn delivery_of(letter: &Letter, due: i64) -> Box<StoredDelivery> {
     let request = StoredRequest { url: "http://h/".into(), headers: vec![], body: "longer than it was".into() };
-    Box::new(StoredDelivery {
-        row: letter.row,
-        event: Arc::clone(&letter.event),
-        copy: letter.copy,
-        request,
-        bucket: Arc::default(),
-        lane: None,
-        attempts: letter.attempts.clone(),
-        due: Timestamp::from_second(due).unwrap(),
-    })
+    let core = DeliveryCore { bucket: Arc::default(), lane: None, ..letter.core.clone() };
+    Box::new(StoredDelivery { core, request, due: Timestamp::from_second(due).unwrap() })
 }

@@ -25,7 +25,9 @@ use tokio::time::timeout;
 use super::config::{Location, StoreSettings};
 use super::database::Database;
 use super::handle::{Claim, Claimed, FromStore};
-use super::record::{AttemptLog, AttemptRecord, Letter, Reason, RequestRecord, StoredDelivery, StoredRequest};
+use super::record::{
+    AttemptLog, AttemptRecord, DeliveryCore, Letter, Reason, RequestRecord, StoredDelivery, StoredRequest,
+};
 use super::row::{LETTER_COLUMNS, letter as read_letter};
 use super::thread::{RunningStore, StoreThread};
 use super::{SinkStore, Store};
@@ -211,23 +213,24 @@ fn event(id: &str) -> Event {
 fn delivery(id: &str, second: i64) -> StoredDelivery {
     let event = event(id);
     StoredDelivery {
-        row: None,
         request: StoredRequest {
             url: "http://127.0.0.1/".to_owned(),
             headers: Vec::new(),
             body: event.payload.clone().unwrap(),
         },
-        event: Arc::new(event),
-        copy: 0,
-        bucket: "".into(),
-        lane: None,
-        attempts: attempts(1),
+        core: DeliveryCore { attempts: attempts(1), ..DeliveryCore::new(Arc::new(event), 0) },
         due: at(second),
     }
 }
 
 fn in_lane(lane: &str, id: &str, second: i64) -> StoredDelivery {
-    StoredDelivery { lane: Some(lane.into()), ..delivery(id, second) }
+    changed(delivery(id, second), |core| core.lane = Some(lane.into()))
+}
+
+/// A delivery with another core.
+fn changed(mut delivery: StoredDelivery, change: impl FnOnce(&mut DeliveryCore)) -> StoredDelivery {
+    change(&mut delivery.core);
+    delivery
 }
 
 /// A log of some attempts, one a second.
@@ -240,13 +243,11 @@ fn attempts(count: u32) -> AttemptLog {
 /// The letter that a delivery becomes.
 fn letter(delivery: StoredDelivery, reason: Reason) -> Letter {
     Letter {
-        row: delivery.row,
+        core: delivery.core,
         node: "sinks.crm".to_owned(),
         reason,
         message: "the receiver answered 400".to_owned(),
         time: at(9),
-        event: delivery.event,
-        copy: delivery.copy,
         request: Some(delivery.request),
         first_request: None,
         shown: Some(RequestRecord {
@@ -255,14 +256,11 @@ fn letter(delivery: StoredDelivery, reason: Reason) -> Letter {
             headers: serde_json::Map::new(),
             body: None,
         }),
-        bucket: delivery.bucket,
-        lane: delivery.lane,
-        attempts: delivery.attempts,
     }
 }
 
 fn ids(deliveries: &[StoredDelivery]) -> Vec<&str> {
-    deliveries.iter().map(|delivery| delivery.event.id.as_str()).collect()
+    deliveries.iter().map(|delivery| delivery.core.event.id.as_str()).collect()
 }
 
 /// An event and a request with everything in them that is out of the ordinary.
@@ -283,9 +281,12 @@ fn odd_delivery() -> StoredDelivery {
         content_type: Some("text/x-odd".to_owned()),
     };
     StoredDelivery {
-        row: None,
-        event: Arc::new(event),
-        copy: u32::MAX,
+        core: DeliveryCore {
+            bucket: "tenant\0one".into(),
+            lane: Some("customer\0one".into()),
+            attempts: attempts(3),
+            ..DeliveryCore::new(Arc::new(event), u32::MAX)
+        },
         request: StoredRequest {
             url: "https://example.com/a%20b?c=%00".to_owned(),
             headers: vec![
@@ -294,16 +295,16 @@ fn odd_delivery() -> StoredDelivery {
             ],
             body: Bytes::new(),
         },
-        bucket: "tenant\0one".into(),
-        lane: Some("customer\0one".into()),
-        attempts: attempts(3),
         due: at(5),
     }
 }
 
 fn assert_same(found: &StoredDelivery, expected: &StoredDelivery) {
-    assert_eq!(*found.event, *expected.event);
+    assert_eq!(*found.core.event, *expected.core.event);
     assert!(found.request == expected.request, "the request is another one");
-    assert_eq!((found.copy, &found.bucket, &found.lane), (expected.copy, &expected.bucket, &expected.lane));
-    assert_eq!((&found.attempts, found.due), (&expected.attempts, expected.due));
+    assert_eq!(
+        (found.core.copy, &found.core.bucket, &found.core.lane),
+        (expected.core.copy, &expected.core.bucket, &expected.core.lane)
+    );
+    assert_eq!((&found.core.attempts, found.due), (&expected.core.attempts, expected.due));
 }

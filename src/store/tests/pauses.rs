@@ -11,7 +11,7 @@ fn pause(bucket: &str, second: i64) -> Pause {
 }
 
 fn in_bucket(bucket: &str, id: &str, second: i64) -> StoredDelivery {
-    StoredDelivery { bucket: bucket.into(), ..delivery(id, second) }
+    changed(delivery(id, second), |core| core.bucket = bucket.into())
 }
 
 /// The present, in whole seconds.

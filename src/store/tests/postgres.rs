@@ -76,7 +76,7 @@ async fn what_another_replica_takes_over_at_the_same_time_is_not_booked_here() {
     let site = site().await;
     let mut sink = site.sink("crm");
     sink.park(vec![delivery("a", 5)]).await;
-    let row = sink.due(5).await.deliveries[0].row.unwrap();
+    let row = sink.due(5).await.deliveries[0].core.row.unwrap();
     let mut other = site.database().await;
     let mut taking_over = other.connection().begin().await.unwrap();
     sqlx::query("UPDATE deliveries SET claimed_by = NULL").execute(&mut *taking_over).await.unwrap();
@@ -142,7 +142,7 @@ async fn the_longest_names_fit_into_the_indexes() {
     // Of what PostgreSQL cannot make shorter.
     let name = |length: usize| (0..length).map(|_| char::from(rand::random_range(b'!'..=b'~'))).collect::<String>();
     let mut long = in_lane(&name(255), &name(1000), 5);
-    long.bucket = name(255).into();
+    long.core.bucket = name(255).into();
     sink.park(vec![long]).await;
     assert_eq!(sink.due(5).await.deliveries.len(), 1);
 }
@@ -190,7 +190,11 @@ async fn no_delivery_is_handed_out_twice() {
         for sink in &mut sinks {
             let FromStore::Claimed(claimed) = sink.answer().await else { panic!("deliveries were asked for") };
             for delivery in claimed.deliveries {
-                assert!(found.insert(delivery.event.id.clone()), "{} was handed out twice", delivery.event.id);
+                assert!(
+                    found.insert(delivery.core.event.id.clone()),
+                    "{} was handed out twice",
+                    delivery.core.event.id
+                );
             }
         }
     }
@@ -213,9 +217,9 @@ async fn deliveries_of_one_lane_are_in_order_whoever_adds_and_ends_them() {
         let (mut settlements, mut acks) = acks(1);
         sinks[adding].handle.park(vec![(in_lane("k", &format!("e-{round:02}"), 1), acks.pop())]);
         for delivery in &claimed {
-            assert_eq!(delivery.event.id, format!("e-{handed_out:02}"));
+            assert_eq!(delivery.core.event.id, format!("e-{handed_out:02}"));
             handed_out += 1;
-            sinks[ending].handle.finish(delivery.row.unwrap());
+            sinks[ending].handle.finish(delivery.core.row.unwrap());
         }
         all_settled(&mut settlements).await;
     }
@@ -223,7 +227,7 @@ async fn deliveries_of_one_lane_are_in_order_whoever_adds_and_ends_them() {
         let claimed = sinks[0].due(now).await.deliveries;
         assert_eq!(ids(&claimed), [format!("e-{handed_out:02}")], "a follower was left behind");
         handed_out += 1;
-        sinks[0].handle.finish(claimed[0].row.unwrap());
+        sinks[0].handle.finish(claimed[0].core.row.unwrap());
     }
 }
 
@@ -250,13 +254,13 @@ async fn the_claims_of_a_silent_replica_come_free_after_its_lease() {
     .await
     .expect("all comes free");
     // What the silent one says now does not count.
-    sink.handle.finish(held.row.unwrap());
-    sink.handle.reschedule(held.row.unwrap(), at(99), attempts(7));
+    sink.handle.finish(held.core.row.unwrap());
+    sink.handle.reschedule(held.core.row.unwrap(), at(99), attempts(7));
     assert_eq!(sink.due(5).await.deliveries.len(), 0);
     assert_eq!(one.number("SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NOT NULL").await, 2);
     keeping::assert_sizes_add_up(&one).await;
     for delivery in found {
-        heir.handle.finish(delivery.row.unwrap());
+        heir.handle.finish(delivery.core.row.unwrap());
     }
     assert_eq!(heir.due(5).await.next_due, None);
     assert_eq!(one.number("SELECT CAST(SUM(bytes) AS BIGINT) FROM replicas").await, 0);
@@ -298,7 +302,7 @@ async fn a_lost_connection_is_made_again_and_nothing_is_lost() {
     sqlx::query(end).bind(schema).fetch_all(database.connection()).await.unwrap();
     sink.park(vec![delivery("c", 6)]).await;
     assert_eq!(ids(&sink.due(6).await.deliveries), ["b", "c"], "one is in hand, and one only seems to be");
-    sink.handle.finish(first.deliveries[0].row.unwrap());
+    sink.handle.finish(first.deliveries[0].core.row.unwrap());
     assert_eq!(sink.due(6).await.deliveries.len(), 0);
     assert_eq!(site.number("SELECT COUNT(*) FROM deliveries").await, 2);
 }

@@ -30,7 +30,7 @@ pub(super) async fn holds_growth_of_a_small_store(site: Site) {
     let claimed = sink.due(99).await;
     assert_eq!(ids(&claimed.deliveries), ["a", "b"]);
     site.store().save_checkpoint("audit".into(), "{}".to_owned()).await.unwrap();
-    sink.handle.reschedule(claimed.deliveries[0].row.unwrap(), at(50), attempts(1));
+    sink.handle.reschedule(claimed.deliveries[0].core.row.unwrap(), at(50), attempts(1));
     assert_eq!(ids(&sink.due(99).await.deliveries), ["a"]);
     assert!(settlements.try_recv().is_err(), "nothing settles before it is kept");
     assert_eq!(site.letters().await.len(), 0);
@@ -42,7 +42,7 @@ pub(super) async fn holds_growth_of_a_small_store(site: Site) {
     assert_eq!(ids(&late.deliveries), ["c"]);
 
     for delivery in claimed.deliveries.iter().chain(&late.deliveries) {
-        sink.handle.finish(delivery.row.unwrap());
+        sink.handle.finish(delivery.core.row.unwrap());
     }
     all_settled(&mut settlements).await;
     assert_eq!(site.letters().await.len(), 1);
