@@ -140,7 +140,7 @@ impl Session {
         }
         file.missing_since = None;
         let size = file.size;
-        let Some(tail) = self.tail(key).filter(|tail| !tail.has_ended()) else { return };
+        let Some(tail) = self.tail(key).filter(|tail| !tail.has_ended() && !tail.is_in_use()) else { return };
         tail.live = false;
         if size > tail.unread_from() {
             return self.lose(key, SHORTER_COPY, false);
@@ -313,7 +313,8 @@ impl Session {
         let nothing_unseen = file.size == 0 || file.at_rest;
         let Some(tail) = self.tail(key) else { return };
         tail.set_live(false);
-        if tail.has_ended() || tail.content.is_some() {
+        // What is missing is known once the lines of its last chunk are out.
+        if tail.has_ended() || tail.content.is_some() || tail.is_in_use() {
             return;
         }
         // What was open until now was read as it was written. What vanished while nobody looked may have grown; but

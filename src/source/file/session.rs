@@ -210,7 +210,8 @@ impl Session {
         (!tail.live || tail.is_compressed()) && tail.broken_off.is_none()
     }
 
-    fn next_input(&mut self) -> Option<Input> {
+    /// What can be handed out without any work.
+    pub(super) fn next_input(&mut self) -> Option<Input> {
         loop {
             if self.saver.holds_up_reading() {
                 return None;

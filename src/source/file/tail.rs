@@ -91,8 +91,12 @@ enum State {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct ChunkState {
+    /// True from when it was read until its lines are used up.
+    in_use: bool,
     end_of_file: bool,
     had_line: bool,
+    /// True when its file was closed while it was in use: what follows it is to be read elsewhere.
+    was_closed: bool,
 }
 
 /// What follows a chunk.
@@ -174,7 +178,7 @@ impl Tail {
             self.failing_since = None;
         }
         self.time = Timestamp::now();
-        self.chunk = ChunkState { end_of_file, had_line: false };
+        self.chunk = ChunkState { in_use: true, end_of_file, ..ChunkState::default() };
         let head_grew = self.extend_head(&bytes);
         self.splitter.feed(bytes);
         head_grew
@@ -194,12 +198,18 @@ impl Tail {
 
     /// Makes no lines of the chunk, and gives its buffer back. Returns true when there was nothing behind it.
     pub(super) fn discard_chunk(&mut self) -> (bool, Vec<u8>) {
+        self.chunk.in_use = false;
         self.splitter.discard();
         self.last_position = self.last_position.max(self.splitter.line_start());
         if self.chunk.end_of_file {
             self.state = State::CaughtUp { partial: false };
         }
         (self.chunk.end_of_file, self.splitter.take_buffer())
+    }
+
+    /// True while there may be lines to hand out of the chunk that was read last.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.chunk.in_use
     }
 
     /// True when what is at the end now is the end.
@@ -209,12 +219,18 @@ impl Tail {
 
     /// Says what follows the chunk whose lines are used up, and gives its buffer back.
     pub(super) fn finish_chunk(&mut self) -> (Next, Vec<u8>) {
+        self.chunk.in_use = false;
         let past_once_end = self.once_end.is_some_and(|end| self.splitter.line_start() >= end);
         let buffer = self.splitter.take_buffer();
         let compressed = self.reads_compressed();
         if past_once_end {
             self.end();
             return (Next::End(None), buffer);
+        }
+        // Its end of the file says nothing of the file that is read next.
+        if self.chunk.was_closed {
+            self.splitter.rewind();
+            return (Next::More { stay: false }, buffer);
         }
         if !self.chunk.end_of_file {
             let stay = !self.chunk.had_line;
@@ -328,12 +344,17 @@ impl Tail {
         self.content.as_ref().map(Content::identity).or(aside)
     }
 
-    /// Closes the content until a look at the paths finds it again. It is read on from the last line's start.
+    /// Closes the content until a look at the paths finds it again. It is read on from the last line's start. The lines of
+    /// a chunk that is in use come first: one of them may have begun in an earlier chunk.
     pub(super) fn close(&mut self) {
         self.content = None;
         self.place = None;
         self.set_aside = false;
-        self.splitter.rewind();
+        if self.chunk.in_use {
+            self.chunk.was_closed = true;
+        } else {
+            self.splitter.rewind();
+        }
         self.look_again();
     }
 

@@ -4,6 +4,7 @@ mod deciding;
 mod finding;
 mod moments;
 mod open_files;
+mod paused;
 mod random;
 mod reading;
 mod restarting;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::session::Timing;
+use super::session::{Session, Timing};
 use super::{FileConfig, FileSource, FileStart};
 use crate::event::Format;
 use crate::source::{Input, Progress, Record, Source, SourceContext};

@@ -77,3 +77,28 @@ async fn a_deleted_file_is_not_closed_before_it_is_read() {
     lines.retain(|line| line == "rest");
     assert_eq!(lines.len(), 5);
 }
+
+/// A line of several chunks, of which a part is there whenever its file is closed for others.
+#[tokio::test]
+async fn a_long_line_that_is_written_in_parts_is_read_once_although_its_file_is_closed_in_between() {
+    // A line that is longer than allowed is not read again from its beginning.
+    for limit in [1024 * 1024, 300 * 1024] {
+        let mut setup = Setup::new(&["*.log"]);
+        setup.max_event_size = limit;
+        (0..FILES).for_each(|file| setup.write(&name(file), format!("{file}\n")));
+        let mut reader = reader(&setup, 5).await;
+        reader.lines(FILES).await;
+        for part in ["a", "b", "c"] {
+            setup.append(&name(0), &part.repeat(200 * 1024));
+            (1..FILES).for_each(|file| setup.append(&name(file), &format!("{file} {part}\n")));
+            reader.lines(FILES - 1).await;
+        }
+        setup.append(&name(0), "\nlast\n");
+        let records = reader.records(2).await;
+        let ends: Vec<u64> = records.iter().map(|record| record.position).collect();
+        assert_eq!(ends, [2 + 600 * 1024 + 1, 2 + 600 * 1024 + 1 + 5]);
+        let line = ["a", "b", "c"].map(|part| part.repeat(200 * 1024)).concat();
+        assert!(line.as_bytes().starts_with(records[0].event.payload.as_deref().unwrap_or_default()));
+        assert_eq!((records[0].defect.is_some(), text(&records[1]).as_str()), (limit < line.len(), "last"));
+    }
+}

@@ -72,6 +72,24 @@ fn a_line_longer_than_a_chunk_is_read_on() {
 }
 
 #[test]
+fn what_is_closed_while_its_chunk_is_in_use_keeps_the_line_that_began_before() {
+    for (bytes, end_of_file) in [(&b"e\nthree\nfo"[..], true), (b"e\nthree\nfo", false), (b"e", true), (b"e", false)] {
+        let mut tail = tail();
+        assert_eq!(read(&mut tail, b"on", false).1, Next::More { stay: true });
+        tail.feed(bytes.to_vec(), end_of_file, 2 + bytes.len() as u64, SystemTime::now());
+        tail.close();
+        let lines: Vec<_> = std::iter::from_fn(|| tail.next_line()).collect();
+        let ends: Vec<_> = lines.iter().map(|line| (&line.payload[..], line.end)).collect();
+        let has_lines = bytes.len() > 1;
+        let expected: &[(&[u8], u64)] = if has_lines { &[(b"one", 4), (b"three", 10)] } else { &[] };
+        assert_eq!(ends, expected);
+        assert_eq!(tail.finish_chunk().0, Next::More { stay: false });
+        assert_eq!(tail.position(), if has_lines { 10 } else { 0 }, "the unfinished line is read again");
+        assert!(!tail.lets_newer_pass(), "there may be more where it is found");
+    }
+}
+
+#[test]
 fn once_ends_with_the_line_that_reaches_the_end_seen_at_the_start() {
     let mut tail = tail();
     tail.once_end = Some(5);
