@@ -220,14 +220,21 @@ impl Session {
     }
 
     /// True when a file has taken the place of one that is open and not to be seen any more: what it has to do with that
-    /// is found out first.
+    /// is found out first. It may have been rotated since; where the beginning of what is open is known, that was found by
+    /// it.
     fn is_to_compare(&mut self, seen: &Observed, scan: &Scan) -> bool {
-        if seen.role != Role::Root || seen.compressed || self.replacements.contains_key(&seen.identity) {
+        let may_replace = |file: &TrackedFile| match seen.role {
+            Role::Root => true,
+            Role::Rotated(_) => file.fingerprint.is_empty(),
+            Role::Former | Role::Sibling => false,
+        };
+        if seen.compressed || self.replacements.contains_key(&seen.identity) {
             return false;
         }
         let registry = &self.registry;
-        let of_path = |key: &Key| registry.get(*key).is_some_and(|file| file.path == seen.root);
-        let Some((key, tail)) = self.tails.iter().rev().find(|(key, _)| of_path(key)) else { return false };
+        let of_path = |key: &Key| registry.get(*key).filter(|file| file.path == seen.root);
+        let mut newest = self.tails.iter().rev().filter_map(|(key, tail)| Some((key, tail, of_path(key)?)));
+        let Some((key, tail, _)) = newest.next().filter(|(_, _, file)| may_replace(file)) else { return false };
         let Some(open) = tail.content.as_ref().filter(|open| !open.is_compressed()) else { return false };
         if tail.has_ended() || scan.files.iter().any(|file| file.identity == open.identity()) {
             return false;

@@ -201,6 +201,10 @@ impl Session {
                 tail.close();
                 tail.place = Some(place);
                 self.open_later(key);
+                // Nothing may have been read yet by which the next look could find it.
+                if let Some(file) = self.registry.get_mut(key) {
+                    file.identity = place.identity;
+                }
             }
             Ok(Agreement::Differs { from }) => {
                 tracing::info!(%path, from, "replaced by another file; its lines are read from there on");

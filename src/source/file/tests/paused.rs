@@ -1,4 +1,6 @@
-//! Files that are rotated while what was read of them waits to be handed out.
+//! Files that are rotated while nothing is read, or while what was read of them waits to be handed out.
+
+use tokio::time::Instant;
 
 use super::*;
 use crate::source::file::content::CHUNK_SIZE;
@@ -75,4 +77,28 @@ async fn only_what_was_not_handed_out_is_lost_with_a_file_that_is_truncated_mean
     assert_eq!(first.iter().map(String::len).collect::<Vec<_>>(), [LONG, 3]);
     let lost = text(&reader.record().await);
     assert!(lost.contains(&format!("bytes {} to {} ", LONG + 5, LONG + 8)), "{lost}");
+}
+
+/// As rsync does: a copy takes the place of the file, with lines behind it.
+#[tokio::test]
+async fn an_empty_file_that_is_filled_replaced_and_rotated_by_copy_between_two_looks_is_one_content() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "");
+    let mut reader = setup.reader().await;
+    reader.pause_until(|session| session.tails.values().any(|tail| tail.content.is_some())).await;
+    setup.append("a.log", "one\ntwo\n");
+    fs::copy(setup.path("a.log"), setup.path("new")).unwrap();
+    setup.append("new", "three\n");
+    setup.rename("new", "a.log");
+    setup.copytruncate("a.log", "a.log.1");
+    setup.append("a.log", "four\n");
+    // The look comes before the file is read because of a reported change.
+    reader.source.session.as_mut().unwrap().next_scan = Instant::now();
+    let records = reader.records(4).await;
+    assert_eq!(records.iter().map(text).collect::<Vec<_>>(), ["one", "two", "three", "four"]);
+    let contents: Vec<&str> = records.iter().map(content_of).collect();
+    assert!(contents[1] == contents[0] && contents[2] == contents[0] && contents[3] != contents[0], "{contents:?}");
+    reader.commit().await;
+    setup.append("a.log", "five\n");
+    assert_eq!(reader.lines(1).await, ["five"]);
 }
