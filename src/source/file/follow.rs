@@ -15,7 +15,7 @@ use super::discovery::Scan;
 use super::identity::{Fingerprint, Identity, first_line};
 use super::names;
 use super::observed::{Observed, Role};
-use super::path::FilePath;
+use super::path::{FilePath, shown};
 use super::registry::{Key, TrackedFile};
 use super::rotation::{self, Known, Plan};
 use super::session::{SHORTER_COPY, Session, Timing};
@@ -116,7 +116,7 @@ impl Session {
             file.finished = false;
             // Until more of it was read.
             file.at_rest = true;
-            tracing::info!(path = %seen.path.display(), "written to after it was done with; reading on");
+            tracing::info!(path = %shown(&seen.path), "written to after it was done with; reading on");
         }
         let holds_original = seen.compressed && self.tails.get(&key).is_some_and(Tail::holds_original);
         if !live && !holds_original && seen.size.is_some_and(|size| size < file.offset.max(read)) {
@@ -145,7 +145,7 @@ impl Session {
         if size > tail.unread_from() {
             return self.lose(key, SHORTER_COPY, false);
         }
-        let (copy, offset) = (seen.path.display(), tail.unread_from());
+        let (copy, offset) = (shown(&seen.path), tail.unread_from());
         tracing::info!(%copy, offset, "truncated; the copy ends before what was read, so that nothing is missing");
         tail.end();
         self.close_partition(key);
@@ -168,7 +168,7 @@ impl Session {
             return;
         }
         if tail.live && !live {
-            tracing::info!(path = %seen.root, now = %seen.path.display(), "rotated; its rest is read first");
+            tracing::info!(path = %seen.root, now = %shown(&seen.path), "rotated; its rest is read first");
         }
         tail.set_live(live);
         tail.displaced = None;
@@ -212,7 +212,7 @@ impl Session {
 
     /// A file from before its path was first seen: not read, and never to be mistaken for a new one.
     fn remember(&mut self, seen: &Observed) {
-        let path = seen.path.display();
+        let path = shown(&seen.path);
         tracing::info!(%path, "passed over: it was there before the first start, and is not read from its beginning");
         let size = seen.size.or(seen.size_modulo.map(u64::from)).unwrap_or(0);
         let file = TrackedFile { offset: size, size, finished: true, ..self.new_file(seen) };
@@ -275,9 +275,9 @@ impl Session {
             self.registry.name(key, line);
         }
         self.saver.note_ids(true);
-        tracing::info!(source = %self.context.name, path = %seen.path.display(), offset = start, "reading");
+        tracing::info!(source = %self.context.name, path = %shown(&seen.path), offset = start, "reading");
         if !seen.compressed && names::is_compressed(seen.path.as_os_str().as_bytes()) {
-            tracing::info!(path = %seen.path.display(), "its name says that it is compressed, but it holds text; reading it as such");
+            tracing::info!(path = %shown(&seen.path), "its name says that it is compressed, but it holds text; reading it as such");
         }
         self.attach(key, seen, live);
     }

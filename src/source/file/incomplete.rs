@@ -5,6 +5,7 @@
 //! It does no I/O but log. A damaged file is none of its business: no more bytes mend that.
 
 use super::observed::Observed;
+use super::path::shown;
 use super::records::lost_record;
 use super::registry::Key;
 use super::session::Session;
@@ -34,7 +35,7 @@ impl Session {
         if age >= self.timing.complete {
             self.give_up_rest(key, broken_off.stored_size);
         } else if self.context.once && seen_for >= self.timing.settle {
-            let (path, offset) = (seen.path.display(), tail.unread_from());
+            let (path, offset) = (shown(&seen.path), tail.unread_from());
             tracing::error!(%path, offset, "compressed and not complete; given up for this run, the next one reads on");
             tail.end();
         }

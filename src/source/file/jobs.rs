@@ -16,6 +16,7 @@ use super::discovery::{Scan, Scanner};
 use super::glance::Glance;
 use super::identity::{Fingerprint, first_line};
 use super::registry::Key;
+use super::path::shown;
 use super::session::Session;
 use super::tail::Tail;
 use crate::descriptors::{is_shortage, shortage};
@@ -194,7 +195,7 @@ impl Session {
     fn compared(&mut self, key: Key, content: Content, place: Place, agreement: io::Result<Agreement>) {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         tail.content = Some(content);
-        let path = place.path.display();
+        let path = shown(&place.path);
         match agreement {
             Ok(Agreement::Continues) => {
                 tracing::info!(%path, "replaced by a file that goes on where it ends; reading on in that");

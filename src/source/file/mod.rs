@@ -57,6 +57,7 @@ use self::checkpoint::CheckpointStore;
 use self::discovery::Scanner;
 use self::pattern::{PathPattern, PatternError};
 use self::registry::Registry;
+use self::path::shown;
 use self::session::{Session, Timing};
 use super::off_runtime::job_failed;
 use super::{Input, Progress, Source, SourceContext, SourceError};
@@ -229,7 +230,7 @@ impl Source for FileSource {
             count => format!("{count} files match"),
         };
         for (path, reason) in passed_over {
-            found.push_str(&format!("; {} is passed over: {reason}", path.display()));
+            found.push_str(&format!("; {} is passed over: {reason}", shown(&path)));
         }
         Ok(found)
     }

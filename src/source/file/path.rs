@@ -1,9 +1,10 @@
-//! The path of a file. Names are bytes: they are compared and kept as such, and only what people see of them is text.
+//! The path of a file. Names are bytes: they are compared and kept as such, and only what people see of them is text, in
+//! which no name can break a line or forge one.
 //!
 //! This module does no I/O.
 
 use std::ffi::OsString;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Deref;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FilePath {
     path: Arc<Path>,
-    /// What people see of it: bytes that are no UTF-8 are replaced.
-    shown: Arc<str>,
+    /// The same as text: bytes that are no UTF-8 are replaced.
+    text: Arc<str>,
 }
 
 /// How it is kept: as text where it is text, otherwise byte by byte.
@@ -27,10 +28,26 @@ enum Kept {
     Bytes(Vec<u8>),
 }
 
+/// What people see of a path: control characters are escaped.
+pub(super) fn shown(path: &Path) -> Shown<'_> {
+    Shown(path)
+}
+
+pub(super) struct Shown<'a>(&'a Path);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_string_lossy().chars().try_for_each(|char| match char {
+            control if control.is_control() => write!(f, "{}", control.escape_debug()),
+            char => f.write_char(char),
+        })
+    }
+}
+
 impl FilePath {
-    /// The path as text, with bytes that are no UTF-8 replaced.
-    pub(super) fn shown(&self) -> &Arc<str> {
-        &self.shown
+    /// The path as text, with bytes that are no UTF-8 replaced: for events, where every character is data.
+    pub(super) fn text(&self) -> &Arc<str> {
+        &self.text
     }
 }
 
@@ -44,7 +61,7 @@ impl Deref for FilePath {
 
 impl From<&Path> for FilePath {
     fn from(path: &Path) -> Self {
-        Self { path: path.into(), shown: path.to_string_lossy().into() }
+        Self { path: path.into(), text: path.to_string_lossy().into() }
     }
 }
 
@@ -62,7 +79,7 @@ impl From<&str> for FilePath {
 
 impl fmt::Display for FilePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        Shown(&self.path).fmt(f)
     }
 }
 
@@ -102,6 +119,14 @@ mod tests {
             let kept = serde_json::to_string(&path).unwrap();
             prop_assert_eq!(serde_json::from_str::<FilePath>(&kept).unwrap(), path);
         }
+    }
+
+    #[test]
+    fn no_name_can_break_the_line_in_which_it_is_shown() {
+        let path = PathBuf::from(OsString::from_vec(b"/a/\n\x1b[1m\xc2\x85caf\xc3\xa9 \\\xff\t'.log".to_vec()));
+        let expected = "/a/\\n\\u{1b}[1m\\u{85}café \\\u{fffd}\\t'.log";
+        assert_eq!(shown(&path).to_string(), expected);
+        assert_eq!(FilePath::from(path).to_string(), expected);
     }
 
     #[test]

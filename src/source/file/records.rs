@@ -73,7 +73,7 @@ fn event(
 
 fn meta(file: &TrackedFile, file_id: Arc<str>, offset: u64) -> Vec<(Cow<'static, str>, MetaValue)> {
     vec![
-        ("path".into(), MetaValue::Text(Arc::clone(file.path.shown()))),
+        ("path".into(), MetaValue::Text(Arc::clone(file.path.text()))),
         ("offset".into(), integer(offset)),
         ("file".into(), MetaValue::Text(file_id)),
     ]

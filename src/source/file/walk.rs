@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use super::path::shown;
 use super::pattern::{self, Part, PathPattern};
 
 /// What a walk has found.
@@ -34,7 +35,7 @@ pub(super) fn walk(patterns: &[PathPattern]) -> Walk {
     for pattern in patterns {
         walk.follow(pattern.start.clone(), &pattern.parts);
         if let Some(folder) = pattern.as_path().filter(|path| path.is_dir()) {
-            let reason = format!("it is a folder, and only files are read; name those in it: `{}/*`", folder.display());
+            let reason = format!("it is a folder, and only files are read; name those in it: `{}/*`", shown(&folder));
             walk.passed_over.insert(folder, reason);
         }
     }
@@ -92,7 +93,7 @@ impl Walk {
                     self.passed_over.insert(path, "it is a socket, and only files are read".to_owned());
                 }
                 Some(kind) => {
-                    let instead = format!("`type = \"stdin\"` and `bridge run … < {}`", path.display());
+                    let instead = format!("`type = \"stdin\"` and `bridge run … < {}`", shown(&path));
                     let reason = format!("it is {kind}, which standard input can read: {instead}");
                     self.passed_over.insert(path, reason);
                 }

@@ -13,6 +13,8 @@ use notify::event::{EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::path::shown;
+
 /// Changed files remembered one by one; beyond that everything is looked at.
 const MOST_CHANGES: usize = 4096;
 
@@ -83,7 +85,7 @@ impl Watch {
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
                 self.leave(&mut watcher, |refused| refused == folder);
                 if self.refused.insert(folder.clone()) {
-                    let folder = folder.display();
+                    let folder = shown(folder);
                     tracing::warn!(%folder, %error, "the folder cannot be watched; its files are polled instead");
                 }
             }
