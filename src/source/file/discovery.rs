@@ -14,11 +14,13 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use super::heads::{HeadCache, Look, Question};
+use super::compression::{may_become_unread, unread_compression};
+use super::heads::{Head, HeadCache, Look, Question};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::names;
 use super::observed::{Observed, Role};
-use super::path::FilePath;
+use super::passed_over::PassedOver;
+use super::path::{FilePath, shown};
 use super::pattern::PathPattern;
 use super::registry::KnownPath;
 use super::walk::{list, walk};
@@ -33,9 +35,7 @@ pub(super) struct Scanner {
     heads: HeadCache,
     /// What was complained about already.
     warned: HashSet<PathBuf>,
-    /// What this look and the last one have passed over, and why.
-    passed_over: BTreeMap<PathBuf, String>,
-    last_passed_over: BTreeMap<PathBuf, String>,
+    passed_over: PassedOver,
 }
 
 /// What one look has shown.
@@ -74,19 +74,13 @@ impl Scanner {
     /// Patterns must have been checked. Relative ones start at the current folder.
     pub(super) fn new(patterns: &[PathPattern]) -> Self {
         let patterns = patterns.iter().map(PathPattern::absolute).collect();
-        Self {
-            patterns,
-            heads: HeadCache::default(),
-            warned: HashSet::new(),
-            passed_over: BTreeMap::new(),
-            last_passed_over: BTreeMap::new(),
-        }
+        Self { patterns, heads: HeadCache::default(), warned: HashSet::new(), passed_over: PassedOver::default() }
     }
 
     /// Looks at everything. With `line_ends` the last line's end is searched in every file that a pattern names.
     pub(super) fn scan(&mut self, known: &BTreeSet<KnownPath>, line_ends: bool) -> Scan {
         let mut scan = Scan { started: Timestamp::now(), ..Scan::default() };
-        self.last_passed_over = std::mem::take(&mut self.passed_over);
+        self.passed_over.begin_look();
         let matched = self.matching_files(known, &mut scan);
         let mut surroundings = Surroundings {
             roots: HashSet::new(),
@@ -115,13 +109,22 @@ impl Scanner {
 
     /// What the last look has passed over.
     pub(super) fn passed_over(&self) -> impl Iterator<Item = &PathBuf> {
-        self.passed_over.keys()
+        self.passed_over.paths()
     }
 
     /// The files that match now, and what is passed over and why, for a check without reading.
     pub(super) fn look(&mut self) -> (usize, BTreeMap<PathBuf, String>) {
-        let files = self.matching_files(&BTreeSet::new(), &mut Scan::default());
-        (files.len(), std::mem::take(&mut self.passed_over))
+        let mut files = self.matching_files(&BTreeSet::new(), &mut Scan::default());
+        files.retain(|path| {
+            let question = Question { named_compressed: is_named_compressed(path), line_end: false };
+            let head = self.heads.look(path, question).and_then(|look| look.head.ok());
+            let reason = head.and_then(|head| unread_compression(&head.bytes).filter(|_| !head.compressed));
+            if let Some(reason) = &reason {
+                self.passed_over.note(path, reason);
+            }
+            reason.is_none()
+        });
+        (files.len(), self.passed_over.take())
     }
 
     /// Files that match a pattern, and the folders that are read to find them.
@@ -134,7 +137,7 @@ impl Scanner {
         }
         scan.folders.extend(walked.folders);
         for (path, reason) in walked.passed_over {
-            self.pass_over(&path, &reason);
+            self.passed_over.add(&path, &reason);
         }
         walked.files.into_iter().map(FilePath::from).collect()
     }
@@ -185,7 +188,7 @@ impl Scanner {
             for (path, role) in siblings {
                 let Some(role) = role else {
                     if surroundings.named.contains(&path) {
-                        self.pass_over(&path, "what it was compressed from is still there, and is read");
+                        self.passed_over.add(&path, "what it was compressed from is still there, and is read");
                     }
                     continue;
                 };
@@ -209,16 +212,19 @@ impl Scanner {
         role: Role,
         surroundings: &Surroundings,
     ) -> Option<Observed> {
-        let named_compressed = names::is_compressed(path.as_os_str().as_bytes());
+        let named_compressed = is_named_compressed(&path);
         let named = surroundings.named.contains(&path);
         let question = Question { named_compressed, line_end: surroundings.line_ends && named };
         // A file that vanished since its folder was listed is simply not there.
         let Look { metadata, identity, head, line_end } = self.heads.look(&path, question)?;
+        if head.as_ref().is_ok_and(|head| self.is_compressed_otherwise(&path, head, named)) {
+            return None;
+        }
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let head = match head {
             // The little there is of a rotated file does not tell whether it is a known content.
             Ok(head) if !head.whole && role != Role::Root => {
-                self.pass_over(&path, INCOMPLETE);
+                self.passed_over.add(&path, INCOMPLETE);
                 None
             }
             Ok(head) => {
@@ -228,7 +234,7 @@ impl Scanner {
             Err(error) => {
                 // A compressed file may just be in the making.
                 if named_compressed && error.kind() == io::ErrorKind::UnexpectedEof {
-                    self.pass_over(&path, INCOMPLETE);
+                    self.passed_over.add(&path, INCOMPLETE);
                 } else if error.kind() != io::ErrorKind::ResourceBusy {
                     self.warn_once(&path, &error);
                 }
@@ -264,16 +270,25 @@ impl Scanner {
 
     fn warn_once(&mut self, path: &Path, error: &io::Error) {
         if self.warned.insert(path.to_owned()) {
-            tracing::warn!(path = %path.display(), %error, "cannot be looked at; trying again at every look");
+            tracing::warn!(path = %shown(path), %error, "cannot be looked at; trying again at every look");
         }
     }
 
-    /// Says once of each file why it is not read.
-    fn pass_over(&mut self, path: &Path, reason: &str) {
-        if self.last_passed_over.get(path).is_none_or(|last| last != reason) {
-            tracing::info!(path = %path.display(), reason, "passed over");
+    /// True when a file is compressed with anything but gzip, or may turn out to be. That no line of it is read is a
+    /// warning when a pattern names it.
+    fn is_compressed_otherwise(&mut self, path: &Path, head: &Head, named: bool) -> bool {
+        if head.compressed {
+            return false;
         }
-        self.passed_over.insert(path.to_owned(), reason.to_owned());
+        match unread_compression(&head.bytes) {
+            Some(reason) if named => self.passed_over.add_with_warning(path, &reason),
+            Some(reason) => self.passed_over.add(path, &reason),
+            None if may_become_unread(path.as_os_str().as_bytes(), &head.bytes) => {
+                self.passed_over.add(path, INCOMPLETE);
+            }
+            None => return false,
+        }
+        true
     }
 
     /// Of several names of one file one is read.
@@ -282,10 +297,14 @@ impl Scanner {
         for file in scan.files.iter().filter(|file| file.role == Role::Root) {
             if let Some(first) = roots.insert(file.identity, &file.root) {
                 roots.insert(file.identity, first);
-                self.pass_over(&file.root, &format!("it is the same file as {first}"));
+                self.passed_over.add(&file.root, &format!("it is the same file as {first}"));
             }
         }
     }
+}
+
+fn is_named_compressed(path: &Path) -> bool {
+    names::is_compressed(path.as_os_str().as_bytes())
 }
 
 /// The path with symbolic links resolved, or as it is when nothing is there any more.

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use memchr::memrchr;
 
+use super::compression::unread_compression;
 use super::gzip::GzipReader;
 use super::identity::{HEAD_LENGTH, Identity};
 
@@ -163,7 +164,7 @@ fn head(file: &File, named_compressed: bool) -> io::Result<Head> {
     let mut bytes = vec![0; HEAD_LENGTH];
     let length = read_up_to(file, 0, &mut bytes)?;
     bytes.truncate(length);
-    if named_compressed && !is_text(&bytes) {
+    if named_compressed && !is_text(&bytes) && unread_compression(&bytes).is_none() {
         return compressed_head(file);
     }
     Ok(Head { compressed: false, bytes: bytes.into(), whole: true, size_modulo: None })
@@ -247,7 +248,7 @@ mod tests {
         fs::write(&path, "not compressed\n").unwrap();
         let read = head(&path, true).unwrap();
         assert_eq!((&*read.bytes, read.compressed), (&b"not compressed\n"[..], false));
-        for neither in [&b"\xfd7zXZ\0\0"[..], b"", b"\x1f\x8b"] {
+        for neither in [&b"\x7fELF\0\0"[..], b"", b"\x1f\x8b"] {
             fs::write(&path, neither).unwrap();
             assert!(head(&path, true).is_err());
         }

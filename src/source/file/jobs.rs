@@ -11,12 +11,13 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use super::FileStart;
+use super::compression::unread_compression;
 use super::content::{Agreement, Chunk, Content, Expected, Place};
 use super::discovery::{Scan, Scanner};
 use super::glance::Glance;
 use super::identity::{Fingerprint, first_line};
-use super::registry::Key;
 use super::path::shown;
+use super::registry::Key;
 use super::session::Session;
 use super::tail::Tail;
 use crate::descriptors::{is_shortage, shortage};
@@ -200,12 +201,12 @@ impl Session {
             Ok(Agreement::Continues) => {
                 tracing::info!(%path, "replaced by a file that goes on where it ends; reading on in that");
                 tail.close();
-                tail.place = Some(place);
-                self.open_later(key);
                 // Nothing may have been read yet by which the next look could find it.
                 if let Some(file) = self.registry.get_mut(key) {
                     file.identity = place.identity;
                 }
+                tail.place = Some(place);
+                self.open_later(key);
             }
             Ok(Agreement::Differs { from }) => {
                 tracing::info!(%path, from, "replaced by another file; its lines are read from there on");
@@ -273,6 +274,9 @@ impl Session {
                 }
                 if is_utf16(tail.head(), self.context.format) {
                     return self.pass_over(key);
+                }
+                if let Some(reason) = unread_compression(tail.head()).filter(|_| !tail.reads_compressed()) {
+                    return self.pass_over_compressed(key, &reason);
                 }
                 if let Some(line) = first_line(tail.head()) {
                     self.saver.note_ids(self.registry.name(key, line));

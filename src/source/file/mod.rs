@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `pattern`, `walk`, `path` | what `paths` mean, which files match, names of any bytes |
 //! | `discovery`, `observed`, `heads`, `names` | look at the paths: what is there, how it begins, what its name says |
+//! | `passed_over` | what a look passes over, said once |
 //! | `families`, `rotation` | in which order files were written, and which of them holds which known content (pure) |
 //! | `registry`, `identity` | what is known and confirmed of every content; what the checkpoint holds |
 //! | `checkpoint` | its form in the store, and saving it |
 //! | `session`, `jobs`, `follow` | one connection: handing out, blocking work, acting on what was seen |
 //! | `open_files` | which files are open when not all can be |
 //! | `tail`, `content`, `gzip`, `records` | one content being read: lines, chunks, events |
+//! | `compression` | what is compressed in a way that is not read |
 //! | `incomplete` | compressed files that end too early: waiting for their rest |
 //! | `watch` | hear of changes at once |
 //! | `glance` | whether anything has changed since the last look |
@@ -20,6 +22,7 @@
 //! no end can come any more.
 
 mod checkpoint;
+mod compression;
 mod content;
 mod discovery;
 mod families;
@@ -33,6 +36,7 @@ mod jobs;
 mod names;
 mod observed;
 mod open_files;
+mod passed_over;
 mod path;
 mod pattern;
 mod records;
@@ -55,9 +59,9 @@ use tokio::time::timeout;
 
 use self::checkpoint::CheckpointStore;
 use self::discovery::Scanner;
+use self::path::shown;
 use self::pattern::{PathPattern, PatternError};
 use self::registry::Registry;
-use self::path::shown;
 use self::session::{Session, Timing};
 use super::off_runtime::job_failed;
 use super::{Input, Progress, Source, SourceContext, SourceError};

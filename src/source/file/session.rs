@@ -317,9 +317,26 @@ impl Session {
             let record = lost_record(&self.context, file, tail.partition, 0, Some(end), reason);
             self.ready.push_back(Input::Record(Box::new(record)));
         }
+        self.go_on_behind_discarded(key, at_end);
+    }
+
+    /// Makes no events of a chunk of what is compressed in a way that is not read. A look at the paths passes that over,
+    /// but this was empty then. All of it may have been read before it was compressed: it is not said to be lost.
+    pub(super) fn pass_over_compressed(&mut self, key: Key, reason: &str) {
+        let (Some(tail), Some(file)) = (self.tails.get_mut(&key), self.registry.get(key)) else { return };
+        if tail.unread_from() == 0 {
+            tracing::warn!(source = %self.context.name, path = %file.path, reason, "passed over");
+        }
+        let (at_end, buffer) = tail.discard_chunk();
+        self.buffer = buffer;
+        self.go_on_behind_discarded(key, at_end);
+    }
+
+    fn go_on_behind_discarded(&mut self, key: Key, at_end: bool) {
         if !at_end {
             return self.enqueue(key);
         }
+        let Some(tail) = self.tails.get_mut(&key) else { return };
         if tail.ends_here() {
             tail.end();
             return self.close_partition(key);

@@ -1,5 +1,6 @@
 //! The file source on real files: reading, rotation while it runs, restarts.
 
+mod compressed;
 mod deciding;
 mod finding;
 mod moments;
