@@ -125,8 +125,10 @@ fn look_into(file: &File, question: Question) -> Option<Look> {
         let plain = head.as_ref().is_ok_and(|head| !head.compressed);
         let line_end = (question.line_end && plain).then(|| last_line_end(file).ok()).flatten();
         let after = file.metadata().ok()?;
+        // A plain file that was empty, filled and emptied again may have the same size and time before and after that.
         let length = head.as_ref().map_or(0, |head| head.bytes.len());
-        if is_of_one_moment(&before, &after, length) {
+        let is_as_long = !plain || length as u64 == before.len().min(HEAD_LENGTH as u64);
+        if is_as_long && is_of_one_moment(&before, &after, length) {
             return Some(Look { identity: Identity::of(&before), metadata: before, head, line_end });
         }
         before = after;
