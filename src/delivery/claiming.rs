@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::Delivery;
 use super::dead_letter;
 use super::schedule::BucketName;
+use super::step::Occasion;
 use super::stored::{Unusable, from_stored};
 use super::worker::Running;
 use crate::clock::steady_now;
@@ -56,7 +57,9 @@ impl Running {
             }
         }
         if self.is_ready() {
-            std::mem::take(&mut self.unjudged).into_iter().for_each(|delivery| self.accept(delivery, now));
+            std::mem::take(&mut self.unjudged)
+                .into_iter()
+                .for_each(|delivery| self.advance(Occasion::Arrived, delivery, now));
         }
     }
 
@@ -88,25 +91,17 @@ impl Running {
         }
         for stored in claimed.deliveries {
             match from_stored(stored, None, now) {
-                Ok(delivery) => self.accept_claimed(Box::new(delivery), now),
+                Ok(delivery) => self.take_in_claimed(Box::new(delivery), now),
                 Err(unusable) => self.bury_unusable(*unusable, now),
             }
         }
     }
 
-    fn accept_claimed(&mut self, delivery: Box<Delivery>, now: Instant) {
-        let Some(parking) = &mut self.parking else { return };
-        parking.claims.took(&delivery.core.bucket);
-        let has_too_many = parking.claims.has_too_many(&delivery.core.bucket);
-        let park_after = self.worker.retry.park_after();
-        let hold = self.worker.schedule.hold(&delivery.core.bucket, now);
-        // The bucket may have closed while the claim was under way.
-        let is_closed = hold.filter(|hold| hold.by_breaker && !hold.is_probe_due || hold.until - now > park_after);
-        match is_closed {
-            _ if self.disabled || self.leaving.is_some() || has_too_many => self.park(delivery, now, now),
-            Some(hold) => self.park(delivery, hold.until, now),
-            None => self.worker.schedule.push(delivery.core.bucket.clone(), delivery, now),
+    fn take_in_claimed(&mut self, delivery: Box<Delivery>, now: Instant) {
+        if let Some(parking) = &mut self.parking {
+            parking.claims.took(&delivery.core.bucket);
         }
+        self.advance(Occasion::Claimed, delivery, now);
     }
 
     /// Makes a dead letter of what came out of the store and cannot be sent.
@@ -160,7 +155,7 @@ impl Running {
             if let Some(parking) = &mut self.parking {
                 parking.claims.rest(&delivery.core.bucket);
             }
-            self.park(delivery, now, now);
+            self.advance(Occasion::MakeRoom, delivery, now);
         }
     }
 

@@ -22,6 +22,7 @@ pub mod rate_limit;
 pub mod retry;
 mod room;
 pub mod schedule;
+mod step;
 pub mod stored;
 pub mod unprocessed;
 pub mod worker;

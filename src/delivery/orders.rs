@@ -16,9 +16,9 @@ use super::breaker::BreakerPolicy;
 use super::dead_letter::DeadLetters;
 use super::rate_limit::Rate;
 use super::retry::RetryPolicy;
+use super::step::Occasion;
 use super::worker::Running;
 use crate::sink::webhook::Webhook;
-use crate::store::record::Reason;
 
 /// A sink's queue. It is unbounded by type and bounded in fact: by the events that its sources may have open. So a sink
 /// that stands still never holds up the router, and with it the other sinks, before its sources are full.
@@ -59,8 +59,6 @@ pub enum SinkOrder {
     /// parked, or becomes dead letters when there is no store.
     Leave,
 }
-
-const IS_REMOVED: &str = "the sink was removed from the pipeline";
 
 /// How far a removed sink has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,31 +102,9 @@ impl Running {
         let deliveries = heads.len() + followers.len() + self.lanes.waiting() + self.unjudged.len();
         let fate = if self.parking.is_some() { "stay parked in the store" } else { "become dead letters" };
         warn!(sink = %self.worker.name, deliveries, "the sink is removed and its time is up: its open deliveries {fate}");
-        heads.into_iter().for_each(|(head, _)| self.leave_behind(head, now));
-        std::mem::take(&mut self.unjudged).into_iter().for_each(|delivery| self.come_too_late(delivery, now));
-        followers.into_iter().for_each(|follower| self.bury(*follower, Reason::SinkRemoved, IS_REMOVED));
-    }
-
-    /// Brings a delivery to safety that has come to a removed sink too late; of its lane there may be others before it.
-    pub(super) fn come_too_late(&mut self, delivery: Box<Delivery>, now: Instant) {
-        match &delivery.core.lane {
-            // Letters have no order.
-            _ if self.parking.is_none() => self.bury(*delivery, Reason::SinkRemoved, IS_REMOVED),
-            Some(lane) if self.lanes.contains(lane) => {
-                let lane = lane.clone();
-                // It follows them.
-                self.lanes.arrive(&lane, delivery, false);
-            }
-            _ => self.leave_behind(delivery, now),
-        }
-    }
-
-    /// Brings a delivery to safety that a removed sink can no longer attempt, and whose turn it is.
-    pub(super) fn leave_behind(&mut self, delivery: Box<Delivery>, now: Instant) {
-        if self.parking.is_some() {
-            return self.park(delivery, now, now);
-        }
-        self.give_up(*delivery, Reason::SinkRemoved, IS_REMOVED, now);
+        heads.into_iter().for_each(|(head, _)| self.advance(Occasion::Turn, head, now));
+        let later = std::mem::take(&mut self.unjudged).into_iter().chain(followers);
+        later.for_each(|delivery| self.advance(Occasion::Arrived, delivery, now));
     }
 
     fn stay(&mut self, surroundings: SinkSurroundings) {
@@ -162,7 +138,7 @@ impl Running {
         self.leaving = Some(Leaving::Until(now + timeout));
         // Nobody else would put them back: their claims last as long as the process.
         for claimed in self.worker.schedule.take_from_lines(|delivery| delivery.core.row.is_some()) {
-            self.park(claimed, now, now);
+            self.advance(Occasion::MakeRoom, claimed, now);
         }
     }
 }

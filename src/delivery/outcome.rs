@@ -10,6 +10,7 @@ use super::breaker::{Change, Permit};
 use super::lane::LaneName;
 use super::retry::{Decision, Failure};
 use super::schedule::{BucketName, shown};
+use super::step::Occasion;
 use super::unprocessed::Unprocessed;
 use super::worker::{Attempted, Running};
 use super::{Delivery, dead_letter};
@@ -121,13 +122,9 @@ impl Running {
         // The heads under way keep their lanes: should the sink be enabled meanwhile, nothing may overtake them.
         let followers = self.lanes.drain();
         for (delivery, _) in self.worker.schedule.drain(now) {
-            if delivery.core.row.is_some() {
-                self.wait(delivery, now, now);
-            } else {
-                self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
-            }
+            self.advance(Occasion::Disabled, delivery, now);
         }
-        followers.into_iter().for_each(|follower| self.bury(*follower, Reason::SinkDisabled, IS_DISABLED));
+        followers.into_iter().for_each(|follower| self.advance(Occasion::Arrived, follower, now));
     }
 
     /// Counts an attempt, and keeps what a failed one has brought.
@@ -165,7 +162,7 @@ impl Running {
     /// Lets the next delivery of a lane go whose head was in memory and has ended.
     fn start_next(&mut self, lane: Option<&LaneName>, now: Instant) {
         if let Some(next) = lane.and_then(|lane| self.lanes.head_ended(lane)) {
-            self.start(next, now);
+            self.advance(Occasion::Turn, next, now);
         }
     }
 
@@ -181,18 +178,8 @@ impl Running {
 
     /// Lets a delivery go again that the receiver has not processed: that was no attempt.
     fn go_again(&mut self, delivery: Box<Delivery>, permit: Permit, now: Instant) {
-        let bucket = delivery.core.bucket.clone();
-        self.worker.schedule.withdraw(&bucket, permit, now);
-        if self.is_gone() {
-            return self.leave_behind(delivery, now);
-        }
-        if self.disabled && delivery.core.row.is_none() {
-            return self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
-        }
-        match self.worker.schedule.hold(&bucket, now) {
-            Some(hold) if !hold.is_probe_due => self.wait(delivery, now, now),
-            _ => self.worker.schedule.push_front(bucket, delivery, now),
-        }
+        self.worker.schedule.withdraw(&delivery.core.bucket, permit, now);
+        self.advance(Occasion::NotProcessed, delivery, now);
     }
 
     fn after_failure(
@@ -223,20 +210,16 @@ impl Running {
         retry_after: Option<Duration>,
         now: Instant,
     ) {
-        if self.disabled && delivery.core.row.is_none() {
-            return self.give_up(*delivery, Reason::SinkDisabled, IS_DISABLED, now);
-        }
         let failure = Failure { attempts: delivery.core.attempts.round, elapsed: elapsed(&delivery), retry_after };
-        match self.worker.retry.decide(failure, rand::random()) {
-            Decision::GiveUp(exhausted) => {
-                self.give_up(*delivery, Reason::RetriesExhausted, &format!("{message}; {exhausted}"), now);
-            }
+        let (due, message) = match self.worker.retry.decide(failure, rand::random()) {
+            Decision::GiveUp(exhausted) => (None, format!("{message}; {exhausted}")),
             Decision::RetryAfter(wait) => {
                 debug!(sink = %self.worker.name, event = %delivery.core.event.id,
                     attempts = delivery.core.attempts.total, retry_in = ?wait, "the attempt failed: {message}");
-                self.wait(delivery, now + wait, now);
+                (Some(now + wait), message.to_owned())
             }
-        }
+        };
+        self.advance_after(Occasion::Failed(due), delivery, &message, now);
     }
 
     fn disable(&mut self, delivery: Delivery, message: String, now: Instant) {
@@ -285,9 +268,6 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often such a shortage is logged.
 const SHORTAGE_REMINDER: Duration = Duration::from_secs(60);
-
-/// Why events of a disabled sink become dead letters.
-pub(super) const IS_DISABLED: &str = "the sink is disabled";
 
 /// The time since the first attempt, by the clock of the wall: it may lie before a restart. A delivery that was never
 /// in the store is not older than its stay here, however that clock may jump.

@@ -15,16 +15,16 @@ use tracing::{debug, info};
 
 use super::Delivery;
 use super::claims::Claims;
-use super::lane::{Arrived, LaneName};
-use super::outcome::IS_DISABLED;
+use super::lane::LaneName;
 use super::schedule::{BucketName, shown};
+use super::step::Occasion;
 use super::stored::to_stored;
 use super::worker::Running;
 use crate::ack::Ack;
 use crate::clock::steady_now;
 use crate::store::SinkStore;
 use crate::store::handle::FromStore;
-use crate::store::record::{Reason, RowId, StoredDelivery};
+use crate::store::record::{RowId, StoredDelivery};
 
 /// The store, as one sink uses it.
 pub(super) struct Parking {
@@ -124,7 +124,7 @@ impl Running {
     /// store has said whether the sink is disabled waits for that here.
     pub(super) fn take_in(&mut self, delivery: Box<Delivery>, now: Instant) {
         if self.is_ready() || self.is_gone() {
-            self.accept(delivery, now);
+            self.advance(Occasion::Arrived, delivery, now);
         } else {
             self.unjudged.push(delivery);
         }
@@ -133,62 +133,6 @@ impl Running {
     /// False until the store has said whether the sink is disabled.
     pub(super) fn is_ready(&self) -> bool {
         self.parking.as_ref().is_none_or(|parking| parking.claims.has_answered())
-    }
-
-    /// Takes in a delivery.
-    pub(super) fn accept(&mut self, delivery: Box<Delivery>, now: Instant) {
-        if self.disabled {
-            // Not as the head of its lane: that may still be under way, and stays it.
-            return self.bury(*delivery, Reason::SinkDisabled, IS_DISABLED);
-        }
-        if self.is_gone() {
-            return self.come_too_late(delivery, now);
-        }
-        let Some(lane) = delivery.core.lane.clone() else { return self.start(delivery, now) };
-        if !self.lanes.contains(&lane)
-            && let Some(due) = self.must_park(&delivery, now)
-        {
-            return self.park(delivery, due, now);
-        }
-        let alone_since = delivery.ack.as_ref().and_then(Ack::alone_since);
-        let ask_first = self.parking.as_ref().is_some_and(|parking| parking.claims.must_ask_for_lanes(alone_since));
-        match self.lanes.arrive(&lane, delivery, ask_first) {
-            Arrived::Start(delivery) => self.worker.schedule.push(delivery.core.bucket.clone(), delivery, now),
-            Arrived::Ask => {
-                if let Some(parking) = &mut self.parking {
-                    parking.to_ask.push(lane);
-                }
-            }
-            Arrived::Waits => {}
-        }
-    }
-
-    /// Lets a fresh delivery go whose turn it is in its lane.
-    pub(super) fn start(&mut self, delivery: Box<Delivery>, now: Instant) {
-        if self.is_gone() {
-            return self.leave_behind(delivery, now);
-        }
-        match self.must_park(&delivery, now) {
-            Some(due) => self.park(delivery, due, now),
-            None => self.worker.schedule.push(delivery.core.bucket.clone(), delivery, now),
-        }
-    }
-
-    /// Keeps a delivery until its next attempt is due, in memory or in the store.
-    pub(super) fn wait(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
-        if self.is_gone() {
-            return self.leave_behind(delivery, now);
-        }
-        let hold = self.worker.schedule.hold(&delivery.core.bucket, now);
-        let due = hold.map_or(due, |hold| hold.until.max(due));
-        let park_after = self.worker.retry.park_after();
-        let is_long = due - now > park_after || due - delivery.since > park_after;
-        let belongs_into_store = is_long || hold.is_some_and(|hold| hold.by_breaker);
-        if delivery.core.row.is_some() || belongs_into_store && self.may_park() {
-            self.park(delivery, due, now);
-        } else {
-            self.worker.schedule.push_at(due, delivery.core.bucket.clone(), delivery);
-        }
     }
 
     /// Sends a delivery to the store, whether there is room or not, together with those of its lane that wait behind it
@@ -208,27 +152,6 @@ impl Running {
         followers.into_iter().for_each(|follower| parking.park(*follower, now, now));
     }
 
-    /// Until when a fresh delivery whose turn it is must go to the store instead; `None` when it can be attempted here.
-    fn must_park(&mut self, delivery: &Delivery, now: Instant) -> Option<Instant> {
-        let park_after = self.worker.retry.park_after();
-        let hold = self.worker.schedule.hold(&delivery.core.bucket, now);
-        let long_hold = hold.filter(|hold| hold.by_breaker || hold.until - now > park_after);
-        let is_late = || self.is_backlogged(&delivery.core.bucket) || self.is_overdue(delivery, now);
-        let due = long_hold.map(|hold| hold.until).or_else(|| is_late().then_some(now))?;
-        self.may_park().then_some(due)
-    }
-
-    fn is_backlogged(&self, bucket: &BucketName) -> bool {
-        self.parking.as_ref().is_some_and(|parking| parking.claims.is_backlogged(bucket))
-    }
-
-    /// True when a delivery has waited for its turn so long that it holds up the other sinks of its source.
-    fn is_overdue(&self, delivery: &Delivery, now: Instant) -> bool {
-        self.worker.surroundings.shares_sources
-            && delivery.core.row.is_none()
-            && now - delivery.since > self.worker.retry.park_after()
-    }
-
     /// Parks what has waited in line for too long, and lets what comes behind it follow it to the store at once:
     /// otherwise the source would stand still for as long again.
     pub(super) fn park_overdue(&mut self, now: Instant) {
@@ -245,7 +168,7 @@ impl Running {
                 info!(sink = %self.worker.name, bucket = shown(&delivery.core.bucket),
                     "deliveries come faster than they can be sent; they wait in the store, so that other sinks go on");
             }
-            self.park(delivery, now, now);
+            self.advance(Occasion::MakeRoom, delivery, now);
         }
     }
 
@@ -255,7 +178,7 @@ impl Running {
             return;
         }
         for (delivery, due) in self.worker.schedule.drain_bucket(bucket, now) {
-            self.wait(delivery, due, now);
+            self.advance(Occasion::Wait(due), delivery, now);
         }
     }
 
@@ -265,11 +188,7 @@ impl Running {
         let waiting = self.worker.schedule.drain(now);
         info!(sink = %self.worker.name, deliveries = waiting.len(), "what is due after the shutdown is left to the next start");
         for (delivery, due) in waiting {
-            if delivery.core.row.is_some() || self.may_park() {
-                self.park(delivery, due, now);
-            } else if let Some(lane) = &delivery.core.lane {
-                drop(self.lanes.take(lane));
-            }
+            self.advance(Occasion::RunEnds(due), delivery, now);
         }
     }
 }

@@ -4,16 +4,16 @@
 
 use tokio::time::Instant;
 
+use super::dead_letter;
 use super::lane::{Asked, LaneName};
-use super::outcome::IS_DISABLED;
 use super::parking::Parking;
+use super::step::Occasion;
 use super::stored::{Unusable, from_stored};
 use super::worker::Running;
-use super::{Delivery, dead_letter};
 use crate::ack::Ack;
 use crate::clock::steady_now;
 use crate::store::handle::FromStore;
-use crate::store::record::{Reason, StoredDelivery};
+use crate::store::record::StoredDelivery;
 
 impl Parking {
     /// Whether what belongs into the store can go there now; otherwise it has to wait in memory.
@@ -50,11 +50,7 @@ impl Running {
         }
         parking.lacked_room = false;
         for (delivery, due) in self.worker.schedule.drain(now) {
-            match delivery.core.row {
-                Some(_) => self.worker.schedule.push_at(due, delivery.core.bucket.clone(), delivery),
-                None if due > now => self.wait(delivery, due, now),
-                None => self.start(delivery, now),
-            }
+            self.advance(Occasion::Room(due), delivery, now);
         }
     }
 
@@ -64,8 +60,10 @@ impl Running {
             return self.wait_behind_lane(lane);
         }
         match self.lanes.answered(&lane, is_in_store) {
-            Asked::Start(delivery) => self.start(delivery, now),
-            Asked::Park(deliveries) => deliveries.into_iter().for_each(|delivery| self.park(delivery, now, now)),
+            Asked::Start(delivery) => self.advance(Occasion::Turn, delivery, now),
+            Asked::Park(deliveries) => {
+                deliveries.into_iter().for_each(|delivery| self.advance(Occasion::MakeRoom, delivery, now));
+            }
             Asked::Forgotten => {}
         }
     }
@@ -93,7 +91,7 @@ impl Running {
             let age = age.and_then(|age| age.try_into().ok()).unwrap_or_default();
             let since = now.checked_sub(age).unwrap_or(now);
             match from_stored(stored, ack, since) {
-                Ok(delivery) => self.wait_again(delivery, due, now),
+                Ok(delivery) => self.advance(Occasion::GivenBack(due), Box::new(delivery), now),
                 Err(unusable) => {
                     let Unusable { stored, ack, message } = *unusable;
                     let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
@@ -108,12 +106,5 @@ impl Running {
         if let Some(parking) = &mut self.parking {
             parking.leave_the_rest();
         }
-    }
-
-    fn wait_again(&mut self, delivery: Delivery, due: Instant, now: Instant) {
-        if self.disabled {
-            return self.bury(delivery, Reason::SinkDisabled, IS_DISABLED);
-        }
-        self.wait(Box::new(delivery), due, now);
     }
 }

@@ -17,18 +17,21 @@ use tracing::info;
 use super::Delivery;
 use super::breaker::Permit;
 use super::health::Health;
-use super::lane::Lanes;
+use super::lane::{Arrived, Lanes};
 use super::long_pauses::LongPauses;
 use super::orders::{Leaving, Queue, SinkOrder, SinkSettings, SinkSurroundings};
 use super::parking::Parking;
 use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
+use super::step::{Decision, Facts, LaneFact, Occasion, RemovalFact, Step, StoreFact, next_step};
+use crate::ack::Ack;
 use crate::health::NodeHealth;
 use crate::shutdown::Shutdown;
 use crate::sink::verdict::Verdict;
 use crate::sink::webhook::Webhook;
 use crate::store::SinkStore;
 use crate::store::handle::FromStore;
+use crate::store::record::Reason;
 use crate::timer::{Alarm, sleep_until};
 
 /// One sink, ready to run.
@@ -251,6 +254,92 @@ impl Running {
             }
         }
         None
+    }
+
+    /// Brings a delivery on: decides what is next for it, and does that.
+    pub(super) fn advance(&mut self, occasion: Occasion, delivery: Box<Delivery>, now: Instant) {
+        self.advance_after(occasion, delivery, "", now);
+    }
+
+    /// As [`advance`](Self::advance), after an attempt that has failed with this message.
+    pub(super) fn advance_after(&mut self, occasion: Occasion, delivery: Box<Delivery>, message: &str, now: Instant) {
+        let Decision { step, lacks_room } = next_step(occasion, &self.facts(&delivery, now));
+        if let Some(parking) = &mut self.parking {
+            parking.lacked_room |= lacks_room;
+        }
+        let bucket = delivery.core.bucket.clone();
+        match step {
+            Step::Attempt => self.worker.schedule.push(bucket, delivery, now),
+            Step::AttemptFirst => self.worker.schedule.push_front(bucket, delivery, now),
+            Step::WaitUntil(due) => self.worker.schedule.push_at(due, bucket, delivery),
+            Step::Park(due) => self.park(delivery, due, now),
+            Step::JoinLane { ask_store } => self.join_lane(delivery, ask_store, now),
+            Step::DeadLetter(reason) => {
+                let message = match reason {
+                    Reason::SinkDisabled => "the sink is disabled",
+                    Reason::SinkRemoved => "the sink was removed from the pipeline",
+                    _ => message,
+                };
+                if occasion.has_turn() {
+                    self.give_up(*delivery, reason, message, now);
+                } else {
+                    self.bury(*delivery, reason, message);
+                }
+            }
+            Step::LetGo => {
+                if let (None, Some(lane)) = (delivery.core.row, &delivery.core.lane) {
+                    drop(self.lanes.take(lane));
+                }
+            }
+        }
+    }
+
+    fn facts(&self, delivery: &Delivery, now: Instant) -> Facts {
+        let bucket = &delivery.core.bucket;
+        let claims = self.parking.as_ref().map(|parking| &parking.claims);
+        Facts {
+            now,
+            is_stored: delivery.core.row.is_some(),
+            since: delivery.since,
+            lane: self.lane_of(delivery),
+            hold: self.worker.schedule.hold(bucket, now),
+            is_backlogged: claims.is_some_and(|claims| claims.is_backlogged(bucket)),
+            has_too_many: claims.is_some_and(|claims| claims.has_too_many(bucket)),
+            store: match &self.parking {
+                None => StoreFact::None,
+                Some(parking) if parking.store.has_room() => StoreFact::HasRoom,
+                Some(_) => StoreFact::Full,
+            },
+            is_disabled: self.disabled,
+            removal: match self.leaving {
+                None => RemovalFact::Present,
+                Some(Leaving::Until(_)) => RemovalFact::Leaving,
+                Some(Leaving::Gone) => RemovalFact::Gone,
+            },
+            shares_sources: self.worker.surroundings.shares_sources,
+            park_after: self.worker.retry.park_after(),
+        }
+    }
+
+    fn lane_of(&self, delivery: &Delivery) -> LaneFact {
+        let Some(lane) = &delivery.core.lane else { return LaneFact::None };
+        if self.lanes.contains(lane) {
+            return LaneFact::InMemory;
+        }
+        let alone_since = delivery.ack.as_ref().and_then(Ack::alone_since);
+        match &self.parking {
+            Some(parking) if parking.claims.must_ask_for_lanes(alone_since) => LaneFact::MayBeStored,
+            _ => LaneFact::Free,
+        }
+    }
+
+    fn join_lane(&mut self, delivery: Box<Delivery>, ask_store: bool, now: Instant) {
+        let Some(lane) = delivery.core.lane.clone() else { return };
+        match (self.lanes.arrive(&lane, delivery, ask_store), &mut self.parking) {
+            (Arrived::Start(delivery), _) => self.worker.schedule.push(delivery.core.bucket.clone(), delivery, now),
+            (Arrived::Ask, Some(parking)) => parking.to_ask.push(lane),
+            (Arrived::Ask, None) | (Arrived::Waits, _) => {}
+        }
     }
 
     fn look_after_what_waits(&mut self, now: Instant) {

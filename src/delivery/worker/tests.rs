@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 use tempfile::TempDir;
 
 use super::*;
-use crate::ack::{Ack, SettlementReceiver, SettlementSender, Ticket};
+use crate::ack::{SettlementReceiver, SettlementSender, Ticket};
 use crate::delivery::breaker::{BreakerConfig, BreakerPolicy};
 use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::retry::RetryConfig;
@@ -117,7 +117,7 @@ impl Site {
 
     fn accept(&mut self, number: u64, lane: Option<&str>) {
         let delivery = self.delivery(number, lane);
-        self.sink.accept(Box::new(delivery), Instant::now());
+        self.sink.advance(Occasion::Arrived, Box::new(delivery), Instant::now());
     }
 
     /// Does what a round of the worker's loop does before it waits. Gives the attempts that start.
