@@ -13,38 +13,35 @@ use super::step::Occasion;
 use super::stored::{Unusable, from_stored};
 use super::worker::Running;
 use crate::clock::steady_now;
-use crate::store::handle::{Claim, Claimed, FromStore};
+use crate::store::handle::{Claimed, FromStore};
 
 impl Running {
     /// Asks the store for deliveries when that is due. A sink that is to end takes none, and asks only whether it is
     /// disabled, if somebody waits for that.
     pub(super) fn claim(&mut self, now: Instant) {
         let may_claim = self.may_claim();
-        let must_know = !self.unjudged.is_empty();
+        let must_know = !self.undecided.is_empty();
         let Some(parking) = &mut self.parking else { return };
         if !(may_claim || must_know) || parking.claims.due_at().is_none_or(|due| due > now) {
             return;
         }
-        let dying = self.worker.surroundings.dead_letters.claimed();
+        let dying = self.worker.context.dead_letters.claimed();
         let closed = self.worker.schedule.closed_buckets(now).cloned();
         let (limit, except_buckets) = match may_claim {
             true => parking.claims.question(dying, closed),
             false => (0, HashSet::new()),
         };
-        parking.claims.sent(limit, except_buckets.clone(), now);
-        let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
-        let only_replay = parking.only_replay.clone();
-        parking.store.claim(Claim { now: steady_now(), limit, except_buckets, only_replay });
+        parking.claim(limit, except_buckets, now);
     }
 
-    /// Takes what the store says; `None` when it has ended before us, which it does only by a bug.
-    pub(super) fn hear(&mut self, said: Option<FromStore>, now: Instant) {
-        match said {
+    /// Takes a message of the store; `None` when it has ended before us, which it does only by a bug.
+    pub(super) fn handle_store_message(&mut self, message: Option<FromStore>, now: Instant) {
+        match message {
             Some(FromStore::Lanes(answers)) => {
-                answers.into_iter().for_each(|(lane, is_in_store)| self.hear_of_lane(lane, is_in_store, now));
+                answers.into_iter().for_each(|(lane, is_in_store)| self.handle_lane_answer(lane, is_in_store, now));
             }
             Some(FromStore::Claimed(claimed)) => self.take_claimed(claimed, now),
-            Some(FromStore::GivenBack(deliveries)) => self.take_back(deliveries, now),
+            Some(FromStore::GivenBack(deliveries)) => self.take_given_back(deliveries, now),
             Some(FromStore::Changed) => {
                 if let Some(parking) = &mut self.parking {
                     parking.claims.soon(now);
@@ -57,7 +54,7 @@ impl Running {
             }
         }
         if self.is_ready() {
-            std::mem::take(&mut self.unjudged)
+            std::mem::take(&mut self.undecided)
                 .into_iter()
                 .for_each(|delivery| self.advance(Occasion::Arrived, delivery, now));
         }
@@ -75,7 +72,7 @@ impl Running {
             (false, true) => {
                 warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
                     `bridge sinks enable PIPELINE {}` lifts that", self.worker.name);
-                self.turn_away_all(now);
+                self.dead_letter_all(now);
                 self.show_state();
             }
             (true, false) => {
@@ -85,14 +82,14 @@ impl Running {
             }
             _ => {}
         }
-        self.hear_of_pauses(&claimed.pauses, now);
+        self.handle_stored_pauses(&claimed.pauses, now);
         if self.worker.shutdown.deadline().is_some() {
             return;
         }
         for stored in claimed.deliveries {
             match from_stored(stored, None, now) {
                 Ok(delivery) => self.take_in_claimed(Box::new(delivery), now),
-                Err(unusable) => self.bury_unusable(*unusable, now),
+                Err(unusable) => self.keep_unusable(*unusable, now),
             }
         }
     }
@@ -105,7 +102,7 @@ impl Running {
     }
 
     /// Makes a dead letter of what came out of the store and cannot be sent.
-    fn bury_unusable(&mut self, unusable: Unusable, now: Instant) {
+    fn keep_unusable(&mut self, unusable: Unusable, now: Instant) {
         let Unusable { stored, ack, message } = unusable;
         warn!(sink = %self.worker.name, event = %stored.core.event.id, "given up, becomes a dead letter: {message}");
         if let Some(parking) = &mut self.parking {
@@ -113,24 +110,24 @@ impl Running {
             parking.ended(&stored.core.bucket, stored.core.lane.is_some(), now);
         }
         let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
-        self.worker.surroundings.dead_letters.keep(letter, ack);
+        self.worker.context.dead_letters.keep(letter, ack);
     }
 
     /// True when there is nothing left to do, here and, but for a shutdown, in the store for the time that a delivery
     /// would wait in memory.
     pub(super) fn has_ended(&mut self, now: Instant) -> bool {
-        if !self.worker.schedule.is_empty() || !self.lanes.is_empty() || !self.unjudged.is_empty() {
+        if !self.worker.schedule.is_empty() || !self.lanes.is_empty() || !self.undecided.is_empty() {
             return false;
         }
         let Some(parking) = &mut self.parking else { return true };
         if self.worker.shutdown.deadline().is_some() {
             return true;
         }
-        if self.leaving.is_some() {
+        if self.removal.is_some() {
             // What a claim brings has to be put back.
             return !parking.claims.is_under_way();
         }
-        if self.worker.surroundings.dead_letters.claimed() > 0 {
+        if self.worker.context.dead_letters.claimed() > 0 {
             // What follows them in their lanes is due once the store has them.
             parking.claims.changed();
             return false;
@@ -147,7 +144,7 @@ impl Running {
     }
 
     /// Gives others the room of claimed deliveries that wait for their rate limit, when there are too many buckets.
-    pub(super) fn take_turns(&mut self, now: Instant) {
+    pub(super) fn rotate_buckets(&mut self, now: Instant) {
         if !self.parking.as_ref().is_some_and(|parking| parking.claims.must_take_turns()) {
             return;
         }
@@ -160,7 +157,7 @@ impl Running {
     }
 
     /// Lets go of claimed deliveries: the store hands them out again after the next start.
-    pub(super) fn let_go_of_claims(&mut self) {
+    pub(super) fn release_claims(&mut self) {
         self.worker.schedule.take_from_lines(|delivery| delivery.core.row.is_some());
     }
 }

@@ -70,7 +70,12 @@ impl LongPauses {
 
     /// Takes the pauses that lie in the store. None of them lasts for longer than `longest`, as the clock may have been
     /// set back since, and the bound be lower now.
-    pub(super) fn hear(&mut self, stored: &[Pause], longest: Duration, (now, wall_now): (Instant, Timestamp)) -> News {
+    pub(super) fn take_stored(
+        &mut self,
+        stored: &[Pause],
+        longest: Duration,
+        (now, wall_now): (Instant, Timestamp),
+    ) -> News {
         let mut news = News::default();
         self.known.retain_mut(|pause| {
             let is_there = stored.iter().any(|stored| stored.bucket == pause.bucket);

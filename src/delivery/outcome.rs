@@ -100,7 +100,7 @@ impl Running {
     /// Keeps a dead letter of a delivery whose turn it was; the next of its lane may go.
     pub(super) fn give_up(&mut self, delivery: Delivery, reason: Reason, message: &str, now: Instant) {
         let (row, bucket, lane) = (delivery.core.row, delivery.core.bucket.clone(), delivery.core.lane.clone());
-        self.bury(delivery, reason, message);
+        self.keep_letter(delivery, reason, message);
         match (row, &mut self.parking) {
             (Some(_), Some(parking)) => parking.ended(&bucket, lane.is_some(), now),
             _ => self.start_next(lane.as_ref(), now),
@@ -108,16 +108,16 @@ impl Running {
     }
 
     /// Keeps a dead letter; the ack settles once it is durable.
-    pub(super) fn bury(&self, delivery: Delivery, reason: Reason, message: &str) {
+    pub(super) fn keep_letter(&self, delivery: Delivery, reason: Reason, message: &str) {
         warn!(sink = %self.worker.name, event = %delivery.core.event.id, attempts = delivery.core.attempts.total,
             "given up, becomes a dead letter: {message}");
         let (letter, ack) =
             dead_letter::of_delivery(delivery, &self.worker.name, &self.worker.webhook, reason, message);
-        self.worker.surroundings.dead_letters.keep(letter, ack);
+        self.worker.context.dead_letters.keep(letter, ack);
     }
 
     /// Makes dead letters of all fresh deliveries in memory; those that came from the store go back there.
-    pub(super) fn turn_away_all(&mut self, now: Instant) {
+    pub(super) fn dead_letter_all(&mut self, now: Instant) {
         self.disabled = true;
         // The heads under way keep their lanes: should the sink be enabled meanwhile, nothing may overtake them.
         let followers = self.lanes.drain();
@@ -169,9 +169,7 @@ impl Running {
     /// Starts no attempt for a moment, as this process may not open a connection now: its own shortage is no failure of
     /// the receiver, and of no delivery.
     fn short_of_connections(&mut self, reason: &str, now: Instant) {
-        self.no_start_before = Some(now + SHORTAGE_PAUSE);
-        if self.shortage_said.is_none_or(|said| now - said >= SHORTAGE_REMINDER) {
-            self.shortage_said = Some(now);
+        if self.shortage.begin(now) {
             warn!(sink = %self.worker.name, "deliveries wait for a connection: {reason}");
         }
     }
@@ -239,7 +237,7 @@ impl Running {
         self.give_up(delivery, Reason::SinkDisabled, &message, now);
         if is_new {
             self.show_state();
-            self.turn_away_all(now);
+            self.dead_letter_all(now);
         }
     }
 
@@ -262,12 +260,6 @@ impl Running {
         !matches!(change, Change::Closed(_))
     }
 }
-
-/// So long the sink waits when this process may not open a connection.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
-
-/// How often such a shortage is logged.
-const SHORTAGE_REMINDER: Duration = Duration::from_secs(60);
 
 /// The time since the first attempt, by the clock of the wall: it may lie before a restart. A delivery that was never
 /// in the store is not older than its stay here, however that clock may jump.

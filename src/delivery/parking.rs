@@ -6,6 +6,7 @@
 //! while the store has no room, what is fresh does (`room`).
 //! What is sent in one round of the worker's loop goes in one piece, so that the store can commit it at once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,21 +24,22 @@ use super::worker::Running;
 use crate::ack::Ack;
 use crate::clock::steady_now;
 use crate::store::SinkStore;
-use crate::store::handle::FromStore;
+use crate::store::handle::{Claim, FromStore, Pause};
 use crate::store::record::{RowId, StoredDelivery};
 
 /// The store, as one sink uses it.
 pub(super) struct Parking {
-    pub(super) store: SinkStore,
-    pub(super) from_store: mpsc::UnboundedReceiver<FromStore>,
-    pub(super) only_replay: Option<Arc<str>>,
+    /// What it knows of its deliveries there.
     pub(super) claims: Claims,
+    store: SinkStore,
+    from_store: mpsc::UnboundedReceiver<FromStore>,
+    only_replay: Option<Arc<str>>,
     to_park: Vec<(StoredDelivery, Option<Ack>)>,
-    pub(super) to_ask: Vec<LaneName>,
+    to_ask: Vec<LaneName>,
     /// Lanes in the store whose followers here found no room there.
-    pub(super) to_ask_again: Vec<LaneName>,
+    to_ask_again: Vec<LaneName>,
     /// Deliveries wait in memory that belong into the store.
-    pub(super) lacked_room: bool,
+    lacked_room: bool,
 }
 
 impl Parking {
@@ -48,10 +50,10 @@ impl Parking {
     ) -> Self {
         let claims = Claims::new(has_keyed_buckets, Instant::now());
         Self {
+            claims,
             store,
             from_store,
             only_replay,
-            claims,
             to_park: Vec::new(),
             to_ask: Vec::new(),
             to_ask_again: Vec::new(),
@@ -64,6 +66,72 @@ impl Parking {
         match parking {
             Some(parking) => parking.from_store.recv().await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// True when what is to be parked can be kept.
+    pub(super) fn has_room(&self) -> bool {
+        self.store.has_room()
+    }
+
+    /// Notes that something waits in memory for want of room.
+    pub(super) fn note_lack_of_room(&mut self) {
+        self.lacked_room = true;
+    }
+
+    /// True once after something has waited for room, and there is some.
+    pub(super) fn has_room_again(&mut self) -> bool {
+        self.has_room() && std::mem::take(&mut self.lacked_room)
+    }
+
+    /// Asks the store for deliveries that are due.
+    pub(super) fn claim(&mut self, limit: usize, except_buckets: HashSet<BucketName>, now: Instant) {
+        self.claims.sent(limit, except_buckets.clone(), now);
+        let except_buckets = if limit > 0 { except_buckets } else { HashSet::new() };
+        self.store.claim(Claim { now: steady_now(), limit, except_buckets, only_replay: self.only_replay.clone() });
+    }
+
+    /// Asks the store whether it has deliveries of a lane.
+    pub(super) fn ask_for_lane(&mut self, lane: LaneName) {
+        self.to_ask.push(lane);
+    }
+
+    /// Asks once more for a lane whose followers found no room, at the next call of
+    /// [`repeat_questions`](Self::repeat_questions).
+    pub(super) fn ask_for_lane_later(&mut self, lane: LaneName) {
+        self.to_ask_again.push(lane);
+    }
+
+    /// Asks for the lanes whose followers found no room.
+    pub(super) fn repeat_questions(&mut self) {
+        self.to_ask.append(&mut self.to_ask_again);
+    }
+
+    /// Keeps a long pause.
+    pub(super) fn keep_pause(&self, pause: Pause) {
+        self.store.pause(pause);
+    }
+
+    /// Makes due what waits for a pause that was ended. What was parked before goes to the store first.
+    pub(super) fn end_pauses(&mut self, ended: Vec<Pause>, now: Instant) {
+        self.flush();
+        let wall_now = steady_now();
+        ended.into_iter().for_each(|pause| self.store.resume(pause, wall_now));
+        self.claims.soon(now);
+    }
+
+    /// Forgets the pauses that are over.
+    pub(super) fn forget_pauses(&self) {
+        self.store.forget_pauses(steady_now());
+    }
+
+    /// Leaves to the store what it has given back in the last moment of a sink: nobody is there to attempt it.
+    pub(super) fn close(&mut self) {
+        self.from_store.close();
+        while let Ok(message) = self.from_store.try_recv() {
+            if let FromStore::GivenBack(deliveries) = message {
+                self.store.park(deliveries);
+            }
         }
     }
 
@@ -104,18 +172,18 @@ impl Parking {
 
     fn park(&mut self, delivery: Delivery, due: Instant, now: Instant) {
         self.claims.parked(due, delivery.core.lane.is_some());
-        self.to_park.push(to_stored(delivery, on_the_wall(due, now)));
+        self.to_park.push(to_stored(delivery, to_wall_clock(due, now)));
     }
 
     fn put_back(&mut self, row: RowId, delivery: Delivery, due: Instant, now: Instant) {
-        self.store.reschedule(row, on_the_wall(due, now), delivery.core.attempts);
+        self.store.reschedule(row, to_wall_clock(due, now), delivery.core.attempts);
         self.claims.released(&delivery.core.bucket, now);
         self.claims.soon(due);
     }
 }
 
 /// A moment of this process as the store has it.
-fn on_the_wall(due: Instant, now: Instant) -> Timestamp {
+fn to_wall_clock(due: Instant, now: Instant) -> Timestamp {
     steady_now().checked_add(due.saturating_duration_since(now)).unwrap_or(Timestamp::MAX)
 }
 
@@ -126,7 +194,7 @@ impl Running {
         if self.is_ready() || self.is_gone() {
             self.advance(Occasion::Arrived, delivery, now);
         } else {
-            self.unjudged.push(delivery);
+            self.undecided.push(delivery);
         }
     }
 
@@ -155,8 +223,8 @@ impl Running {
     /// Parks what has waited in line for too long, and lets what comes behind it follow it to the store at once:
     /// otherwise the source would stand still for as long again.
     pub(super) fn park_overdue(&mut self, now: Instant) {
-        let (shares_sources, park_after) = (self.worker.surroundings.shares_sources, self.worker.retry.park_after());
-        if !shares_sources || self.parking.as_ref().is_none_or(|parking| !parking.store.has_room()) {
+        let (shares_sources, park_after) = (self.worker.context.shares_sources, self.worker.retry.park_after());
+        if !shares_sources || self.parking.as_ref().is_none_or(|parking| !parking.has_room()) {
             return;
         }
         let schedule = &mut self.worker.schedule;
@@ -184,7 +252,7 @@ impl Running {
 
     /// Lets go of what cannot start before the shutdown's deadline, be it for its retry, for a pause or for the rate
     /// limit: it would only hold up the shutdown. Without room in a store its events stay uncommitted, and are read again.
-    pub(super) fn let_go_of_what_waits(&mut self, now: Instant) {
+    pub(super) fn release_what_waits(&mut self, now: Instant) {
         let waiting = self.worker.schedule.drain(now);
         info!(sink = %self.worker.name, deliveries = waiting.len(), "what is due after the shutdown is left to the next start");
         for (delivery, due) in waiting {

@@ -31,15 +31,15 @@ impl Running {
         };
         self.warn_of_pause(bucket, long.until);
         if let Some(parking) = &mut self.parking {
-            parking.store.pause(long);
+            parking.keep_pause(long);
         }
         self.show_state();
     }
 
     /// Takes the pauses that lie in the store: what is not among them any more was ended by a person, and what is new
     /// here comes from before a restart or from another replica.
-    pub(super) fn hear_of_pauses(&mut self, stored: &[Pause], now: Instant) {
-        let news = self.pauses.hear(stored, self.worker.retry.max_retry_after(), (now, steady_now()));
+    pub(super) fn handle_stored_pauses(&mut self, stored: &[Pause], now: Instant) {
+        let news = self.pauses.take_stored(stored, self.worker.retry.max_retry_after(), (now, steady_now()));
         if news.ended.is_empty() && news.begun.is_empty() {
             return;
         }
@@ -54,11 +54,8 @@ impl Running {
         self.show_state();
         let Some(parking) = &mut self.parking else { return };
         // What was parked until the end of a pause after that had been taken away, here or at another replica, would wait
-        // for it all the same. What has not been sent to the store yet goes first.
-        parking.flush();
-        let wall_now = steady_now();
-        news.ended.into_iter().for_each(|pause| parking.store.resume(pause, wall_now));
-        parking.claims.soon(now);
+        // for it all the same.
+        parking.end_pauses(news.ended, now);
     }
 
     /// Forgets the pauses that are over.
@@ -71,7 +68,7 @@ impl Running {
             return;
         }
         if let Some(parking) = &self.parking {
-            parking.store.forget_pauses(steady_now());
+            parking.forget_pauses();
         }
         self.show_state();
     }

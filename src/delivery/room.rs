@@ -6,57 +6,32 @@ use tokio::time::Instant;
 
 use super::dead_letter;
 use super::lane::{Asked, LaneName};
-use super::parking::Parking;
 use super::step::Occasion;
 use super::stored::{Unusable, from_stored};
 use super::worker::Running;
 use crate::ack::Ack;
 use crate::clock::steady_now;
-use crate::store::handle::FromStore;
 use crate::store::record::StoredDelivery;
 
-impl Parking {
-    /// Whether what belongs into the store can go there now; otherwise it has to wait in memory.
-    fn takes_in(&mut self) -> bool {
-        let has_room = self.store.has_room();
-        self.lacked_room |= !has_room;
-        has_room
-    }
-
-    /// Leaves to the store what it has given back in the last moment of a sink: nobody is there to attempt it.
-    fn leave_the_rest(&mut self) {
-        self.from_store.close();
-        while let Ok(said) = self.from_store.try_recv() {
-            if let FromStore::GivenBack(deliveries) = said {
-                self.store.park(deliveries);
-            }
-        }
-    }
-}
-
 impl Running {
-    /// True when what belongs into the store can go there.
-    pub(super) fn may_park(&mut self) -> bool {
-        self.parking.as_mut().is_some_and(Parking::takes_in)
-    }
-
     /// Sends to the store what had to wait in memory while there was no room, and asks again for the lanes of what still
     /// waits behind others there.
-    pub(super) fn park_what_lacked_room(&mut self, now: Instant) {
+    pub(super) fn retry_parking(&mut self, now: Instant) {
         let Some(parking) = &mut self.parking else { return };
-        parking.to_ask.append(&mut parking.to_ask_again);
-        if !parking.lacked_room || !parking.store.has_room() {
+        parking.repeat_questions();
+        if !parking.has_room_again() {
             return;
         }
-        parking.lacked_room = false;
         for (delivery, due) in self.worker.schedule.drain(now) {
             self.advance(Occasion::Room(due), delivery, now);
         }
     }
 
     /// Takes the store's answer about a lane.
-    pub(super) fn hear_of_lane(&mut self, lane: LaneName, is_in_store: bool, now: Instant) {
-        if is_in_store && !self.is_gone() && !self.may_park() {
+    pub(super) fn handle_lane_answer(&mut self, lane: LaneName, is_in_store: bool, now: Instant) {
+        let is_gone = self.is_gone();
+        if let Some(parking) = self.parking.as_mut().filter(|parking| is_in_store && !is_gone && !parking.has_room()) {
+            parking.note_lack_of_room();
             return self.wait_behind_lane(lane);
         }
         match self.lanes.answered(&lane, is_in_store) {
@@ -78,12 +53,12 @@ impl Running {
         if self.worker.shutdown.deadline().is_some() {
             drop(self.lanes.take(&lane));
         } else {
-            parking.to_ask_again.push(lane);
+            parking.ask_for_lane_later(lane);
         }
     }
 
     /// Takes back what was to be parked and a full disk cannot keep.
-    pub(super) fn take_back(&mut self, deliveries: Vec<(StoredDelivery, Option<Ack>)>, now: Instant) {
+    pub(super) fn take_given_back(&mut self, deliveries: Vec<(StoredDelivery, Option<Ack>)>, now: Instant) {
         for (stored, ack) in deliveries {
             let wall_now = steady_now();
             let due = now + stored.due.duration_since(wall_now).try_into().unwrap_or_default();
@@ -95,16 +70,16 @@ impl Running {
                 Err(unusable) => {
                     let Unusable { stored, ack, message } = *unusable;
                     let letter = dead_letter::of_unusable(stored, &self.worker.name, &message);
-                    self.worker.surroundings.dead_letters.keep(letter, ack);
+                    self.worker.context.dead_letters.keep(letter, ack);
                 }
             }
         }
     }
 
-    /// The end of a sink: nothing is heard any more.
-    pub(super) fn leave_the_rest(&mut self) {
+    /// The end of a sink: no message of the store is read any more.
+    pub(super) fn close_parking(&mut self) {
         if let Some(parking) = &mut self.parking {
-            parking.leave_the_rest();
+            parking.close();
         }
     }
 }

@@ -92,7 +92,7 @@ pub(super) enum RemovalFact {
     /// It has.
     Present,
     /// It has not, and the sink finishes what it can.
-    Leaving,
+    Finishing,
     /// Its time is up: no attempt begins any more.
     Gone,
 }

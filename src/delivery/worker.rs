@@ -1,8 +1,9 @@
 //! The attempt loop of one sink: takes deliveries from its queue and brings each to its outcome.
 //!
-//! Policy lives elsewhere: [`Schedule`] says who goes next, a [`Verdict`] what came of an attempt, [`RetryPolicy`] what
-//! follows a failure, [`Lanes`] who waits for whom. This loop does what they say; `outcome` has what follows an attempt,
-//! `parking` what goes to the store and comes from it. All state is this sink's own, so there is no lock.
+//! Policy lives elsewhere: `step` says what is next for a delivery, [`Schedule`] who goes next, a [`Verdict`] what came of
+//! an attempt, [`RetryPolicy`] what follows a failure, [`Lanes`] who waits for whom. This loop does what they say; `outcome`
+//! has what follows an attempt, `parking` what goes to the store and comes from it. All state is this sink's own, so there is
+//! no lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,13 +17,14 @@ use tracing::info;
 
 use super::Delivery;
 use super::breaker::Permit;
+use super::control::{Queue, Removal, SinkContext, SinkControl, SinkSettings};
 use super::health::Health;
 use super::lane::{Arrived, Lanes};
 use super::long_pauses::LongPauses;
-use super::orders::{Leaving, Queue, SinkOrder, SinkSettings, SinkSurroundings};
 use super::parking::Parking;
 use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
+use super::shortage::Shortage;
 use super::step::{Decision, Facts, LaneFact, Occasion, RemovalFact, Step, StoreFact, next_step};
 use crate::ack::Ack;
 use crate::health::NodeHealth;
@@ -51,7 +53,7 @@ pub struct SinkWorker {
     /// True when the rate limit has a bucket for each value of a key.
     pub has_keyed_buckets: bool,
     /// What the rest of the pipeline means for it.
-    pub surroundings: SinkSurroundings,
+    pub context: SinkContext,
     /// Where deliveries wait for long, and its answers; without it all waits are in memory.
     pub store: Option<(SinkStore, mpsc::UnboundedReceiver<FromStore>)>,
     /// Of the deliveries in the store, only those of this replay.
@@ -78,23 +80,21 @@ pub(super) struct Running {
     pub(super) parking: Option<Parking>,
     /// What came out of the queue before the store has said whether the sink is disabled.
     #[expect(clippy::vec_box, reason = "they go on in the boxes in which they came")]
-    pub(super) unjudged: Vec<Box<Delivery>>,
+    pub(super) undecided: Vec<Box<Delivery>>,
     /// Pauses that people are told of.
     pub(super) pauses: LongPauses,
     /// Set by a 410: the receiver wants nothing any more.
     pub(super) disabled: bool,
     /// Answers that the receiver has given.
     pub(super) answers: u64,
-    /// This process may not open a connection now.
-    pub(super) no_start_before: Option<Instant>,
-    /// When that was last logged.
-    pub(super) shortage_said: Option<Instant>,
+    /// Of connections, in this process.
+    pub(super) shortage: Shortage,
     /// When the lines are looked through next for deliveries that have waited too long.
     check_at: Instant,
     /// The shutdown has begun, and what came from the store is let go.
     is_ending: bool,
     /// Set when the pipeline has no such sink any more.
-    pub(super) leaving: Option<Leaving>,
+    pub(super) removal: Option<Removal>,
 }
 
 /// Deliveries taken from the queue in one go.
@@ -108,7 +108,7 @@ impl SinkWorker {
     pub fn new(
         (pipeline, name): (Arc<str>, Arc<str>),
         settings: SinkSettings,
-        surroundings: SinkSurroundings,
+        context: SinkContext,
         store: Option<(SinkStore, mpsc::UnboundedReceiver<FromStore>)>,
         only_replay: Option<Arc<str>>,
         node_health: NodeHealth,
@@ -124,7 +124,7 @@ impl SinkWorker {
             retry,
             schedule,
             has_keyed_buckets,
-            surroundings,
+            context,
             store,
             only_replay,
             node_health,
@@ -133,9 +133,9 @@ impl SinkWorker {
     }
 
     /// Runs until the queue is closed and everything has ended or waits in the store for long, or until the shutdown's
-    /// deadline. What is open by then is dropped unsettled: its events stay above the watermark. Returns the orders
-    /// that came too late to be obeyed.
-    pub async fn run(self, queue: Queue, mut orders: mpsc::UnboundedReceiver<SinkOrder>) -> Vec<SinkOrder> {
+    /// deadline. What is open by then is dropped unsettled: its events stay above the watermark. Returns the controls
+    /// that came too late to be applied.
+    pub async fn run(self, queue: Queue, mut controls: mpsc::UnboundedReceiver<SinkControl>) -> Vec<SinkControl> {
         let mut sink = Running::new(self);
         let mut attempts = FuturesUnordered::new();
         let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
@@ -143,8 +143,8 @@ impl SinkWorker {
         let mut queues = VecDeque::from([queue]);
         loop {
             let now = Instant::now();
-            sink.look_after_what_waits(now);
-            sink.leave_in_time(&mut queues, now);
+            sink.check_what_waits(now);
+            sink.end_removal(&mut queues, now);
             let webhook = Arc::clone(&sink.worker.webhook);
             let attempt = |delivery, permit| attempt(Arc::clone(&webhook), delivery, permit);
             let next_start = sink.start_attempts(&mut attempts, attempt, now);
@@ -152,21 +152,21 @@ impl SinkWorker {
             if next_start.zip(deadline).is_some_and(|(next_start, deadline)| next_start > deadline)
                 && !sink.worker.schedule.is_empty()
             {
-                sink.let_go_of_what_waits(now);
+                sink.release_what_waits(now);
                 continue;
             }
             sink.flush();
             if queues.is_empty() && attempts.is_empty() && sink.has_ended(now) {
-                sink.leave_the_rest();
-                return unheard(orders);
+                sink.close_parking();
+                return unapplied(controls);
             }
             sink.claim(now);
             let wake_at = next_start.into_iter().chain(sink.wakes_at()).min();
             tokio::select! {
                 biased;
                 Some(attempted) = attempts.next() => sink.finish_attempt(attempted),
-                Some(order) = orders.recv() => sink.obey(order, &mut queues),
-                said = Parking::next(&mut sink.parking) => sink.hear(said, Instant::now()),
+                Some(control) = controls.recv() => sink.apply_control(control, &mut queues),
+                message = Parking::next(&mut sink.parking) => sink.handle_store_message(message, Instant::now()),
                 count = receive(queues.front_mut(), &mut taken) => {
                     if count == 0 {
                         queues.pop_front();
@@ -178,7 +178,7 @@ impl SinkWorker {
                 () = sink.worker.shutdown.begun(), if deadline.is_none() => {}
                 () = sleep_until(deadline) => {
                     info!(sink = %sink.worker.name, under_way = attempts.len(),
-                        waiting = sink.worker.schedule.len() + sink.lanes.waiting() + sink.unjudged.len(),
+                        waiting = sink.worker.schedule.len() + sink.lanes.waiting() + sink.undecided.len(),
                         "time is up: open deliveries are dropped and their events stay uncommitted");
                     return Vec::new();
                 }
@@ -195,9 +195,9 @@ async fn receive<T>(queue: Option<&mut mpsc::UnboundedReceiver<T>>, taken: &mut 
     }
 }
 
-fn unheard(mut orders: mpsc::UnboundedReceiver<SinkOrder>) -> Vec<SinkOrder> {
-    orders.close();
-    std::iter::from_fn(|| orders.try_recv().ok()).collect()
+fn unapplied(mut controls: mpsc::UnboundedReceiver<SinkControl>) -> Vec<SinkControl> {
+    controls.close();
+    std::iter::from_fn(|| controls.try_recv().ok()).collect()
 }
 
 async fn attempt(webhook: Arc<Webhook>, delivery: Box<Delivery>, permit: Permit) -> Attempted {
@@ -219,15 +219,14 @@ impl Running {
             health,
             lanes,
             parking,
-            unjudged: Vec::new(),
+            undecided: Vec::new(),
             pauses: LongPauses::default(),
             disabled: false,
             answers: 0,
-            no_start_before: None,
-            shortage_said: None,
+            shortage: Shortage::default(),
             check_at,
             is_ending: false,
-            leaving: None,
+            removal: None,
         };
         sink.show_state();
         sink
@@ -240,8 +239,8 @@ impl Running {
         attempt: impl Fn(Box<Delivery>, Permit) -> A,
         now: Instant,
     ) -> Option<Instant> {
-        if let Some(moment) = self.no_start_before.filter(|moment| *moment > now) {
-            return Some(moment);
+        if let Some(end) = self.shortage.end().filter(|end| *end > now) {
+            return Some(end);
         }
         while attempts.len() < self.worker.concurrency {
             match self.worker.schedule.next(now) {
@@ -264,8 +263,8 @@ impl Running {
     /// As [`advance`](Self::advance), after an attempt that has failed with this message.
     pub(super) fn advance_after(&mut self, occasion: Occasion, delivery: Box<Delivery>, message: &str, now: Instant) {
         let Decision { step, lacks_room } = next_step(occasion, &self.facts(&delivery, now));
-        if let Some(parking) = &mut self.parking {
-            parking.lacked_room |= lacks_room;
+        if let Some(parking) = self.parking.as_mut().filter(|_| lacks_room) {
+            parking.note_lack_of_room();
         }
         let bucket = delivery.core.bucket.clone();
         match step {
@@ -283,7 +282,7 @@ impl Running {
                 if occasion.has_turn() {
                     self.give_up(*delivery, reason, message, now);
                 } else {
-                    self.bury(*delivery, reason, message);
+                    self.keep_letter(*delivery, reason, message);
                 }
             }
             Step::LetGo => {
@@ -307,16 +306,16 @@ impl Running {
             has_too_many: claims.is_some_and(|claims| claims.has_too_many(bucket)),
             store: match &self.parking {
                 None => StoreFact::None,
-                Some(parking) if parking.store.has_room() => StoreFact::HasRoom,
+                Some(parking) if parking.has_room() => StoreFact::HasRoom,
                 Some(_) => StoreFact::Full,
             },
             is_disabled: self.disabled,
-            removal: match self.leaving {
+            removal: match self.removal {
                 None => RemovalFact::Present,
-                Some(Leaving::Until(_)) => RemovalFact::Leaving,
-                Some(Leaving::Gone) => RemovalFact::Gone,
+                Some(Removal::Until(_)) => RemovalFact::Finishing,
+                Some(Removal::Gone) => RemovalFact::Gone,
             },
-            shares_sources: self.worker.surroundings.shares_sources,
+            shares_sources: self.worker.context.shares_sources,
             park_after: self.worker.retry.park_after(),
         }
     }
@@ -337,24 +336,24 @@ impl Running {
         let Some(lane) = delivery.core.lane.clone() else { return };
         match (self.lanes.arrive(&lane, delivery, ask_store), &mut self.parking) {
             (Arrived::Start(delivery), _) => self.worker.schedule.push(delivery.core.bucket.clone(), delivery, now),
-            (Arrived::Ask, Some(parking)) => parking.to_ask.push(lane),
+            (Arrived::Ask, Some(parking)) => parking.ask_for_lane(lane),
             (Arrived::Ask, None) | (Arrived::Waits, _) => {}
         }
     }
 
-    fn look_after_what_waits(&mut self, now: Instant) {
+    fn check_what_waits(&mut self, now: Instant) {
         if self.pauses.next_end().is_some_and(|end| end <= now) {
             self.end_pauses(now);
         }
         if now >= self.check_at {
             self.check_at = now + CHECK_INTERVAL;
-            self.park_what_lacked_room(now);
+            self.retry_parking(now);
             self.park_overdue(now);
-            self.take_turns(now);
+            self.rotate_buckets(now);
         }
         if !self.is_ending && self.worker.shutdown.deadline().is_some() {
             self.is_ending = true;
-            self.let_go_of_claims();
+            self.release_claims();
         }
     }
 
@@ -367,13 +366,13 @@ impl Running {
 
     /// False once the sink is to end: what waits in the store stays there.
     pub(super) fn may_claim(&self) -> bool {
-        !self.is_ending && self.leaving.is_none() && self.worker.shutdown.deadline().is_none()
+        !self.is_ending && self.removal.is_none() && self.worker.shutdown.deadline().is_none()
     }
 
     /// When there is something to do for the store, to look for, or to leave.
     fn wakes_at(&self) -> Option<Instant> {
-        let leave_at = match self.leaving {
-            Some(Leaving::Until(deadline)) => Some(deadline),
+        let leave_at = match self.removal {
+            Some(Removal::Until(deadline)) => Some(deadline),
             _ => None,
         };
         let pause_ends_at = self.pauses.next_end();

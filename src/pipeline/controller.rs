@@ -20,8 +20,8 @@ use super::router::{QueueSender, RoutingPlan};
 use super::routes::Routes;
 use super::run::RunError;
 use super::steps::{Running, SinkStep, SourceState, SourceStep, Steps};
+use crate::delivery::control::{Queue, SinkContext, SinkControl};
 use crate::delivery::dead_letter::DeadLetters;
-use crate::delivery::orders::{Queue, SinkOrder, SinkSurroundings};
 use crate::source::SourceError;
 
 /// A new version of a running pipeline. Its graph was compiled for the store that is open.
@@ -112,7 +112,7 @@ impl Controller {
         let Graph { sources, sinks, .. } = graph;
         let surroundings = letters.of_sinks.into_iter().zip(sharing);
         let surroundings =
-            surroundings.map(|(dead_letters, shares_sources)| SinkSurroundings { dead_letters, shares_sources });
+            surroundings.map(|(dead_letters, shares_sources)| SinkContext { dead_letters, shares_sources });
         let first_worker = sources.len();
         self.apply_to_sinks(sinks, surroundings.collect(), queues, &steps, first_worker);
         self.apply_to_sources(sources, plans, &steps);
@@ -120,7 +120,7 @@ impl Controller {
             self.stop_source(&source);
         }
         for sink in steps.remove {
-            self.tell(&sink, SinkOrder::Leave);
+            self.tell(&sink, SinkControl::Remove);
         }
         self.keepers.retain(&nodes);
     }
@@ -168,7 +168,7 @@ impl Controller {
     fn apply_to_sinks(
         &mut self,
         sinks: Vec<SinkNode>,
-        surroundings: Vec<SinkSurroundings>,
+        surroundings: Vec<SinkContext>,
         queues: Queues,
         steps: &Steps,
         first_worker: usize,
@@ -179,12 +179,12 @@ impl Controller {
         for (position, ((sink, surroundings), (sender, new_queue))) in sinks.into_iter().enumerate() {
             let name = Arc::clone(&sink.entrance.name);
             match (steps.sinks.get(&*name), new_queue) {
-                (Some(SinkStep::Keep), _) => self.tell(&name, SinkOrder::Keep(surroundings)),
+                (Some(SinkStep::Keep), _) => self.tell(&name, SinkControl::SetContext(surroundings)),
                 (Some(SinkStep::Change), new_queue) => {
                     if let Some(running) = self.sinks.get_mut(&*name) {
                         running.set_queue(sender);
                     }
-                    self.tell(&name, SinkOrder::Change(Box::new(settings_of(sink)), surroundings, new_queue));
+                    self.tell(&name, SinkControl::Change(Box::new(settings_of(sink)), surroundings, new_queue));
                 }
                 (Some(SinkStep::Start), Some(queue)) => {
                     let started = RunningSink::new(
@@ -241,9 +241,9 @@ impl Controller {
         self.spawn(task, worker);
     }
 
-    fn tell(&mut self, sink: &str, order: SinkOrder) {
+    fn tell(&mut self, sink: &str, control: SinkControl) {
         if let Some(sink) = self.sinks.get_mut(sink) {
-            sink.tell(order);
+            sink.tell(control);
         }
     }
 
@@ -269,7 +269,7 @@ impl Controller {
                 match ended {
                     Ended::Source(name, result) => self.note_end_of_source(&name, Some(result)),
                     Ended::Router(name) => self.note_end_of_source(&name, None),
-                    Ended::Sink(name, unheard) => self.note_end_of_sink(&name, unheard),
+                    Ended::Sink(name, unhandled) => self.note_end_of_sink(&name, unhandled),
                     Ended::Keeper => {}
                 }
             }
@@ -305,12 +305,12 @@ impl Controller {
     }
 
     /// A sink has ended. What it was told too late is done by one in its place.
-    fn note_end_of_sink(&mut self, name: &str, unheard: Vec<SinkOrder>) {
+    fn note_end_of_sink(&mut self, name: &str, unhandled: Vec<SinkControl>) {
         let Some(ended) = self.sinks.remove(name) else { return };
         self.surroundings.health.remove(&format!("sinks.{name}"));
-        let mut orders = unheard.into_iter().chain(ended.unsent);
-        while let Some(order) = orders.next() {
-            if let SinkOrder::Change(settings, surroundings, Some(queue)) = order {
+        let mut controls = unhandled.into_iter().chain(ended.unsent);
+        while let Some(control) = controls.next() {
+            if let SinkControl::Change(settings, surroundings, Some(queue)) = control {
                 let name_of_sink = name.into();
                 let (sink, task) = RunningSink::new(
                     &name_of_sink,
@@ -320,7 +320,7 @@ impl Controller {
                     &self.surroundings,
                 );
                 self.start_sink(name, (sink, task));
-                orders.for_each(|order| self.tell(name, order));
+                controls.for_each(|control| self.tell(name, control));
                 return;
             }
         }

@@ -13,8 +13,8 @@ use super::graph::{SinkNode, SourceNode};
 use super::router::{QueueSender, Router, RoutingPlan};
 use super::steps::{SinkState, SourceState};
 use crate::delivery::Delivery;
+use crate::delivery::control::{Queue, SinkContext, SinkControl, SinkSettings};
 use crate::delivery::dead_letter::keeper::Keeper;
-use crate::delivery::orders::{Queue, SinkOrder, SinkSettings, SinkSurroundings};
 use crate::delivery::worker::SinkWorker;
 use crate::health::PipelineHealth;
 use crate::shutdown::Shutdown;
@@ -42,8 +42,8 @@ pub(super) type Task = (String, BoxFuture<'static, Ended>);
 pub(super) enum Ended {
     Source(String, Result<(), SourceError>),
     Router(String),
-    /// With the orders that it has not heard any more.
-    Sink(String, Vec<SinkOrder>),
+    /// With the controls that it has not received any more.
+    Sink(String, Vec<SinkControl>),
     Keeper,
 }
 
@@ -65,8 +65,8 @@ pub(super) struct RunningSink {
     /// It does not hold the queue open: a sink ends once nobody can send to it.
     pub(super) queue: WeakQueueSender,
     /// What it was told when it had ended already.
-    pub(super) unsent: Vec<SinkOrder>,
-    orders: mpsc::UnboundedSender<SinkOrder>,
+    pub(super) unsent: Vec<SinkControl>,
+    controls: mpsc::UnboundedSender<SinkControl>,
 }
 
 /// The way into a sink's queue for as long as somebody else has it.
@@ -108,7 +108,7 @@ impl RunningSink {
     /// A sink with its task.
     pub(super) fn new(
         name: &Arc<str>,
-        (settings, sink_surroundings): (SinkSettings, SinkSurroundings),
+        (settings, context): (SinkSettings, SinkContext),
         (sender, queue): (WeakQueueSender, Queue),
         worker: usize,
         surroundings: &Surroundings,
@@ -116,16 +116,16 @@ impl RunningSink {
         let sink = SinkWorker::new(
             (Arc::clone(&surroundings.pipeline), Arc::clone(name)),
             settings,
-            sink_surroundings,
+            context,
             surroundings.store.as_ref().map(|store| store.open_sink(Arc::clone(name))),
             surroundings.only_replay.clone(),
             surroundings.health.node(format!("sinks.{name}")),
             surroundings.shutdown.clone(),
         );
-        let (orders, heard) = mpsc::unbounded_channel();
+        let (controls, received) = mpsc::unbounded_channel();
         let text = name.to_string();
-        let task = sink.run(queue, heard).map(move |unheard| Ended::Sink(text, unheard)).boxed();
-        (Self { worker, queue: sender, unsent: Vec::new(), orders }, (format!("sink `{name}`"), task))
+        let task = sink.run(queue, received).map(move |unhandled| Ended::Sink(text, unhandled)).boxed();
+        (Self { worker, queue: sender, unsent: Vec::new(), controls }, (format!("sink `{name}`"), task))
     }
 
     pub(super) fn state(&self) -> SinkState {
@@ -138,8 +138,8 @@ impl RunningSink {
     }
 
     /// Tells it something. What it does not hear because it has ended comes back with its end, or stays here.
-    pub(super) fn tell(&mut self, order: SinkOrder) {
-        if let Err(unsent) = self.orders.send(order) {
+    pub(super) fn tell(&mut self, control: SinkControl) {
+        if let Err(unsent) = self.controls.send(control) {
             self.unsent.push(unsent.0);
         }
     }

@@ -36,8 +36,8 @@ fn a_pause_that_is_no_longer_in_the_store_was_ended_by_a_person() {
     let now = Instant::now();
     let mut pauses = LongPauses::default();
     pauses.note(&bucket("a"), HOUR, (now, at(0)), true);
-    assert_eq!(pauses.hear(&[], HOUR, (now, at(0))), News::default(), "the claim was older");
-    let news = pauses.hear(&[], HOUR, (now, at(0)));
+    assert_eq!(pauses.take_stored(&[], HOUR, (now, at(0))), News::default(), "the claim was older");
+    let news = pauses.take_stored(&[], HOUR, (now, at(0)));
     assert_eq!(news, News { ended: vec![stored("a", 3600)], begun: vec![] });
     assert_eq!(pauses.len(), 0);
 }
@@ -47,7 +47,7 @@ fn a_pause_that_is_over_when_it_is_missed_was_ended_by_nobody() {
     let now = Instant::now();
     let mut pauses = LongPauses::default();
     pauses.note(&bucket("a"), HOUR, (now, at(0)), false);
-    assert_eq!(pauses.hear(&[], HOUR, (now + HOUR, at(3600))), News::default());
+    assert_eq!(pauses.take_stored(&[], HOUR, (now + HOUR, at(3600))), News::default());
     assert_eq!(pauses.end(now + HOUR), [bucket("a")]);
 }
 
@@ -57,10 +57,10 @@ fn a_pause_of_another_replica_is_taken_over_once_and_with_its_longer_end() {
     let mut pauses = LongPauses::default();
     let begun =
         |second, left| News { ended: vec![], begun: vec![(stored("", second), now + Duration::from_secs(left))] };
-    assert_eq!(pauses.hear(&[stored("", 600)], HOUR, (now, at(0))), begun(600, 600));
-    assert_eq!(pauses.hear(&[stored("", 600)], HOUR, (now, at(0))), News::default());
-    assert_eq!(pauses.hear(&[stored("", 900)], HOUR, (now, at(0))), begun(900, 900));
-    assert_eq!(pauses.hear(&[stored("b", 0)], HOUR, (now, at(0))).begun, [], "that one is over");
+    assert_eq!(pauses.take_stored(&[stored("", 600)], HOUR, (now, at(0))), begun(600, 600));
+    assert_eq!(pauses.take_stored(&[stored("", 600)], HOUR, (now, at(0))), News::default());
+    assert_eq!(pauses.take_stored(&[stored("", 900)], HOUR, (now, at(0))), begun(900, 900));
+    assert_eq!(pauses.take_stored(&[stored("b", 0)], HOUR, (now, at(0))).begun, [], "that one is over");
 }
 
 #[test]
@@ -76,9 +76,9 @@ fn a_clock_that_was_set_back_lengthens_no_pause() {
     // The clock is set back by two hours after a minute. Another replica of this machine, or this one after a reload
     // that made the sink anew, takes the pause over for what is left of it and no longer.
     let moment = time(60, 2_860);
-    assert_eq!(pauses.hear(&kept, HOUR, moment), News::default());
+    assert_eq!(pauses.take_stored(&kept, HOUR, moment), News::default());
     let mut anew = LongPauses::default();
-    let news = anew.hear(&kept, 2 * HOUR, moment);
+    let news = anew.take_stored(&kept, 2 * HOUR, moment);
     assert_eq!(news.begun[0].1, start + HOUR);
     // A pause that begins now ends behind the one before it, also for the store.
     let next = pauses.note(&bucket("b"), HOUR, time(120, 2_920), false).unwrap();
@@ -137,7 +137,7 @@ proptest! {
                     }
                 }
                 Step::Heard => {
-                    pauses.hear(&store, HOUR + HOUR, (now, steady));
+                    pauses.take_stored(&store, HOUR + HOUR, (now, steady));
                     prop_assert!(pauses.len() <= store.len());
                 }
             }

@@ -103,7 +103,7 @@ prop_compose! {
         ]),
         hold in prop::option::of(any_hold()),
         store in prop::sample::select(vec![StoreFact::None, StoreFact::Full, StoreFact::HasRoom]),
-        removal in prop::sample::select(vec![RemovalFact::Present, RemovalFact::Leaving, RemovalFact::Gone]),
+        removal in prop::sample::select(vec![RemovalFact::Present, RemovalFact::Finishing, RemovalFact::Gone]),
     ) -> Facts {
         let since = now() - seconds(age);
         Facts {

@@ -123,7 +123,7 @@ impl Site {
     /// Does what a round of the worker's loop does before it waits. Gives the attempts that start.
     fn round(&mut self) -> Vec<(Box<Delivery>, Permit)> {
         let now = Instant::now();
-        self.sink.look_after_what_waits(now);
+        self.sink.check_what_waits(now);
         let mut started = FuturesUnordered::new();
         self.sink.start_attempts(&mut started, |delivery, permit| std::future::ready((delivery, permit)), now);
         self.sink.flush();
@@ -137,8 +137,8 @@ impl Site {
         parking.claims.soon(Instant::now());
         self.sink.claim(Instant::now());
         while self.sink.parking.as_ref().unwrap().claims.is_under_way() {
-            let said = Parking::next(&mut self.sink.parking).await;
-            self.sink.hear(said, Instant::now());
+            let message = Parking::next(&mut self.sink.parking).await;
+            self.sink.handle_store_message(message, Instant::now());
         }
     }
 
@@ -165,11 +165,11 @@ fn sink(store: &Store, retry: &RetryConfig, breaker: Option<BreakerPolicy>) -> R
         breaker,
         has_keyed_buckets: false,
     };
-    let surroundings = SinkSurroundings { dead_letters: DeadLetters::in_store(store.clone()), shares_sources: false };
+    let context = SinkContext { dead_letters: DeadLetters::in_store(store.clone()), shares_sources: false };
     let names = ("shop".into(), "crm".into());
     let opened = Some(store.open_sink("crm".into()));
     let shutdown = Shutdown::new(Duration::from_secs(5));
-    Running::new(SinkWorker::new(names, settings, surroundings, opened, None, NodeHealth::default(), shutdown))
+    Running::new(SinkWorker::new(names, settings, context, opened, None, NodeHealth::default(), shutdown))
 }
 
 fn waits_of(wait: Duration) -> RetryConfig {
@@ -287,7 +287,7 @@ async fn what_finds_no_room_at_the_end_of_a_run_stays_uncommitted() {
     site.accept(1, None);
     site.round().into_iter().for_each(|attempt| site.finish(attempt, 503));
     site.sink.worker.shutdown.begin();
-    site.sink.let_go_of_what_waits(Instant::now());
+    site.sink.release_what_waits(Instant::now());
     assert!(site.sink.worker.schedule.is_empty());
     assert!(!site.settlements.try_recv().unwrap().settled);
     drop(filler);
@@ -320,7 +320,7 @@ async fn the_end_of_a_pause_takes_what_is_over_out_of_the_store() {
     site.sink.pause(&BucketName::default(), pause, Instant::now());
     // As it was kept a minute ago.
     let over = Pause { bucket: "over".into(), until: Timestamp::UNIX_EPOCH };
-    site.sink.parking.as_ref().unwrap().store.pause(over);
+    site.sink.parking.as_ref().unwrap().keep_pause(over);
     assert_eq!(claim(&mut site.crm()).await.pauses.len(), 2);
     site.sink.end_pauses(Instant::now() + pause);
     assert_eq!(site.sink.pauses_text(), None);
