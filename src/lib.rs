@@ -18,6 +18,7 @@
 //!    [lane](delivery::lane) says whose turn it is, the [schedule](delivery::schedule) with its
 //!    [rate limit](delivery::rate_limit) and [breaker](delivery::breaker) says when, the [webhook](sink::webhook) makes one
 //!    attempt and gives its [verdict](sink::verdict), and [retry](delivery::retry) says what follows from a failure.
+//!    Whenever something has happened to a delivery, `delivery::step` says what is next for it.
 //! 6. What has to wait for long is parked in the [store] (`delivery::parking`) and claimed from it when it is due
 //!    (`delivery::claims`); what is given up is kept there as a [dead letter](delivery::dead_letter). One
 //!    [thread](store::thread) reads and writes for all.

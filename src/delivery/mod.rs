@@ -3,10 +3,10 @@
 //! [`worker`] is the loop, and carries out what `step` says is next for a delivery. Around it stand what follows an
 //! attempt (`outcome`), what goes to the store (`parking`, or not for want of `room`) and comes back (`claiming`), the
 //! receiver's `pauses`, and what a reload tells it ([`control`]). `step`, [`schedule`], [`rate_limit`], [`breaker`],
-//! [`lane`], [`retry`], `claims`, `long_pauses` and `shortage` are the decisions it follows, pure and without I/O. What an
-//! attempt was worth, the sink says in its [verdict](crate::sink::verdict). A delivery that waits holds no connection and
-//! no slot, and every attempt passes the rate limit and the breaker. A short wait is spent in memory, a long one in the
-//! store, and then the delivery holds no place among its source's events in flight either.
+//! [`lane`], [`retry`], `claims`, `long_pauses` and `shortage` are the decisions it follows, pure and without I/O. What
+//! an attempt was worth, the sink says in its [verdict](crate::sink::verdict). A delivery that waits holds no connection
+//! and no slot, and every attempt passes the rate limit and the breaker. A short wait is spent in memory, a long one in
+//! the store, and then the delivery holds no place among its source's events in flight either.
 
 pub mod breaker;
 mod claiming;

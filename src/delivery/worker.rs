@@ -1,9 +1,9 @@
 //! The attempt loop of one sink: takes deliveries from its queue and brings each to its outcome.
 //!
-//! Policy lives elsewhere: `step` says what is next for a delivery, [`Schedule`] who goes next, a [`Verdict`] what came of
-//! an attempt, [`RetryPolicy`] what follows a failure, [`Lanes`] who waits for whom. This loop does what they say; `outcome`
-//! has what follows an attempt, `parking` what goes to the store and comes from it. All state is this sink's own, so there is
-//! no lock.
+//! Policy lives elsewhere: `step` says what is next for a delivery, [`Schedule`] who goes next, a [`Verdict`] what came
+//! of an attempt, [`RetryPolicy`] what follows a failure, [`Lanes`] who waits for whom. This loop does what they say;
+//! `outcome` has what follows an attempt, `parking` what goes to the store, `claiming` what comes from it. All state is
+//! this sink's own, so there is no lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

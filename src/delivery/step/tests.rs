@@ -148,7 +148,8 @@ proptest! {
     #[test]
     fn nothing_fresh_parks_without_room(occasion in any_occasion(), facts in any_facts()) {
         let full = Facts { is_stored: false, store: StoreFact::Full, ..facts };
-        let must = occasion == Occasion::MakeRoom || occasion == Occasion::Claimed || facts.removal == RemovalFact::Gone;
+        let must =
+            matches!(occasion, Occasion::MakeRoom | Occasion::Claimed) || facts.removal == RemovalFact::Gone;
         prop_assert!(must || !matches!(step(occasion, full), Step::Park(_)));
         let none = Facts { store: StoreFact::None, ..facts };
         prop_assert!(!matches!(step(occasion, none), Step::Park(_)), "there is no store");
