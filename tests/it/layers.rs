@@ -111,9 +111,10 @@ fn imports(text: &str) -> BTreeSet<String> {
     let alone = Regex::new(r"\bcrate::([a-z_]+)").unwrap();
     let group = Regex::new(r"\bcrate::\{([^;]*)\};").unwrap();
     let member = Regex::new(r"(?:^|,)\s*([a-z_]+)").unwrap();
+    let nested = Regex::new(r"\{[^{}]*\}").unwrap();
     let mut found: BTreeSet<String> = alone.captures_iter(&code).map(|import| import[1].to_owned()).collect();
     for members in group.captures_iter(&code) {
-        let flat = Regex::new(r"\{[^{}]*\}").unwrap().replace_all(&members[1], "").into_owned();
+        let flat = nested.replace_all(&members[1], "").into_owned();
         found.extend(member.captures_iter(&flat).map(|import| import[1].to_owned()));
     }
     found

@@ -26,6 +26,13 @@ pub(super) fn unread_compression(head: &[u8]) -> Option<String> {
     ))
 }
 
+/// Why the bytes of a file that begins like this, and that is not read through a decompressor, are no lines.
+pub(super) fn no_lines(head: &[u8]) -> Option<String> {
+    let is_gzip = matches!(head, [0x1F, 0x8B, 8, ..]);
+    let unnamed = "it is compressed with gzip, which is read where the name of a file ends with `.gz`: rename it";
+    is_gzip.then(|| unnamed.to_owned()).or_else(|| unread_compression(head))
+}
+
 /// True when a file is named as such and there is too little in it to tell.
 pub(super) fn may_become_unread(name: &[u8], head: &[u8]) -> bool {
     head.len() < LONGEST_MARK && ENDINGS.iter().any(|ending| name.ends_with(ending))
@@ -54,6 +61,8 @@ mod tests {
     fn nothing_else_is_taken_for_it() {
         let heads = [&b"BZh9 is how bzip2 begins\n"[..], b"PK\n", b"\x1f\x8b\x08\x00", b"\x1f\x9d\n", b"(\xb5", b""];
         assert!(heads.iter().all(|head| unread_compression(head).is_none()));
+        let unnamed: Vec<_> = heads.iter().filter_map(|head| no_lines(head)).collect();
+        assert!(matches!(&unnamed[..], [gzip] if gzip.contains("ends with `.gz`")), "{unnamed:?}");
         assert!(may_become_unread(b"app.log.1.zst", b"") && may_become_unread(b"a.bz2", b"BZh9"));
         assert!(!may_become_unread(b"app.log.1", b"") && !may_become_unread(b"a.bz2", b"BZh9 is how"));
     }

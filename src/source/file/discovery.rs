@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use super::compression::{may_become_unread, unread_compression};
+use super::compression::{may_become_unread, no_lines};
 use super::heads::{Head, HeadCache, Look, Question};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::names;
@@ -118,7 +118,7 @@ impl Scanner {
         files.retain(|path| {
             let question = Question { named_compressed: is_named_compressed(path), line_end: false };
             let head = self.heads.look(path, question).and_then(|look| look.head.ok());
-            let reason = head.and_then(|head| unread_compression(&head.bytes).filter(|_| !head.compressed));
+            let reason = head.and_then(|head| no_lines(&head.bytes).filter(|_| !head.compressed));
             if let Some(reason) = &reason {
                 self.passed_over.note(path, reason);
             }
@@ -280,7 +280,7 @@ impl Scanner {
         if head.compressed {
             return false;
         }
-        match unread_compression(&head.bytes) {
+        match no_lines(&head.bytes) {
             Some(reason) if named => self.passed_over.add_with_warning(path, &reason),
             Some(reason) => self.passed_over.add(path, &reason),
             None if may_become_unread(path.as_os_str().as_bytes(), &head.bytes) => {

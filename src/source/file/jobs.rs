@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use super::FileStart;
-use super::compression::unread_compression;
+use super::compression::no_lines;
 use super::content::{Agreement, Chunk, Content, Expected, Place};
 use super::discovery::{Scan, Scanner};
 use super::glance::Glance;
@@ -275,7 +275,7 @@ impl Session {
                 if is_utf16(tail.head(), self.context.format) {
                     return self.pass_over(key);
                 }
-                if let Some(reason) = unread_compression(tail.head()).filter(|_| !tail.reads_compressed()) {
+                if let Some(reason) = no_lines(tail.head()).filter(|_| !tail.reads_compressed()) {
                     return self.pass_over_compressed(key, &reason);
                 }
                 if let Some(line) = first_line(tail.head()) {
