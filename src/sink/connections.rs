@@ -20,7 +20,7 @@ use url::Position;
 use super::failure::{AttemptError, chain};
 use super::lookup::SystemResolver;
 use super::loopback::{is_loopback, name_below_localhost};
-use super::shelf::{IDLE_TIME, Protocol, Shelf};
+use super::shelf::{IDLE_TIME, Protocol, Shelf, Taken};
 use super::tls;
 use crate::descriptors::{Budget, Purpose, Share};
 
@@ -44,6 +44,8 @@ pub(super) struct Connections {
 pub(super) struct Lease<'a> {
     pub(super) client: Client,
     protocol: Protocol,
+    number: u64,
+    is_processed: bool,
     connections: &'a Connections,
     authority: &'a str,
 }
@@ -95,7 +97,9 @@ impl Connections {
         let authority = &url[..Position::BeforePath];
         let build = |authority: &str, protocol| self.builder.build(authority, protocol);
         match self.shelf().take(authority, || self.share.granted(), Instant::now(), build) {
-            Ok(Some((client, protocol))) => Ok(Lease { client, protocol, connections: self, authority }),
+            Ok(Some(Taken { client, protocol, number })) => {
+                Ok(Lease { client, protocol, number, is_processed: true, connections: self, authority })
+            }
             Ok(None) => Err(AttemptError::Shortage(format!(
                 "all {} connections that the limit of {} open files (`ulimit -n`, LimitNOFILE=) leaves to this sink are \
                  in use",
@@ -125,19 +129,29 @@ impl Lease<'_> {
         self.note(false);
     }
 
+    /// Notes that the receiver has not processed the request.
+    pub(super) fn not_processed(&mut self) {
+        self.is_processed = false;
+    }
+
     fn note(&self, speaks_http2: bool) {
         let build = |authority: &str, protocol| self.connections.builder.build(authority, protocol);
         let noted = self.connections.shelf().speaks_http2(self.authority, speaks_http2, Instant::now(), build);
-        if let Err(error) = noted {
-            tracing::debug!("the former HTTP client stays: {}", chain(&error));
-        }
+        noted.unwrap_or_else(|error| tell_of_former_client(&error));
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        self.connections.shelf().give_back(self.authority, Instant::now());
+        let build = |authority: &str, protocol| self.connections.builder.build(authority, protocol);
+        let mut shelf = self.connections.shelf();
+        let given_back = shelf.give_back(self.authority, self.number, self.is_processed, Instant::now(), build);
+        given_back.unwrap_or_else(|error| tell_of_former_client(&error));
     }
+}
+
+fn tell_of_former_client(error: &reqwest::Error) {
+    tracing::debug!("the former HTTP client stays: {}", chain(error));
 }
 
 impl Builder {

@@ -6,6 +6,7 @@
 //! wait or retry.
 
 mod certificate;
+mod connection_use;
 mod connections;
 pub mod failure;
 mod lookup;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::connection_use::ConnectionUse;
+
 /// An idle client is forgotten after this time, and an idle connection is closed.
 pub(super) const IDLE_TIME: Duration = Duration::from_secs(90);
 
@@ -35,6 +37,17 @@ struct Entry<T> {
     /// A client has no more connections open than it had requests under way at once.
     connections: usize,
     speaks_http2: bool,
+    /// Of the one connection that HTTP/2 has.
+    requests: ConnectionUse,
+}
+
+/// A client for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Taken<T> {
+    pub(super) client: T,
+    pub(super) protocol: Protocol,
+    /// Which of the receiver's clients it is, to be told when it is given back.
+    pub(super) number: u64,
 }
 
 /// How a client is to be built.
@@ -63,10 +76,13 @@ impl<T: Clone> Shelf<T> {
         limit: impl FnOnce() -> usize,
         now: Instant,
         build: impl Fn(&str, Protocol) -> Result<T, E>,
-    ) -> Result<Option<(T, Protocol)>, E> {
+    ) -> Result<Option<Taken<T>>, E> {
         self.forget_idle(now);
-        let is_old = |entry: &Entry<T>| now.saturating_duration_since(entry.since) >= self.max_age;
-        if self.entries.get(authority).is_some_and(is_old) {
+        let is_over = |entry: &Entry<T>| {
+            let is_old = now.saturating_duration_since(entry.since) >= self.max_age;
+            is_old || entry.speaks_http2 && entry.requests.is_used_up(self.max_age, now)
+        };
+        if self.entries.get(authority).is_some_and(is_over) {
             self.renew(authority, now, &build)?;
         }
         if self.needs_another(authority) && !self.make_room(authority, limit().max(1), now, &build)? {
@@ -77,8 +93,9 @@ impl<T: Clone> Shelf<T> {
             None => {
                 let client = build(authority, Protocol::Any)?;
                 let (under_way, connections, turn) = (0, 0, 0);
+                let (speaks_http2, requests) = (false, ConnectionUse::new());
                 let entry =
-                    Entry { client, since: now, idle_since: now, turn, under_way, connections, speaks_http2: false };
+                    Entry { client, since: now, idle_since: now, turn, under_way, connections, speaks_http2, requests };
                 self.entries.entry(authority.into()).or_insert(entry)
             }
         };
@@ -89,20 +106,34 @@ impl<T: Clone> Shelf<T> {
         let needed = if entry.speaks_http2 { 1 } else { entry.under_way };
         self.connections += needed.saturating_sub(entry.connections);
         entry.connections = entry.connections.max(needed);
-        Ok(Some((entry.client.clone(), entry.protocol())))
+        let (client, protocol, number) = (entry.client.clone(), entry.protocol(), entry.requests.take());
+        Ok(Some(Taken { client, protocol, number }))
     }
 
-    /// Notes that a request has ended.
-    pub(super) fn give_back(&mut self, authority: &str, now: Instant) {
-        let Some((authority, _)) = self.entries.get_key_value(authority) else { return };
+    /// Notes that the request with the client of this number has ended. When the receiver has not processed it, as it has
+    /// ended the connection of HTTP/2, another client is built for the next.
+    ///
+    /// # Errors
+    /// When the client cannot be built; the former one stays.
+    pub(super) fn give_back<E>(
+        &mut self,
+        authority: &str,
+        number: u64,
+        is_processed: bool,
+        now: Instant,
+        build: impl Fn(&str, Protocol) -> Result<T, E>,
+    ) -> Result<(), E> {
+        let Some((authority, _)) = self.entries.get_key_value(authority) else { return Ok(()) };
         let authority = Arc::clone(authority);
-        let Some(entry) = self.entries.get_mut(&authority) else { return };
+        let Some(entry) = self.entries.get_mut(&authority) else { return Ok(()) };
         entry.under_way = entry.under_way.saturating_sub(1);
+        let has_ended = entry.requests.give_back(number, is_processed, now) && entry.speaks_http2;
         if entry.under_way == 0 {
             self.next_turn += 1;
             (entry.turn, entry.idle_since) = (self.next_turn, now);
-            self.idle.insert(entry.turn, authority);
+            self.idle.insert(entry.turn, Arc::clone(&authority));
         }
+        if has_ended { self.renew(&authority, now, build) } else { Ok(()) }
     }
 
     /// Notes which protocol a receiver speaks. When that is news, another client is built for it.
@@ -167,6 +198,7 @@ impl<T: Clone> Shelf<T> {
     ) -> Result<(), E> {
         let Some(entry) = self.entries.get_mut(authority) else { return Ok(()) };
         (entry.client, entry.since) = (build(authority, entry.protocol())?, now);
+        entry.requests.begin_connection(now);
         self.connections -= entry.connections;
         entry.connections = entry.needed();
         self.connections += entry.connections;
@@ -208,7 +240,12 @@ mod tests {
 
     /// A client is the moment at which it was built.
     fn take(shelf: &mut Shelf<Instant>, authority: &str, limit: usize, now: Instant) -> Option<(Instant, Protocol)> {
-        shelf.take::<()>(authority, || limit, now, |_, _| Ok(now)).unwrap()
+        let taken = shelf.take::<()>(authority, || limit, now, |_, _| Ok(now)).unwrap();
+        taken.map(|taken| (taken.client, taken.protocol))
+    }
+
+    fn give_back(shelf: &mut Shelf<Instant>, authority: &str, now: Instant) {
+        shelf.give_back::<()>(authority, 0, true, now, |_, _| Ok(now)).unwrap();
     }
 
     #[test]
@@ -227,13 +264,13 @@ mod tests {
         let mut shelf = Shelf::new(MAX_AGE);
         for authority in ["http://a", "http://b", "http://a"] {
             take(&mut shelf, authority, 2, now).unwrap();
-            shelf.give_back(authority, now);
+            give_back(&mut shelf, authority, now);
         }
         take(&mut shelf, "http://c", 2, now).unwrap();
         assert!(shelf.entries.contains_key("http://a") && !shelf.entries.contains_key("http://b"));
         take(&mut shelf, "http://d", 2, now).unwrap();
         assert_eq!(take(&mut shelf, "http://e", 2, now), None, "all connections are in use");
-        shelf.give_back("http://c", now);
+        give_back(&mut shelf, "http://c", now);
         assert!(take(&mut shelf, "http://e", 2, now).is_some());
     }
 
@@ -247,6 +284,18 @@ mod tests {
             assert_eq!(take(&mut shelf, "https://a", 3, now), Some((now, Protocol::Http2)));
         }
         assert_eq!(shelf.connections, 1);
+    }
+
+    #[test]
+    fn a_connection_of_http2_that_the_receiver_has_ended_is_replaced_at_once() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let mut shelf = Shelf::new(MAX_AGE);
+        take(&mut shelf, "https://a", 3, now).unwrap();
+        shelf.speaks_http2::<()>("https://a", true, now, |_, _| Ok(now)).unwrap();
+        let taken = shelf.take::<()>("https://a", || 3, now, |_, _| Ok(now)).unwrap().unwrap();
+        shelf.give_back::<()>("https://a", taken.number, false, later, |_, _| Ok(later)).unwrap();
+        assert_eq!(take(&mut shelf, "https://a", 3, later), Some((later, Protocol::Http2)));
     }
 
     proptest! {
@@ -264,7 +313,7 @@ mod tests {
                 now += Duration::from_secs(seconds);
                 if gives_back && !under_way.is_empty() {
                     let authority = under_way.remove(number % under_way.len());
-                    shelf.give_back(&authority.to_string(), now);
+                    give_back(&mut shelf, &authority.to_string(), now);
                 } else if take(&mut shelf, &number.to_string(), limit, now).is_some() {
                     under_way.push(number);
                 } else {

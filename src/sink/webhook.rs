@@ -206,18 +206,22 @@ impl Webhook {
         *http.headers_mut() = self.headers_of_attempt(request, id, Timestamp::now());
         *http.body_mut() = Some(request.body.clone().into());
         *http.timeout_mut() = Some(self.timeout);
-        let lease = self.connections.lease(&request.url)?;
+        let mut lease = self.connections.lease(&request.url)?;
         let response = match lease.client.execute(http).await {
             Ok(response) => response,
             Err(error) => {
                 if is_no_http2(&error) {
                     lease.refused_http2();
                 }
+                let error = classify(error, self.timeout);
+                if matches!(error, AttemptError::NotProcessed(_)) {
+                    lease.not_processed();
+                }
                 drop(lease);
                 // The connection's own task has to end it before the next attempt asks for one: otherwise that would be
                 // sent by the same one, in vain.
                 tokio::task::yield_now().await;
-                return Err(classify(error, self.timeout));
+                return Err(error);
             }
         };
         lease.answered_by(response.version());
