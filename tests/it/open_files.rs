@@ -136,7 +136,7 @@ async fn counted(pipelines: &[String]) -> usize {
     }
     let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let paths: Vec<&Path> = paths.iter().map(|path| path.as_path()).collect();
-    let bridge = Bridge::run_paths(folder.path(), &["--watch", "--admin", &admin], &paths);
+    let bridge = Bridge::run_paths_limited(1024, folder.path(), &["--watch", "--admin", &admin], &paths);
     let is_ready = || {
         let mut health = crate::support::command();
         health.args(["health", "--ready", "--admin", &admin]).stdout(Stdio::null()).stderr(Stdio::null());

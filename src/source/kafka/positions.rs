@@ -10,6 +10,7 @@ use std::time::Duration;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use regex::Regex;
 
@@ -85,8 +86,8 @@ pub(super) fn forgotten<C: Consumer<GroupContext>>(
     Ok(of_topics(places, &forgotten.collect()))
 }
 
-/// Those of the known partitions whose topic was deleted and created anew while these positions in it were being
-/// committed: the broker has taken them for positions in the new one, which ends before them.
+/// Those of the known partitions whose topic was deleted while these positions in it were being committed: it is not there,
+/// or it was created anew, and the broker has taken them for positions in the new one, which ends before them.
 pub(super) fn overshot<C: Consumer<GroupContext>>(
     consumer: &C,
     committed: &[(TopicPartition, u64)],
@@ -97,15 +98,47 @@ pub(super) fn overshot<C: Consumer<GroupContext>>(
     }
     let mut asked = topic_partition_list(committed.iter().map(|(place, _)| place));
     asked.set_all_offsets(Offset::End)?;
-    let ends = consumer.offsets_for_times(asked, TIMEOUT)?;
+    let answer = consumer.offsets_for_times(asked, TIMEOUT).and_then(|ends| {
+        ends.elements().iter().try_for_each(|element| element.error())?;
+        Ok(ends)
+    });
+    let topics: HashSet<Arc<str>> = match answer {
+        Ok(ends) => topics_that_end_before(committed, &ends),
+        // It may be that the broker does not have the topic any more.
+        Err(error) => match gone(consumer, committed)? {
+            gone if gone.is_empty() => return Err(error),
+            gone => gone,
+        },
+    };
+    let all = known.iter().chain(committed.iter().map(|(place, _)| place)).cloned();
+    let all: HashSet<TopicPartition> = all.collect();
+    Ok(of_topics(&all.into_iter().collect::<Vec<_>>(), &topics))
+}
+
+fn topics_that_end_before(committed: &[(TopicPartition, u64)], ends: &TopicPartitionList) -> HashSet<Arc<str>> {
     let is_beyond = |(place, position): &&(TopicPartition, u64)| {
         let end = ends.find_partition(&place.topic, place.partition).map(|element| element.offset());
         matches!(end, Some(Offset::Offset(end)) if u64::try_from(end).is_ok_and(|end| end < *position))
     };
-    let topics: HashSet<Arc<str>> = committed.iter().filter(is_beyond).map(|(place, _)| place.topic.clone()).collect();
-    let all = known.iter().chain(committed.iter().map(|(place, _)| place)).cloned();
-    let all: HashSet<TopicPartition> = all.collect();
-    Ok(of_topics(&all.into_iter().collect::<Vec<_>>(), &topics))
+    committed.iter().filter(is_beyond).map(|(place, _)| place.topic.clone()).collect()
+}
+
+/// Those of the topics that the broker does not have. It takes positions in a topic that was just deleted, and they would
+/// stay when that is created anew.
+fn gone<C: Consumer<GroupContext>>(
+    consumer: &C,
+    committed: &[(TopicPartition, u64)],
+) -> KafkaResult<HashSet<Arc<str>>> {
+    let topics: HashSet<Arc<str>> = committed.iter().map(|(place, _)| place.topic.clone()).collect();
+    let mut gone = HashSet::new();
+    for topic in topics {
+        let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT)?;
+        let unknown = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        if metadata.topics().iter().any(|found| found.name() == &*topic && found.error() == unknown) {
+            gone.insert(topic);
+        }
+    }
+    Ok(gone)
 }
 
 fn of_topics(places: &[TopicPartition], topics: &HashSet<Arc<str>>) -> Vec<TopicPartition> {

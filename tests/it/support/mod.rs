@@ -58,6 +58,11 @@ impl Bridge {
         Self::spawn_by(limited(limit), folder, &[], &[&pipeline], Stdio::null())
     }
 
+    /// As [`run_limited`](Self::run_limited), with options and pipelines that are there.
+    pub(crate) fn run_paths_limited(limit: usize, folder: &Path, args: &[&str], paths: &[&Path]) -> Self {
+        Self::spawn_by(limited(limit), folder, args, paths, Stdio::null())
+    }
+
     /// As [`run_limited`](Self::run_limited), with a pipe as its standard input.
     pub(crate) fn run_limited_piped(limit: usize, folder: &Path, config: &str) -> Self {
         let pipeline = folder.join("pipeline.toml");
@@ -179,8 +184,12 @@ pub(crate) fn command() -> Command {
 
 /// As [`command`], for a process that may have so many files open: that is its soft and its hard limit.
 pub(crate) fn limited(limit: usize) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_bridge")]);
+    // What libraries of the tests have open, and do not close when another program is started, does not count.
+    let close_inherited =
+        "for fd in /proc/self/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval \"exec $fd>&-\"; done 2>/dev/null";
+    let script = format!("{close_inherited}; ulimit -n {limit}; exec \"$0\" \"$@\"");
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_bridge")]);
     free_of_surroundings(shell)
 }
 
