@@ -12,6 +12,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct ConnectionUse {
     current: Requests,
+    /// The connection that is being opened for what comes after.
+    next: Option<Requests>,
     /// Earlier connections that still have requests under way.
     former: Vec<Requests>,
     /// As many requests the last connection took that the receiver has ended.
@@ -28,6 +30,9 @@ struct Requests {
     unprocessed: u64,
 }
 
+/// The next connection is opened when as large a part of the requests is left that one takes: it takes a while.
+const OPENED_WITH_LEFT: u64 = 4;
+
 /// What one connection takes.
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -38,20 +43,33 @@ struct Known {
 impl ConnectionUse {
     /// Nothing was sent yet.
     pub(super) fn new() -> Self {
-        Self { current: Requests::default(), former: Vec::new(), last: None, known: None }
+        Self { current: Requests::default(), next: None, former: Vec::new(), last: None, known: None }
     }
 
     /// True when the receiver would not take another request on this connection. What was learned counts for `max_age`, as
     /// the receiver may have changed since, and only while the requests under way fit into one connection.
     pub(super) fn is_used_up(&self, max_age: Duration, now: Instant) -> bool {
-        let under_way = self.current.under_way + self.former.iter().map(|former| former.under_way).sum::<u64>();
+        self.takes(max_age, now).is_some_and(|requests| self.current.taken >= requests)
+    }
+
+    /// True when this is the moment to open the next connection, by sending one request there.
+    pub(super) fn is_nearly_used_up(&self, max_age: Duration, now: Instant) -> bool {
+        let left = |requests: u64| requests.saturating_sub(self.current.taken);
+        let is_near = |requests: u64| left(requests) <= requests / OPENED_WITH_LEFT;
+        self.next.is_none() && self.takes(max_age, now).is_some_and(is_near)
+    }
+
+    /// How many requests a connection takes, if that is known and matters.
+    fn takes(&self, max_age: Duration, now: Instant) -> Option<u64> {
+        let open = self.former.iter().chain([&self.current]).chain(&self.next);
+        let under_way = open.map(|requests| requests.under_way).sum::<u64>();
         let known = self.known.filter(|known| now.saturating_duration_since(known.since) < max_age);
-        known.is_some_and(|known| self.current.taken >= known.requests && under_way <= known.requests)
+        known.map(|known| known.requests).filter(|requests| under_way <= *requests)
     }
 
     /// Notes that another connection takes the next requests.
     pub(super) fn begin_connection(&mut self, now: Instant) {
-        let next = Requests { connection: self.current.connection + 1, ..Requests::default() };
+        let next = self.next.take().unwrap_or_else(|| self.following());
         let former = std::mem::replace(&mut self.current, next);
         if former.under_way > 0 {
             self.former.push(former);
@@ -67,6 +85,19 @@ impl ConnectionUse {
         self.current.connection
     }
 
+    /// Notes a request by which the next connection is opened, and gives that one's number.
+    pub(super) fn take_ahead(&mut self) -> u64 {
+        let following = self.following();
+        let next = self.next.get_or_insert(following);
+        next.taken += 1;
+        next.under_way += 1;
+        next.connection
+    }
+
+    fn following(&self) -> Requests {
+        Requests { connection: self.current.connection + 1, ..Requests::default() }
+    }
+
     /// Notes that a request has ended. Returns true when the receiver has not processed it and its connection is the one
     /// for the next request: then another is needed.
     pub(super) fn give_back(&mut self, connection: u64, is_processed: bool, now: Instant) -> bool {
@@ -75,7 +106,10 @@ impl ConnectionUse {
         let requests = match position {
             Some(position) => &mut self.former[position],
             None if is_current => &mut self.current,
-            None => return false,
+            None => match &mut self.next {
+                Some(next) if next.connection == connection => next,
+                _ => return false,
+            },
         };
         requests.under_way = requests.under_way.saturating_sub(1);
         requests.unprocessed += u64::from(!is_processed);
@@ -111,19 +145,16 @@ mod tests {
     /// A receiver that takes so many requests on a connection, and a sender with so many under way. Gives the requests of
     /// `sent` that were sent in vain.
     fn unprocessed(usage: &mut ConnectionUse, span: u64, under_way: usize, sent: usize, now: Instant) -> usize {
-        let (mut taken, mut in_vain) = (0, 0);
+        let (mut taken, mut in_vain) = (std::collections::HashMap::new(), 0);
         let mut open = std::collections::VecDeque::new();
-        let mut connection = None;
         for _ in 0..sent {
             if usage.is_used_up(MAX_AGE, now) {
                 usage.begin_connection(now);
             }
-            let number = usage.take();
-            if connection.replace(number) != Some(number) {
-                taken = 0;
-            }
-            taken += 1;
-            open.push_back((number, taken <= span));
+            let number = if usage.is_nearly_used_up(MAX_AGE, now) { usage.take_ahead() } else { usage.take() };
+            let taken: &mut u64 = taken.entry(number).or_default();
+            *taken += 1;
+            open.push_back((number, *taken <= span));
             if open.len() == under_way {
                 let (number, is_processed) = open.pop_front().unwrap();
                 in_vain += usize::from(!is_processed);

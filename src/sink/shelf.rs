@@ -39,6 +39,8 @@ struct Entry<T> {
     speaks_http2: bool,
     /// Of the one connection that HTTP/2 has.
     requests: ConnectionUse,
+    /// The client whose connection is being opened, as the receiver is about to end the one in use.
+    next: Option<T>,
 }
 
 /// A client for one request.
@@ -93,9 +95,18 @@ impl<T: Clone> Shelf<T> {
             None => {
                 let client = build(authority, Protocol::Any)?;
                 let (under_way, connections, turn) = (0, 0, 0);
-                let (speaks_http2, requests) = (false, ConnectionUse::new());
-                let entry =
-                    Entry { client, since: now, idle_since: now, turn, under_way, connections, speaks_http2, requests };
+                let (speaks_http2, requests, next) = (false, ConnectionUse::new(), None);
+                let entry = Entry {
+                    client,
+                    since: now,
+                    idle_since: now,
+                    turn,
+                    under_way,
+                    connections,
+                    speaks_http2,
+                    requests,
+                    next,
+                };
                 self.entries.entry(authority.into()).or_insert(entry)
             }
         };
@@ -106,8 +117,13 @@ impl<T: Clone> Shelf<T> {
         let needed = if entry.speaks_http2 { 1 } else { entry.under_way };
         self.connections += needed.saturating_sub(entry.connections);
         entry.connections = entry.connections.max(needed);
-        let (client, protocol, number) = (entry.client.clone(), entry.protocol(), entry.requests.take());
-        Ok(Some(Taken { client, protocol, number }))
+        let protocol = entry.protocol();
+        if entry.speaks_http2 && entry.requests.is_nearly_used_up(self.max_age, now) {
+            let client = build(authority, protocol)?;
+            entry.next = Some(client.clone());
+            return Ok(Some(Taken { client, protocol, number: entry.requests.take_ahead() }));
+        }
+        Ok(Some(Taken { client: entry.client.clone(), protocol, number: entry.requests.take() }))
     }
 
     /// Notes that the request with the client of this number has ended. When the receiver has not processed it, as it has
@@ -151,7 +167,7 @@ impl<T: Clone> Shelf<T> {
         if entry.speaks_http2 == speaks_http2 {
             return Ok(());
         }
-        entry.speaks_http2 = speaks_http2;
+        (entry.speaks_http2, entry.next) = (speaks_http2, None);
         self.renew(authority, now, &build)
     }
 
@@ -197,7 +213,8 @@ impl<T: Clone> Shelf<T> {
         build: impl Fn(&str, Protocol) -> Result<T, E>,
     ) -> Result<(), E> {
         let Some(entry) = self.entries.get_mut(authority) else { return Ok(()) };
-        (entry.client, entry.since) = (build(authority, entry.protocol())?, now);
+        let next = entry.next.take().map_or_else(|| build(authority, entry.protocol()), Ok)?;
+        (entry.client, entry.since) = (next, now);
         entry.requests.begin_connection(now);
         self.connections -= entry.connections;
         entry.connections = entry.needed();
