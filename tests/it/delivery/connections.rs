@@ -55,9 +55,10 @@ async fn a_receiver_that_ends_connections_gets_one_at_a_time_by_a_resumed_sessio
     let (nginx, log) = deliver(100).await;
     let (connections, resumed) = nginx.connections();
     let needed = EVENTS / 100;
-    // Which of the first requests come by one connection is open until the receiver has chosen HTTP/2.
-    assert!(connections <= needed + 3, "{connections} connections");
-    assert!(resumed + 3 >= connections, "{resumed} of {connections} connections went on with an earlier session");
+    // Which of the first requests come by one connection is open until the receiver has chosen HTTP/2, and how many one takes
+    // has yet to be learned.
+    assert!(connections <= needed + 10, "{connections} connections");
+    assert!(resumed + 5 >= connections, "{resumed} of {connections} connections went on with an earlier session");
     // Those that were under way when the first few connections ended; otherwise it would be as many for each of them.
     let in_vain = log.matches("goes again at once").count();
     assert!(in_vain < 10 * 32, "{in_vain} requests were sent in vain");

@@ -185,8 +185,7 @@ pub(crate) fn command() -> Command {
 /// As [`command`], for a process that may have so many files open: that is its soft and its hard limit.
 pub(crate) fn limited(limit: usize) -> Command {
     // What libraries of the tests have open, and do not close when another program is started, does not count.
-    let close_inherited =
-        "for fd in /proc/self/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval \"exec $fd>&-\"; done 2>/dev/null";
+    let close_inherited = "for fd in /proc/self/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval \"exec $fd>&-\"; done";
     let script = format!("{close_inherited}; ulimit -n {limit}; exec \"$0\" \"$@\"");
     let mut shell = Command::new("bash");
     shell.args(["-c", &script, env!("CARGO_BIN_EXE_bridge")]);
