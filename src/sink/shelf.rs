@@ -110,6 +110,10 @@ impl<T: Clone> Shelf<T> {
                 self.entries.entry(authority.into()).or_insert(entry)
             }
         };
+        let protocol = entry.protocol();
+        let opens_next = entry.speaks_http2 && entry.requests.is_nearly_used_up(self.max_age, now);
+        // Before the request counts as under way: when a client cannot be built, nobody gives it back.
+        let opened = opens_next.then(|| build(authority, protocol)).transpose()?;
         if entry.under_way == 0 {
             self.idle.remove(&entry.turn);
         }
@@ -117,13 +121,11 @@ impl<T: Clone> Shelf<T> {
         let needed = if entry.speaks_http2 { 1 } else { entry.under_way };
         self.connections += needed.saturating_sub(entry.connections);
         entry.connections = entry.connections.max(needed);
-        let protocol = entry.protocol();
-        if entry.speaks_http2 && entry.requests.is_nearly_used_up(self.max_age, now) {
-            let client = build(authority, protocol)?;
-            entry.next = Some(client.clone());
-            return Ok(Some(Taken { client, protocol, number: entry.requests.take_ahead() }));
-        }
-        Ok(Some(Taken { client: entry.client.clone(), protocol, number: entry.requests.take() }))
+        let (client, number) = match opened {
+            Some(client) => (entry.next.insert(client).clone(), entry.requests.take_ahead()),
+            None => (entry.client.clone(), entry.requests.take()),
+        };
+        Ok(Some(Taken { client, protocol, number }))
     }
 
     /// Notes that the request with the client of this number has ended. When the receiver has not processed it, as it has
