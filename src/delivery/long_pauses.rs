@@ -44,6 +44,8 @@ pub(super) struct News {
     pub(super) ended: Vec<Pause>,
     /// Come from before a restart or from another replica; until when they hold their buckets.
     pub(super) begun: Vec<(Pause, Instant)>,
+    /// Are known, and end a moment later than was known: until when they hold their buckets. That is not worth a word.
+    pub(super) prolonged: Vec<(BucketName, Instant)>,
 }
 
 impl LongPauses {
@@ -88,9 +90,7 @@ impl LongPauses {
         });
         for pause in stored {
             let left: Duration = pause.until.duration_since(wall_now).try_into().unwrap_or_default();
-            if let Some(until) = self.take_over(pause, now, left.min(longest)) {
-                news.begun.push((pause.clone(), until));
-            }
+            self.take_over(pause, now, left.min(longest), &mut news);
         }
         news
     }
@@ -127,22 +127,29 @@ impl LongPauses {
         Some(named.join(", "))
     }
 
-    /// Takes over a pause out of the store for what is left of it; `None` when it is known or over.
-    fn take_over(&mut self, pause: &Pause, now: Instant, left: Duration) -> Option<Instant> {
-        let until = now + left;
-        let known = self.known.iter_mut().find(|known| known.bucket == pause.bucket);
+    /// Takes over a pause out of the store for what is left of it, unless it is known or over.
+    fn take_over(&mut self, pause: &Pause, now: Instant, left: Duration, news: &mut News) {
+        let (until, bucket) = (now + left, &pause.bucket);
+        let known = self.known.iter_mut().find(|known| known.bucket == *bucket);
         match known {
-            _ if left.is_zero() => return None,
-            Some(known) if known.wall_until >= pause.until => return None,
-            Some(known) => (known.until, known.wall_until) = (until, pause.until),
-            None => self.known.push(LongPause {
-                bucket: pause.bucket.clone(),
-                until,
-                wall_until: pause.until,
-                is_younger_than_claim: false,
-            }),
+            _ if left.is_zero() => {}
+            Some(known) if known.wall_until >= pause.until => {}
+            Some(known) => {
+                // The store keeps full milliseconds, and another replica may have been asked a moment later.
+                let later = pause.until.duration_since(known.wall_until);
+                if later.unsigned_abs() <= SAME {
+                    news.prolonged.push((bucket.clone(), until));
+                } else {
+                    news.begun.push((pause.clone(), until));
+                }
+                (known.until, known.wall_until) = (until, pause.until);
+            }
+            None => {
+                news.begun.push((pause.clone(), until));
+                let (bucket, wall_until) = (bucket.clone(), pause.until);
+                self.known.push(LongPause { bucket, until, wall_until, is_younger_than_claim: false });
+            }
         }
-        Some(until)
     }
 }
 

@@ -40,6 +40,9 @@ impl Running {
     /// here comes from before a restart or from another replica.
     pub(super) fn handle_stored_pauses(&mut self, stored: &[Pause], now: Instant) {
         let news = self.pauses.take_stored(stored, self.worker.retry.max_retry_after(), (now, steady_now()));
+        for (bucket, until) in news.prolonged {
+            self.worker.schedule.pause(&bucket, until, now);
+        }
         if news.ended.is_empty() && news.begun.is_empty() {
             return;
         }

@@ -38,7 +38,7 @@ fn a_pause_that_is_no_longer_in_the_store_was_ended_by_a_person() {
     pauses.note(&bucket("a"), HOUR, (now, at(0)), true);
     assert_eq!(pauses.take_stored(&[], HOUR, (now, at(0))), News::default(), "the claim was older");
     let news = pauses.take_stored(&[], HOUR, (now, at(0)));
-    assert_eq!(news, News { ended: vec![stored("a", 3600)], begun: vec![] });
+    assert_eq!(news, News { ended: vec![stored("a", 3600)], ..News::default() });
     assert_eq!(pauses.len(), 0);
 }
 
@@ -56,11 +56,28 @@ fn a_pause_of_another_replica_is_taken_over_once_and_with_its_longer_end() {
     let now = Instant::now();
     let mut pauses = LongPauses::default();
     let begun =
-        |second, left| News { ended: vec![], begun: vec![(stored("", second), now + Duration::from_secs(left))] };
+        |second, left| News { begun: vec![(stored("", second), now + Duration::from_secs(left))], ..News::default() };
     assert_eq!(pauses.take_stored(&[stored("", 600)], HOUR, (now, at(0))), begun(600, 600));
     assert_eq!(pauses.take_stored(&[stored("", 600)], HOUR, (now, at(0))), News::default());
     assert_eq!(pauses.take_stored(&[stored("", 900)], HOUR, (now, at(0))), begun(900, 900));
     assert_eq!(pauses.take_stored(&[stored("b", 0)], HOUR, (now, at(0))).begun, [], "that one is over");
+}
+
+#[test]
+fn a_pause_that_comes_back_from_the_store_a_moment_longer_is_not_new() {
+    let now = Instant::now();
+    let mut pauses = LongPauses::default();
+    let wall_now = Timestamp::from_microsecond(250).unwrap();
+    assert!(pauses.note(&bucket(""), HOUR, (now, wall_now), false).is_some());
+    // The store keeps the next full millisecond.
+    let kept = |millisecond| Pause { bucket: bucket(""), until: Timestamp::from_millisecond(millisecond).unwrap() };
+    let prolonged =
+        |micros| News { prolonged: vec![(bucket(""), now + HOUR + Duration::from_micros(micros))], ..News::default() };
+    assert_eq!(pauses.take_stored(&[kept(3_600_001)], 2 * HOUR, (now, wall_now)), prolonged(750));
+    assert_eq!(pauses.take_stored(&[kept(3_600_001)], 2 * HOUR, (now, wall_now)), News::default());
+    // Another replica was asked for the same pause a moment later.
+    assert_eq!(pauses.take_stored(&[kept(3_600_901)], 2 * HOUR, (now, wall_now)), prolonged(900_750));
+    assert_eq!(pauses.next_end(), Some(now + HOUR + Duration::from_micros(900_750)));
 }
 
 #[test]
