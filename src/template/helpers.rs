@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::insert::{self, Insert, url_encode, value_text};
 use super::place::Place;
-use super::{Options, RenderFault, conditions};
+use super::{Options, RenderFault, conditions, each};
 use crate::jsonpath::Query;
 
 /// What a helper takes, for the check at load.
@@ -85,6 +85,7 @@ pub(super) fn registry(options: &Options, queries: HashMap<String, Query>) -> Ha
         registry.register_helper(&insert::name(place), Box::new(Insert(place)));
     }
     conditions::register(&mut registry);
+    registry.register_helper(each::NAME, Box::new(each::List));
     registry.register_helper("json", helper(|call, _| Ok(derived(required(call, 0)?.value().to_string()))));
     registry.register_helper("default", helper(default));
     registry.register_helper("upper", helper(|call, _| Ok(derived(text(call)?.to_uppercase()))));
@@ -286,7 +287,7 @@ pub(super) fn name_of(index: usize) -> String {
 }
 
 /// What a value is called in the template: its path, or the expression that gives it.
-fn name(call: &Helper<'_>, value: &PathAndJson<'_>) -> String {
+pub(super) fn name(call: &Helper<'_>, value: &PathAndJson<'_>) -> String {
     if let Some(path) = value.relative_path() {
         return path.clone();
     }

@@ -10,6 +10,8 @@
 //! - `default`, which gives the first of its values that is neither missing nor null,
 //! - `eq ne and or not`.
 //!
+//! `{{#each}}` over text, a number, `true` or `false` is a failure too (`each`).
+//!
 //! **One rule for types.** Null, objects and arrays stand only in JSON and outside of quotes; anywhere else they fail the
 //! rendering, as `default` and `json` are at hand. Numbers compare by value, `gt gte lt lte` take two numbers or two texts,
 //! and text is counted in characters.
@@ -31,6 +33,7 @@ mod check;
 mod compile;
 mod conditions;
 mod content;
+mod each;
 mod fault;
 mod foreign;
 mod helpers;

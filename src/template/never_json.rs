@@ -1,17 +1,17 @@
 //! Finds a JSON body that can never be JSON, whatever the event, before any event comes.
 //!
-//! The template is written out with a stand-in for each value, once for every way through its conditions. A template
-//! is refused only when all ways fail; behind what cannot be foreseen, such as `{{#each}}` and `{{{…}}}`, nothing is
-//! judged. No message shows any of the text, which may hold secrets.
+//! The template is written out with a stand-in for each value, once for every way through its conditions and lists. A
+//! template is refused only when all ways fail, or all ways on which one `{{#each}}` finds elements; behind what cannot be
+//! foreseen, such as `{{{…}}}`, nothing is judged. No message shows any of the text, which may hold secrets.
 
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use serde::de::IgnoredAny;
 
 use super::fault::{Fault, offset_of};
 use super::place::Place;
-use super::{Escape, TemplateError, insert};
+use super::{Escape, TemplateError, each, insert};
 
-/// As many ways through a template are looked at. Each condition doubles them.
+/// As many ways through a template are looked at. Each condition doubles them, and each list makes more of them.
 const MOST_WAYS: usize = 64;
 
 /// A piece of the output, and where it stands in the template's text.
@@ -28,19 +28,49 @@ enum Content<'a> {
     Value,
 }
 
-type Way<'a> = Vec<Piece<'a>>;
+/// One way through a template.
+#[derive(Clone, Default)]
+struct Way<'a> {
+    pieces: Vec<Piece<'a>>,
+    /// Where the `{{#each}}` stand that find elements on this way.
+    lists: Vec<usize>,
+}
+
+impl Way<'_> {
+    /// This way and then another.
+    fn then(&self, other: &Self) -> Self {
+        let pieces = self.pieces.iter().chain(&other.pieces).cloned().collect();
+        Self { pieces, lists: self.lists.iter().chain(&other.lists).copied().collect() }
+    }
+}
 
 /// The fault of a checked template whose output is never JSON.
 pub(super) fn fault(template: &handlebars::Template, text: &str, escape: Escape) -> Option<TemplateError> {
     if !escape.is_json() {
         return None;
     }
-    let mut ways = vec![Way::new()];
+    let mut ways = vec![Way::default()];
     let is_whole = extend(&mut ways, template, text);
-    let faults: Option<Vec<_>> = ways.iter().map(|way| fault_of_way(way, is_whole, text, escape)).collect();
-    // The way that gets furthest is the likeliest to be the one that was meant.
-    let (offset, fault) = faults?.into_iter().max_by_key(|(offset, _)| *offset)?;
-    Some(fault.at(text, offset))
+    let wrongs: Vec<_> = ways.iter().map(|way| wrong_in_way(&way.pieces, is_whole, text, escape)).collect();
+    if let Some(wrong) = furthest(wrongs.iter()) {
+        return Some(wrong.fault("this can never be").at(text, wrong.offset));
+    }
+    // With an empty list it is JSON, so the first element must be what is wrong.
+    let mut lists: Vec<usize> = ways.iter().flat_map(|way| &way.lists).copied().collect();
+    lists.sort_unstable();
+    let of_list = |list: &usize| {
+        let is_there = |(way, _): &(&Way<'_>, _)| way.lists.contains(list);
+        furthest(ways.iter().zip(&wrongs).filter(is_there).map(|(_, wrong)| wrong))
+    };
+    let wrong = lists.iter().find_map(of_list)?;
+    Some(wrong.fault("this can never be, as soon as `{{#each}}` finds an element").at(text, wrong.offset))
+}
+
+/// What is wrong with all of the ways; `None` when one of them may be JSON. The way that gets furthest is the likeliest to
+/// be the one that was meant.
+fn furthest<'a>(wrongs: impl Iterator<Item = &'a Option<Wrong>>) -> Option<&'a Wrong> {
+    let wrongs: Option<Vec<_>> = wrongs.map(Option::as_ref).collect();
+    wrongs?.into_iter().max_by_key(|wrong| wrong.offset)
 }
 
 /// Goes all ways through a template. False when the rest of it, or some of that, cannot be foreseen.
@@ -62,12 +92,12 @@ fn extend<'a>(ways: &mut Vec<Way<'a>>, template: &'a handlebars::Template, text:
             TemplateElement::HtmlExpression(call) if is_in(call, Place::JsonValue) && is_json_text(call) => {
                 (Content::Value, offset)
             }
-            TemplateElement::HelperBlock(block) if is_condition(block) && ways.len() < MOST_WAYS => {
-                let mut others = ways.clone();
-                let is_whole = block.template.as_ref().is_none_or(|inner| extend(ways, inner, text));
-                let others_whole = block.inverse.as_ref().is_none_or(|inner| extend(&mut others, inner, text));
-                ways.append(&mut others);
-                if is_whole && others_whole {
+            TemplateElement::HelperBlock(block) => {
+                let is_whole = match each::guarded(block) {
+                    Some(each) => extend_by_list(ways, each, offset, text),
+                    None => is_condition(block) && extend_by_condition(ways, block, text),
+                };
+                if is_whole {
                     continue;
                 }
                 return false;
@@ -75,10 +105,41 @@ fn extend<'a>(ways: &mut Vec<Way<'a>>, template: &'a handlebars::Template, text:
             _ => return false,
         };
         for way in ways.iter_mut() {
-            way.push(Piece { content, offset });
+            way.pieces.push(Piece { content, offset });
         }
     }
     true
+}
+
+/// Goes the ways of both branches.
+fn extend_by_condition<'a>(ways: &mut Vec<Way<'a>>, block: &'a HelperTemplate, text: &str) -> bool {
+    if ways.len() >= MOST_WAYS {
+        return false;
+    }
+    let mut others = ways.clone();
+    let is_whole = block.template.as_ref().is_none_or(|inner| extend(ways, inner, text));
+    let others_whole = block.inverse.as_ref().is_none_or(|inner| extend(&mut others, inner, text));
+    ways.append(&mut others);
+    is_whole && others_whole
+}
+
+/// Goes the ways of no element, one and two: a list may be written so that it needs a second element.
+fn extend_by_list<'a>(ways: &mut Vec<Way<'a>>, each: &'a HelperTemplate, offset: usize, text: &str) -> bool {
+    let mut element = vec![Way::default()];
+    let is_whole = each.template.as_ref().is_none_or(|inner| extend(&mut element, inner, text));
+    if !is_whole || ways.len() * (1 + element.len() + element.len().pow(2)) > MOST_WAYS {
+        return false;
+    }
+    element.iter_mut().for_each(|way| way.lists.push(offset));
+    let then = |ways: &[Way<'a>]| -> Vec<Way<'a>> {
+        ways.iter().flat_map(|way| element.iter().map(|element| way.then(element))).collect()
+    };
+    let mut one = then(ways);
+    let mut two = then(&one);
+    let is_whole = each.inverse.as_ref().is_none_or(|inner| extend(ways, inner, text));
+    ways.append(&mut one);
+    ways.append(&mut two);
+    is_whole
 }
 
 fn is_in(call: &HelperTemplate, place: Place) -> bool {
@@ -92,11 +153,24 @@ fn is_json_text(call: &HelperTemplate) -> bool {
 
 /// Whether a block shows one of two branches, once.
 fn is_condition(block: &HelperTemplate) -> bool {
-    !matches!(block.name.as_name(), None | Some("each" | "raw"))
+    !matches!(block.name.as_name(), None | Some("raw"))
 }
 
-/// What is wrong with one way, and where in the template.
-fn fault_of_way(way: &Way<'_>, is_whole: bool, text: &str, escape: Escape) -> Option<(usize, Fault)> {
+/// What is wrong with one way.
+struct Wrong {
+    /// Where in the template.
+    offset: usize,
+    what: String,
+    help: String,
+}
+
+impl Wrong {
+    fn fault(&self, never: &str) -> Fault {
+        Fault::new(format!("the content type promises JSON, and {never}: {}", self.what)).help(self.help.clone())
+    }
+}
+
+fn wrong_in_way(way: &[Piece<'_>], is_whole: bool, text: &str, escape: Escape) -> Option<Wrong> {
     let mut output = String::new();
     let mut starts = Vec::with_capacity(way.len());
     for (index, piece) in way.iter().enumerate() {
@@ -121,11 +195,12 @@ fn fault_of_way(way: &Way<'_>, is_whole: bool, text: &str, escape: Escape) -> Op
         Some((piece, _)) => piece.offset,
         None => 0,
     };
-    Some((place, fault_of_text(&output, offset, &error)))
+    let (what, help) = explain(&output, offset, &error);
+    Some(Wrong { offset: place, what, help })
 }
 
 /// Whether a value makes a number together with what stands next to it, as in `-{{data.n}}` and `{{data.n}}.5`.
-fn is_part_of_number(way: &Way<'_>, index: usize) -> bool {
+fn is_part_of_number(way: &[Piece<'_>], index: usize) -> bool {
     let is_part = |character: char| matches!(character, '0'..='9' | '.' | 'e' | 'E' | '+' | '-');
     let before = index.checked_sub(1).and_then(|before| way.get(before)).map(|piece| match piece.content {
         Content::Text(text) => text.ends_with(is_part),
@@ -175,7 +250,8 @@ fn offset_in(part: &str, error: &serde_json::Error) -> usize {
     offset
 }
 
-fn fault_of_text(output: &str, offset: usize, error: &serde_json::Error) -> Fault {
+/// What is wrong with what should be JSON, and what to write.
+fn explain(output: &str, offset: usize, error: &serde_json::Error) -> (String, String) {
     const OTHER_TYPE: &str = "if it is not meant to be JSON, say what it is: `content_type = \"text/plain\"`";
     let words = error.to_string();
     let words = words.split(" at line ").next().unwrap_or_default();
@@ -185,9 +261,11 @@ fn fault_of_text(output: &str, offset: usize, error: &serde_json::Error) -> Faul
         _ if error.is_eof() => {
             ("an object, an array or a text is not closed", "add the missing `}`, `]` or quote".into())
         }
-        Some('}' | ']') if output.get(..offset).is_some_and(|before| before.trim_end().ends_with(',')) => {
-            ("trailing comma", "leave out the comma behind the last member or element".into())
-        }
+        Some('}' | ']') if output.get(..offset).is_some_and(|before| before.trim_end().ends_with(',')) => (
+            "trailing comma",
+            "leave out the comma behind the last member or element, in `{{#each}}` by `{{#unless @last}},{{/unless}}`"
+                .into(),
+        ),
         _ if words.contains("trailing characters") => (
             words,
             "one JSON text ends before this; lines of JSON have `content_type = \"application/x-ndjson\"`".into(),
@@ -199,7 +277,7 @@ fn fault_of_text(output: &str, offset: usize, error: &serde_json::Error) -> Faul
         }
         _ => (words, format!("JSON puts text in double quotes; {OTHER_TYPE}")),
     };
-    Fault::new(format!("the content type promises JSON, and this can never be: {what}")).help(help)
+    (what.to_owned(), help)
 }
 
 #[cfg(test)]
@@ -236,6 +314,16 @@ mod tests {
             ("{\"a\": {{#if data.a}}1{{else}}2{{/if}},}", "trailing comma", (1, 39), ""),
             ("{\"a\": {{#if data.a}}one{{else}}two{{/if}}}", "expected", (1, 33), ""),
             ("{\"a\": 1,}{{#each data.x}}{{this}}{{/each}}", "trailing comma", (1, 9), ""),
+            ("[{{#each data.x}}{{this}},{{/each}}]", "finds an element: trailing comma", (1, 36), "#unless @last"),
+            ("{\"a\": [{{#each data.x}}\"{{this}}\",\n{{/each}}]}", "finds an element", (2, 10), ""),
+            (
+                "{\"a\": [{{#each data.x}}{{#if y}}{{z}},{{/if}} 1,{{else}}null{{/each}}]}",
+                "trailing comma",
+                (1, 70),
+                "",
+            ),
+            ("{\"a\": [{{#each data.x}}{{this}}{{/each}}],}", "never be: trailing comma", (1, 43), ""),
+            ("[{{#each data.x}}[{{#each y}}{{this}} 1{{/each}}]{{/each}}]", "expected `,`", (1, 39), ""),
         ] {
             let (found, line, column, helps) = fault_in(text, Escape::Json).unwrap_or_else(|| panic!("{text}"));
             assert!(found.contains(message), "{text}: {found}");
@@ -255,6 +343,11 @@ mod tests {
             "{{{data.raw}}} anything",
             "{{data}}",
             "[{{#each data.x}}{{this}}{{#unless @last}},{{/unless}}{{/each}}]",
+            "[{{#each data.x}}{{#if @first}}{{else}},{{/if}}{{#each y}}{{this}}{{/each}}{{/each}}]",
+            "{{#each data.x}}{{#if @first}}[{{this}}{{else}},{{this}}]{{/if}}{{else}}null{{/each}}",
+            "[0{{#each data.x}},{{this}}{{/each}}{{#each data.y}},{{this}}{{/each}}]",
+            "{{#each data.only}}{{this}}{{/each}}",
+            "[{{#each data.x}}{{{this}}},{{/each}}]",
             "[1{{#if data.x}},2{{/if}}]",
             "{{#if data.x}}{\"a\": 1}{{else}}never{{/if}}",
             "{{#if data.x}}\"{{else}}[{{/if}}{{data.a}}{{#if data.x}}\"{{else}}]{{/if}}",

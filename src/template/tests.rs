@@ -130,6 +130,40 @@ fn asking_for_a_missing_value_is_no_failure() {
 }
 
 #[test]
+fn each_over_what_is_no_list_is_a_failure() {
+    for (text, name) in [
+        ("{{#each data.id}}x{{/each}}", "data.id"),
+        ("{{#each data.total}}x{{else}}none{{/each}}", "data.total"),
+        ("{{#each data.vip}}x{{/each}}", "data.vip"),
+        ("{{#each data.items as |item|}}{{#each item.sku}}x{{/each}}{{/each}}", "item.sku"),
+        ("{{#if data.nothing}}x{{else each data.id}}x{{/if}}", "data.id"),
+        ("{{#each (jsonpath '$.data.id')}}x{{/each}}", "jsonpath \"$.data.id\""),
+    ] {
+        let (helper, expected) = ("each".into(), "an array or an object");
+        assert_eq!(
+            fault(text, Escape::Text),
+            RenderFault::WrongValue { helper, name: name.into(), expected },
+            "{text}"
+        );
+    }
+    let failure = render("{\n\"a\": [{{#each data.id}}x{{/each}}]}", Escape::Json).unwrap_err();
+    let expected =
+        "`each` takes an array or an object, and `data.id` is something else (line 2, column 7 of the template)";
+    assert_eq!(failure.to_string(), expected);
+    for (text, expected) in [
+        ("{{#each (query '$.data.none[*]')}}x{{else}}none{{/each}}", "none"),
+        ("{{#each data.note}}x{{else}}none{{/each}}", "none"),
+        ("{{#if data.nothing}}x{{else each data.items}}{{sku}}{{/if}}", "ab"),
+        (
+            "{{#each data.items}}{{#each ../data.customer.tags as |tag|}}{{tag}}{{@../index}}{{/each}}{{/each}}",
+            "x0y0x1y1",
+        ),
+    ] {
+        assert_eq!(rendered(text, Escape::Text), expected, "{text}");
+    }
+}
+
+#[test]
 fn blocks_repeat_and_choose() {
     let list = r#"[{{#each data.items}}{"sku":"{{sku}}","i":{{@index}}}{{#unless @last}},{{/unless}}{{/each}}]"#;
     assert_eq!(rendered(list, Escape::Json), r#"[{"sku":"a","i":0},{"sku":"b","i":1}]"#);
@@ -363,6 +397,9 @@ fn a_hostile_depth_is_refused_without_overflowing_the_stack() {
     assert!(Template::compile(&many.repeat(500), Escape::Json).is_ok(), "blocks side by side are not deep");
     let deepest = format!("{}x{}", "{{#if data.id}}".repeat(60), "{{/if}}".repeat(60));
     assert_eq!(rendered(&deepest, Escape::Text), "x");
+    let one = "{{#each (query \"$.data.id\")}}";
+    let lists = format!("{}x{}", one.repeat(60), "{{/each}}".repeat(60));
+    assert_eq!(rendered(&lists, Escape::Text), "x");
     let calls = format!("{{{{upper {}data.id{}}}}}", "(lower ".repeat(60), ")".repeat(60));
     assert_eq!(rendered(&calls, Escape::Text), "O-1");
 }

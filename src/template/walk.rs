@@ -14,7 +14,7 @@ use super::place::{Place, is_within_json_string};
 use super::tags::{self, Tag};
 use super::values::Values;
 use super::written::{keep_names, subexpression_name, written};
-use super::{Doubt, Escape, TemplateError, foreign, insert, lookalike};
+use super::{Doubt, Escape, TemplateError, each, foreign, insert, lookalike};
 use crate::jsonpath::Query;
 
 /// What is known of a template so far.
@@ -95,7 +95,10 @@ impl<'a> Walk<'a> {
                     Err(fault) => self.refuse(fault),
                 }
             }
-            TemplateElement::HelperBlock(block) => self.block(block, &start),
+            TemplateElement::HelperBlock(block) => {
+                self.block(block, &start);
+                each::guard(block);
+            }
             TemplateElement::PartialExpression(partial) | TemplateElement::PartialBlock(partial) => {
                 self.refuse(unsupported("partials", partial));
             }
