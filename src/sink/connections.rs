@@ -95,8 +95,7 @@ impl Connections {
     /// When there may be no further connection now.
     pub(super) fn lease<'a>(&'a self, url: &'a Url) -> Result<Lease<'a>, AttemptError> {
         let authority = &url[..Position::BeforePath];
-        let build = |authority: &str, protocol| self.builder.build(authority, protocol);
-        match self.shelf().take(authority, || self.share.granted(), Instant::now(), build) {
+        match self.shelf().take(authority, || self.share.granted(), Instant::now(), self.build()) {
             Ok(Some(Taken { client, protocol, number })) => {
                 Ok(Lease { client, protocol, number, is_processed: true, connections: self, authority })
             }
@@ -108,6 +107,11 @@ impl Connections {
             ))),
             Err(error) => Err(AttemptError::Connect(chain(&error))),
         }
+    }
+
+    /// How the shelf builds a client.
+    fn build(&self) -> impl Fn(&str, Protocol) -> reqwest::Result<Client> {
+        |authority, protocol| self.builder.build(authority, protocol)
     }
 
     /// A panic beside it leaves nothing half done that matters more than a client too many.
@@ -135,7 +139,7 @@ impl Lease<'_> {
     }
 
     fn note(&self, speaks_http2: bool) {
-        let build = |authority: &str, protocol| self.connections.builder.build(authority, protocol);
+        let build = self.connections.build();
         let noted = self.connections.shelf().speaks_http2(self.authority, speaks_http2, Instant::now(), build);
         noted.unwrap_or_else(|error| tell_of_former_client(&error));
     }
@@ -143,8 +147,7 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let build = |authority: &str, protocol| self.connections.builder.build(authority, protocol);
-        let mut shelf = self.connections.shelf();
+        let (mut shelf, build) = (self.connections.shelf(), self.connections.build());
         let given_back = shelf.give_back(self.authority, self.number, self.is_processed, Instant::now(), build);
         given_back.unwrap_or_else(|error| tell_of_former_client(&error));
     }
