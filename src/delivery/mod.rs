@@ -1,27 +1,24 @@
 //! Deliveries: from a sink's queue to an outcome.
 //!
-//! [`worker`] is the loop, and carries out what `step` says is next for a delivery. Around it stand what follows an
-//! attempt (`outcome`), what goes to the store (`parking`, or not for want of `room`) and comes back (`claiming`), the
-//! receiver's `pauses`, and what a reload tells it ([`control`]). `step`, [`schedule`], [`rate_limit`], [`breaker`],
-//! [`lane`], [`retry`], `claims`, `long_pauses` and `shortage` are the decisions it follows, pure and without I/O. What
-//! an attempt was worth, the sink says in its [verdict](crate::sink::verdict). A delivery that waits holds no connection
-//! and no slot, and every attempt passes the rate limit and the breaker. A short wait is spent in memory, a long one in
-//! the store, and then the delivery holds no place among its source's events in flight either.
+//! [`worker`] is the loop, and carries out what `step` says is next for a delivery. An `attempt` is one request for
+//! deliveries that are due; what it was worth, the sink says in its [verdict](crate::sink::verdict). `parking` is the
+//! store as the worker uses it, [`control`] what the worker is given and told. `step`, [`schedule`], [`rate_limit`],
+//! [`breaker`], [`lane`], [`retry`], `claims`, `long_pauses` and `shortage` are the decisions it follows, pure and without
+//! I/O. A delivery that waits holds no connection and no slot, and every attempt passes the rate limit and the breaker. A
+//! short wait is spent in memory, a long one in the store, and then the delivery holds no place among its source's events
+//! in flight either.
 
+mod attempt;
 pub mod breaker;
-mod claiming;
 mod claims;
 pub mod control;
 pub mod dead_letter;
 mod health;
 pub mod lane;
 mod long_pauses;
-mod outcome;
 mod parking;
-mod pauses;
 pub mod rate_limit;
 pub mod retry;
-mod room;
 pub mod schedule;
 mod shortage;
 mod step;

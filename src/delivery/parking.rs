@@ -1,9 +1,6 @@
-//! What a sink's worker sends to the store: deliveries that wait there, questions about lanes, and that the sink is
-//! disabled. What it takes out is in `claiming`.
+//! The store as a sink's worker uses it: what it sends there (deliveries that wait, questions about lanes, pauses, that the
+//! sink is disabled), and what it is answered. Which deliveries go there is not decided here.
 //!
-//! A delivery that came from its source (*fresh*: without a row) is parked when its wait is long, and then its source
-//! moves on; one that came from the store always goes back there to wait. Without a store everything waits in memory, and
-//! while the store has no room, what is fresh does (`room`).
 //! What is sent in one round of the worker's loop goes in one piece, so that the store can commit it at once.
 
 use std::collections::HashSet;
@@ -12,15 +9,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{debug, info};
 
 use super::Delivery;
 use super::claims::Claims;
 use super::lane::LaneName;
-use super::schedule::{BucketName, shown};
-use super::step::Occasion;
+use super::schedule::BucketName;
 use super::stored::to_stored;
-use super::worker::Running;
 use crate::ack::Ack;
 use crate::clock::steady_now;
 use crate::store::SinkStore;
@@ -170,12 +164,14 @@ impl Parking {
         }
     }
 
-    fn park(&mut self, delivery: Delivery, due: Instant, now: Instant) {
+    /// Keeps a fresh delivery there until `due`.
+    pub(super) fn park(&mut self, delivery: Delivery, due: Instant, now: Instant) {
         self.claims.parked(due, delivery.core.lane.is_some());
         self.to_park.push(to_stored(delivery, to_wall_clock(due, now)));
     }
 
-    fn put_back(&mut self, row: RowId, delivery: Delivery, due: Instant, now: Instant) {
+    /// Puts a claimed delivery back until `due`.
+    pub(super) fn put_back(&mut self, row: RowId, delivery: Delivery, due: Instant, now: Instant) {
         self.store.reschedule(row, to_wall_clock(due, now), delivery.core.attempts);
         self.claims.released(&delivery.core.bucket, now);
         self.claims.soon(due);
@@ -185,78 +181,4 @@ impl Parking {
 /// A moment of this process as the store has it.
 fn to_wall_clock(due: Instant, now: Instant) -> Timestamp {
     steady_now().checked_add(due.saturating_duration_since(now)).unwrap_or(Timestamp::MAX)
-}
-
-impl Running {
-    /// Takes in a delivery from the queue. The queue is always read, as only that shows its end; what comes before the
-    /// store has said whether the sink is disabled waits for that here.
-    pub(super) fn take_in(&mut self, delivery: Box<Delivery>, now: Instant) {
-        if self.is_ready() || self.is_gone() {
-            self.advance(Occasion::Arrived, delivery, now);
-        } else {
-            self.undecided.push(delivery);
-        }
-    }
-
-    /// False until the store has said whether the sink is disabled.
-    pub(super) fn is_ready(&self) -> bool {
-        self.parking.as_ref().is_none_or(|parking| parking.claims.has_answered())
-    }
-
-    /// Sends a delivery to the store, whether there is room or not, together with those of its lane that wait behind it
-    /// in memory.
-    pub(super) fn park(&mut self, delivery: Box<Delivery>, due: Instant, now: Instant) {
-        let Some(parking) = &mut self.parking else {
-            return self.worker.schedule.push_at(due, delivery.core.bucket.clone(), delivery);
-        };
-        debug!(sink = %self.worker.name, event = %delivery.core.event.id, attempts = delivery.core.attempts.total,
-            wait = ?due.saturating_duration_since(now), "waits in the store");
-        if let Some(row) = delivery.core.row {
-            return parking.put_back(row, *delivery, due, now);
-        }
-        let followers = delivery.core.lane.as_ref().map(|lane| self.lanes.take(lane)).unwrap_or_default();
-        parking.park(*delivery, due, now);
-        // Theirs is the turn after the one before them; the time only counts if that has ended meanwhile.
-        followers.into_iter().for_each(|follower| parking.park(*follower, now, now));
-    }
-
-    /// Parks what has waited in line for too long, and lets what comes behind it follow it to the store at once:
-    /// otherwise the source would stand still for as long again.
-    pub(super) fn park_overdue(&mut self, now: Instant) {
-        let (shares_sources, park_after) = (self.worker.context.shares_sources, self.worker.retry.park_after());
-        if !shares_sources || self.parking.as_ref().is_none_or(|parking| !parking.has_room()) {
-            return;
-        }
-        let schedule = &mut self.worker.schedule;
-        let overdue = schedule.take_from_lines(|one| one.core.row.is_none() && now - one.since > park_after);
-        for delivery in overdue {
-            let is_new =
-                self.parking.as_mut().is_some_and(|parking| parking.claims.set_backlogged(&delivery.core.bucket));
-            if is_new {
-                info!(sink = %self.worker.name, bucket = shown(&delivery.core.bucket),
-                    "deliveries come faster than they can be sent; they wait in the store, so that other sinks go on");
-            }
-            self.advance(Occasion::MakeRoom, delivery, now);
-        }
-    }
-
-    /// Sends everything of a bucket that is closed for long to the store.
-    pub(super) fn park_bucket(&mut self, bucket: &BucketName, now: Instant) {
-        if self.parking.is_none() {
-            return;
-        }
-        for (delivery, due) in self.worker.schedule.drain_bucket(bucket, now) {
-            self.advance(Occasion::Wait(due), delivery, now);
-        }
-    }
-
-    /// Lets go of what cannot start before the shutdown's deadline, be it for its retry, for a pause or for the rate
-    /// limit: it would only hold up the shutdown. Without room in a store its events stay uncommitted, and are read again.
-    pub(super) fn release_what_waits(&mut self, now: Instant) {
-        let waiting = self.worker.schedule.drain(now);
-        info!(sink = %self.worker.name, deliveries = waiting.len(), "what is due after the shutdown is left to the next start");
-        for (delivery, due) in waiting {
-            self.advance(Occasion::RunEnds(due), delivery, now);
-        }
-    }
 }

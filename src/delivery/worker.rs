@@ -1,11 +1,19 @@
 //! The attempt loop of one sink: takes deliveries from its queue and brings each to its outcome.
 //!
-//! Policy lives elsewhere: `step` says what is next for a delivery, [`Schedule`] who goes next, a [`Verdict`] what came
-//! of an attempt, [`RetryPolicy`] what follows a failure, [`Lanes`] who waits for whom. This loop does what they say;
-//! `outcome` has what follows an attempt, `parking` what goes to the store, `claiming` what comes from it. All state is
-//! this sink's own, so there is no lock.
+//! Policy lives elsewhere: `step` says what is next for a delivery, [`Schedule`] who goes next, a
+//! [`Verdict`](crate::sink::verdict::Verdict) what came of an attempt, [`RetryPolicy`] what follows a failure, [`Lanes`]
+//! who waits for whom. This loop does what they say. `outcome` has what follows an attempt, `waiting` which deliveries go
+//! to the store, `room` what happens when they cannot, `claiming` what comes back, `pauses` what the receiver has asked
+//! for, `reload` what a reload changes. All state is this sink's own, so there is no lock.
 
-use std::collections::VecDeque;
+mod claiming;
+mod intake;
+mod outcome;
+mod pauses;
+mod reload;
+mod room;
+mod waiting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +24,8 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::Delivery;
-use super::breaker::Permit;
-use super::control::{Queue, Removal, SinkContext, SinkControl, SinkSettings};
+use super::attempt::Attempt;
+use super::control::{Queue, SinkContext, SinkControl, SinkSettings};
 use super::health::Health;
 use super::lane::{Arrived, Lanes};
 use super::long_pauses::LongPauses;
@@ -29,12 +37,13 @@ use super::step::{Decision, Facts, LaneFact, Occasion, RemovalFact, Step, StoreF
 use crate::ack::Ack;
 use crate::health::NodeHealth;
 use crate::shutdown::Shutdown;
-use crate::sink::verdict::Verdict;
 use crate::sink::webhook::Webhook;
 use crate::store::SinkStore;
 use crate::store::handle::FromStore;
 use crate::store::record::Reason;
 use crate::timer::{Alarm, sleep_until};
+use intake::Intake;
+use reload::Removal;
 
 /// One sink, ready to run.
 pub struct SinkWorker {
@@ -64,41 +73,29 @@ pub struct SinkWorker {
     pub shutdown: Shutdown,
 }
 
-/// An attempt that was made.
-pub(super) struct Attempted {
-    pub(super) delivery: Box<Delivery>,
-    pub(super) permit: Permit,
-    pub(super) started: Instant,
-    pub(super) verdict: Verdict,
-}
-
 /// A sink at work.
-pub(super) struct Running {
-    pub(super) worker: SinkWorker,
-    pub(super) health: Health,
-    pub(super) lanes: Lanes<Box<Delivery>>,
-    pub(super) parking: Option<Parking>,
-    /// What came out of the queue before the store has said whether the sink is disabled.
-    #[expect(clippy::vec_box, reason = "they go on in the boxes in which they came")]
-    pub(super) undecided: Vec<Box<Delivery>>,
+struct Running {
+    worker: SinkWorker,
+    intake: Intake,
+    lanes: Lanes<Box<Delivery>>,
+    parking: Option<Parking>,
     /// Pauses that people are told of.
-    pub(super) pauses: LongPauses,
-    /// Set by a 410: the receiver wants nothing any more.
-    pub(super) disabled: bool,
-    /// Answers that the receiver has given.
-    pub(super) answers: u64,
+    pauses: LongPauses,
     /// Of connections, in this process.
-    pub(super) shortage: Shortage,
-    /// When the lines are looked through next for deliveries that have waited too long.
-    check_at: Instant,
+    shortage: Shortage,
+    /// What people are told of its failures.
+    health: Health,
+    /// Answers that the receiver has given.
+    answers: u64,
+    /// Set by a 410: the receiver wants nothing any more.
+    disabled: bool,
+    /// Set when the pipeline has no such sink any more.
+    removal: Option<Removal>,
     /// The shutdown has begun, and what came from the store is let go.
     is_ending: bool,
-    /// Set when the pipeline has no such sink any more.
-    pub(super) removal: Option<Removal>,
+    /// When the lines are looked through next for deliveries that have waited too long.
+    check_at: Instant,
 }
-
-/// Deliveries taken from the queue in one go.
-const TAKEN_AT_ONCE: usize = 64;
 
 /// How often the lines are looked through for deliveries that have waited too long.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -136,18 +133,16 @@ impl SinkWorker {
     /// deadline. What is open by then is dropped unsettled: its events stay above the watermark. Returns the controls
     /// that came too late to be applied.
     pub async fn run(self, queue: Queue, mut controls: mpsc::UnboundedReceiver<SinkControl>) -> Vec<SinkControl> {
-        let mut sink = Running::new(self);
+        let mut sink = Running::new(self, queue);
         let mut attempts = FuturesUnordered::new();
-        let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
+        let mut taken = Vec::new();
         let mut alarm = Alarm::default();
-        let mut queues = VecDeque::from([queue]);
         loop {
             let now = Instant::now();
             sink.check_what_waits(now);
-            sink.end_removal(&mut queues, now);
+            sink.end_removal(now);
             let webhook = Arc::clone(&sink.worker.webhook);
-            let attempt = |delivery, permit| attempt(Arc::clone(&webhook), delivery, permit);
-            let next_start = sink.start_attempts(&mut attempts, attempt, now);
+            let next_start = sink.start_attempts(&mut attempts, |attempt| attempt.make(Arc::clone(&webhook)), now);
             let deadline = sink.worker.shutdown.deadline();
             if next_start.zip(deadline).is_some_and(|(next_start, deadline)| next_start > deadline)
                 && !sink.worker.schedule.is_empty()
@@ -156,7 +151,7 @@ impl SinkWorker {
                 continue;
             }
             sink.flush();
-            if queues.is_empty() && attempts.is_empty() && sink.has_ended(now) {
+            if sink.intake.has_ended() && attempts.is_empty() && sink.has_ended(now) {
                 sink.close_parking();
                 return unapplied(controls);
             }
@@ -165,12 +160,9 @@ impl SinkWorker {
             tokio::select! {
                 biased;
                 Some(attempted) = attempts.next() => sink.finish_attempt(attempted),
-                Some(control) = controls.recv() => sink.apply_control(control, &mut queues),
+                Some(control) = controls.recv() => sink.apply_control(control),
                 message = Parking::next(&mut sink.parking) => sink.handle_store_message(message, Instant::now()),
-                count = receive(queues.front_mut(), &mut taken) => {
-                    if count == 0 {
-                        queues.pop_front();
-                    }
+                () = sink.intake.receive(&mut taken) => {
                     let now = Instant::now();
                     taken.drain(..).for_each(|delivery| sink.take_in(delivery, now));
                 }
@@ -178,7 +170,7 @@ impl SinkWorker {
                 () = sink.worker.shutdown.begun(), if deadline.is_none() => {}
                 () = sleep_until(deadline) => {
                     info!(sink = %sink.worker.name, under_way = attempts.len(),
-                        waiting = sink.worker.schedule.len() + sink.lanes.waiting() + sink.undecided.len(),
+                        waiting = sink.worker.schedule.len() + sink.lanes.waiting() + sink.intake.undecided(),
                         "time is up: open deliveries are dropped and their events stay uncommitted");
                     return Vec::new();
                 }
@@ -187,46 +179,28 @@ impl SinkWorker {
     }
 }
 
-/// Takes what is in the queue; nothing when it is closed. Cancel safe.
-async fn receive<T>(queue: Option<&mut mpsc::UnboundedReceiver<T>>, taken: &mut Vec<T>) -> usize {
-    match queue {
-        Some(queue) => queue.recv_many(taken, TAKEN_AT_ONCE).await,
-        None => std::future::pending().await,
-    }
-}
-
 fn unapplied(mut controls: mpsc::UnboundedReceiver<SinkControl>) -> Vec<SinkControl> {
     controls.close();
     std::iter::from_fn(|| controls.try_recv().ok()).collect()
 }
 
-async fn attempt(webhook: Arc<Webhook>, delivery: Box<Delivery>, permit: Permit) -> Attempted {
-    let started = Instant::now();
-    let verdict = webhook.attempt(&delivery.request, &delivery.webhook_id).await;
-    Attempted { delivery, permit, started, verdict }
-}
-
 impl Running {
-    fn new(mut worker: SinkWorker) -> Self {
+    fn new(mut worker: SinkWorker, queue: Queue) -> Self {
         let store = worker.store.take();
         let only_replay = worker.only_replay.clone();
-        let parking = store.map(|store| Parking::new(store, worker.has_keyed_buckets, only_replay));
-        let health = Health::new(worker.name.clone());
-        let check_at = Instant::now() + CHECK_INTERVAL;
-        let lanes = Lanes::default();
         let sink = Self {
+            parking: store.map(|store| Parking::new(store, worker.has_keyed_buckets, only_replay)),
+            health: Health::new(worker.name.clone()),
             worker,
-            health,
-            lanes,
-            parking,
-            undecided: Vec::new(),
+            intake: Intake::new(queue),
+            lanes: Lanes::default(),
             pauses: LongPauses::default(),
-            disabled: false,
-            answers: 0,
             shortage: Shortage::default(),
-            check_at,
-            is_ending: false,
+            answers: 0,
+            disabled: false,
             removal: None,
+            is_ending: false,
+            check_at: Instant::now() + CHECK_INTERVAL,
         };
         sink.show_state();
         sink
@@ -236,7 +210,7 @@ impl Running {
     fn start_attempts<A: Future>(
         &mut self,
         attempts: &mut FuturesUnordered<A>,
-        attempt: impl Fn(Box<Delivery>, Permit) -> A,
+        make: impl Fn(Attempt) -> A,
         now: Instant,
     ) -> Option<Instant> {
         if let Some(end) = self.shortage.end().filter(|end| *end > now) {
@@ -246,7 +220,7 @@ impl Running {
             match self.worker.schedule.next(now) {
                 Next::Start(delivery, permit) => {
                     self.note_start(&delivery, permit);
-                    attempts.push(attempt(delivery, permit));
+                    attempts.push(make(Attempt::of_one(delivery, permit)));
                 }
                 Next::WaitUntil(moment) => return Some(moment),
                 Next::Idle => break,
@@ -255,13 +229,28 @@ impl Running {
         None
     }
 
+    /// Takes in a delivery from the queue. The queue is always read, as only that shows its end; what comes before the
+    /// store has said whether the sink is disabled waits for that.
+    fn take_in(&mut self, delivery: Box<Delivery>, now: Instant) {
+        if self.is_ready() || self.is_gone() {
+            self.advance(Occasion::Arrived, delivery, now);
+        } else {
+            self.intake.keep_undecided(delivery);
+        }
+    }
+
+    /// False until the store has said whether the sink is disabled.
+    fn is_ready(&self) -> bool {
+        self.parking.as_ref().is_none_or(|parking| parking.claims.has_answered())
+    }
+
     /// Brings a delivery on: decides what is next for it, and does that.
-    pub(super) fn advance(&mut self, occasion: Occasion, delivery: Box<Delivery>, now: Instant) {
+    fn advance(&mut self, occasion: Occasion, delivery: Box<Delivery>, now: Instant) {
         self.advance_after(occasion, delivery, "", now);
     }
 
     /// As [`advance`](Self::advance), after an attempt that has failed with this message.
-    pub(super) fn advance_after(&mut self, occasion: Occasion, delivery: Box<Delivery>, message: &str, now: Instant) {
+    fn advance_after(&mut self, occasion: Occasion, delivery: Box<Delivery>, message: &str, now: Instant) {
         let Decision { step, lacks_room } = next_step(occasion, &self.facts(&delivery, now));
         if let Some(parking) = self.parking.as_mut().filter(|_| lacks_room) {
             parking.note_lack_of_room();
@@ -365,7 +354,7 @@ impl Running {
     }
 
     /// False once the sink is to end: what waits in the store stays there.
-    pub(super) fn may_claim(&self) -> bool {
+    fn may_claim(&self) -> bool {
         !self.is_ending && self.removal.is_none() && self.worker.shutdown.deadline().is_none()
     }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::ack::{SettlementReceiver, SettlementSender, Ticket};
+use crate::delivery::attempt::{Attempted, Members};
 use crate::delivery::breaker::{BreakerConfig, BreakerPolicy};
 use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::retry::RetryConfig;
@@ -121,17 +122,17 @@ impl Site {
     }
 
     /// Does what a round of the worker's loop does before it waits. Gives the attempts that start.
-    fn round(&mut self) -> Vec<(Box<Delivery>, Permit)> {
+    fn round(&mut self) -> Vec<Attempt> {
         let now = Instant::now();
         self.sink.check_what_waits(now);
         let mut started = FuturesUnordered::new();
-        self.sink.start_attempts(&mut started, |delivery, permit| std::future::ready((delivery, permit)), now);
+        self.sink.start_attempts(&mut started, std::future::ready, now);
         self.sink.flush();
         started.into_iter().map(|ready| ready.into_inner()).collect()
     }
 
-    /// Lets the sink hear all that the store has to say by now: it answers questions in their order.
-    async fn hear_the_store(&mut self) {
+    /// Lets the sink take all answers of the store: it answers questions in their order.
+    async fn ask_the_store(&mut self) {
         self.sink.flush();
         let parking = self.sink.parking.as_mut().unwrap();
         parking.claims.soon(Instant::now());
@@ -142,10 +143,11 @@ impl Site {
         }
     }
 
-    fn finish(&mut self, (delivery, permit): (Box<Delivery>, Permit), status: u16) {
+    fn finish(&mut self, attempt: Attempt, status: u16) {
+        let Attempt { members, permit } = attempt;
         let answer = Answer { status, retry_after: None, headers: Vec::new(), excerpt: String::new() };
         let verdict = AnswerRules::default().judge(answer, SystemTime::now());
-        self.sink.finish_attempt(Attempted { delivery, permit, started: Instant::now(), verdict });
+        self.sink.finish_attempt(Attempted { members, permit, started: Instant::now(), verdict });
     }
 
     /// The numbers of those that have settled since this was last asked.
@@ -169,7 +171,8 @@ fn sink(store: &Store, retry: &RetryConfig, breaker: Option<BreakerPolicy>) -> R
     let names = ("shop".into(), "crm".into());
     let opened = Some(store.open_sink("crm".into()));
     let shutdown = Shutdown::new(Duration::from_secs(5));
-    Running::new(SinkWorker::new(names, settings, context, opened, None, NodeHealth::default(), shutdown))
+    let (_, queue) = mpsc::unbounded_channel();
+    Running::new(SinkWorker::new(names, settings, context, opened, None, NodeHealth::default(), shutdown), queue)
 }
 
 fn waits_of(wait: Duration) -> RetryConfig {
@@ -191,8 +194,12 @@ async fn claim((store, answers): &mut (SinkStore, mpsc::UnboundedReceiver<FromSt
     }
 }
 
-fn ids(attempts: &[(Box<Delivery>, Permit)]) -> Vec<&str> {
-    attempts.iter().map(|(delivery, _)| &*delivery.core.event.id).collect()
+fn ids(attempts: &[Attempt]) -> Vec<&str> {
+    attempts.iter().map(id).collect()
+}
+
+fn id(attempt: &Attempt) -> &str {
+    &attempt.members.first().core.event.id
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +210,7 @@ async fn a_breaker_probes_from_memory_while_the_store_is_full() {
     site.round().into_iter().for_each(|attempt| site.finish(attempt, 503));
     site.accept(3, None);
     assert!(site.round().is_empty(), "the breaker is open");
-    site.hear_the_store().await;
+    site.ask_the_store().await;
     assert!(site.settled().is_empty(), "nothing went to the store");
 
     tokio::time::advance(OPEN_FOR).await;
@@ -236,7 +243,7 @@ async fn a_long_wait_without_room_ends_in_time_or_in_the_store() {
     site.make_room(filler).await;
     tokio::time::advance(CHECK_INTERVAL).await;
     assert!(site.round().is_empty());
-    site.hear_the_store().await;
+    site.ask_the_store().await;
     assert_eq!(site.settled(), [2], "it is parked once there is room");
     assert!(site.sink.worker.schedule.is_empty());
 }
@@ -245,32 +252,32 @@ async fn a_long_wait_without_room_ends_in_time_or_in_the_store() {
 async fn what_follows_a_lane_in_the_full_store_waits_in_memory_for_its_turn() {
     // The store goes by the clock on the wall, which no test can move.
     let mut site = Site::new(&waits_of(Duration::from_millis(1)), None);
-    site.hear_the_store().await;
+    site.ask_the_store().await;
     site.accept(1, Some("a"));
     site.round().into_iter().for_each(|attempt| site.finish(attempt, 503));
-    site.hear_the_store().await;
+    site.ask_the_store().await;
     assert_eq!(site.settled(), [1], "the head is parked");
     let filler = site.fill().await;
     (2..=3).for_each(|number| site.accept(number, Some("a")));
     site.accept(4, Some("b"));
     let mut attempts = Vec::new();
     while attempts.len() < 2 {
-        site.hear_the_store().await;
+        site.ask_the_store().await;
         attempts.extend(site.round());
     }
-    attempts.sort_by_key(|(delivery, _)| delivery.core.event.id.clone());
+    attempts.sort_by(|one, other| id(one).cmp(id(other)));
     assert_eq!(ids(&attempts), ["1", "4"], "other lanes go on");
 
     tokio::time::advance(CHECK_INTERVAL).await;
     assert!(site.round().is_empty());
-    site.hear_the_store().await;
+    site.ask_the_store().await;
     assert!(site.round().is_empty(), "the head is under way");
     attempts.into_iter().for_each(|attempt| site.finish(attempt, 200));
     for number in 2..=3 {
         tokio::time::advance(CHECK_INTERVAL).await;
         let mut next = site.round();
         if next.is_empty() {
-            site.hear_the_store().await;
+            site.ask_the_store().await;
             next = site.round();
         }
         assert_eq!(ids(&next), [number.to_string()]);
@@ -294,22 +301,22 @@ async fn what_finds_no_room_at_the_end_of_a_run_stays_uncommitted() {
 }
 
 #[tokio::test]
-async fn what_is_parked_before_the_end_of_a_pause_is_heard_of_does_not_wait_for_it() {
+async fn what_is_parked_before_the_end_of_a_pause_is_known_does_not_wait_for_it() {
     let hour = Duration::from_secs(3600);
     let mut site = Site::with_room_for(u64::MAX, &waits_of(RETRY_WAIT), None);
-    site.hear_the_store().await;
+    site.ask_the_store().await;
     site.sink.pause(&BucketName::default(), hour, Instant::now());
     site.accept(1, None);
-    site.hear_the_store().await;
+    site.ask_the_store().await;
     assert_eq!(site.settled(), [1]);
-    // A person ends the pause. Before the sink hears of it, another event comes, and yet another in the same moment.
+    // A person ends the pause. Before the sink knows of it, another event comes, and yet another in the same moment.
     let resumed = SinkStates::open(&site.settings).await.unwrap().resume("crm").await.unwrap();
     assert_eq!((resumed.pauses, resumed.due), (1, 1));
     site.accept(2, None);
     site.round();
     site.accept(3, None);
-    site.hear_the_store().await;
-    site.hear_the_store().await;
+    site.ask_the_store().await;
+    site.ask_the_store().await;
     assert_eq!(ids(&site.round()).len(), 3, "none of them waits for the hour");
 }
 
@@ -326,4 +333,31 @@ async fn the_end_of_a_pause_takes_what_is_over_out_of_the_store() {
     assert_eq!(site.sink.pauses_text(), None);
     let left = claim(&mut site.crm()).await.pauses;
     assert_eq!(left.iter().map(|pause| &*pause.bucket).collect::<Vec<_>>(), [""], "by the store's clock");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_of_an_attempt_holds_for_each_of_its_deliveries_and_once_for_its_receiver() {
+    // One failure more than an attempt counts for would open the breaker.
+    let retry = RetryConfig { park_after: Some(Period(RETRY_WAIT * 2)), ..waits_of(RETRY_WAIT) };
+    let mut site = Site::with_room_for(u64::MAX, &retry, breaker());
+    site.ask_the_store().await;
+    (1..=3).for_each(|number| site.accept(number, None));
+    let together = join(site.round());
+    site.finish(together, 503);
+    assert!(site.round().is_empty(), "each waits for its retry");
+    tokio::time::advance(RETRY_WAIT).await;
+    let again = site.round();
+    assert_eq!(ids(&again), ["1", "2", "3"], "the breaker has counted one failure");
+    let mut together = join(again);
+    let made: Vec<u32> = together.members.iter_mut().map(|member| member.core.attempts.total).collect();
+    assert_eq!(made, [1, 1, 1]);
+    site.finish(together, 200);
+    assert_eq!(site.settled(), [1, 2, 3]);
+}
+
+/// One attempt for the deliveries of all of these.
+fn join(attempts: Vec<Attempt>) -> Attempt {
+    let permit = attempts[0].permit;
+    let deliveries = attempts.into_iter().flat_map(|attempt| attempt.members);
+    Attempt { members: Members::new(deliveries).unwrap(), permit }
 }

@@ -87,6 +87,7 @@ impl Torture {
 
     async fn begin_change(&mut self, changing: &mut Changing, is_running: bool, shared: &Shared) {
         let logged = self.log().len();
+        self.look_at_letters(shared).await;
         match &mut self.source {
             Source::File(file) => {
                 file.copy();

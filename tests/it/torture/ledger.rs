@@ -67,6 +67,8 @@ pub(super) struct Ledger {
     /// As many events were produced before each kill.
     produced_at_kill: Vec<u64>,
     letters: Vec<Letter>,
+    /// When each delivery was first seen among the dead letters. It is attempted again when its event is read again.
+    given_up_at: BTreeMap<Delivery, Duration>,
     losses: Vec<Loss>,
     /// The ids that events must have, where the source does not choose them.
     ids: BTreeMap<u64, String>,
@@ -94,6 +96,7 @@ impl Ledger {
             kills: Vec::new(),
             produced_at_kill: Vec::new(),
             letters: Vec::new(),
+            given_up_at: BTreeMap::new(),
             losses: Vec::new(),
             ids: BTreeMap::new(),
             may_be_missing: BTreeSet::new(),
@@ -172,7 +175,10 @@ impl Ledger {
     }
 
     /// The dead letters that there are now: of sinks, and of the source.
-    pub(super) fn has_letters(&mut self, letters: Vec<Letter>, losses: Vec<Loss>) {
+    pub(super) fn has_letters(&mut self, letters: Vec<Letter>, losses: Vec<Loss>, at: Duration) {
+        for letter in &letters {
+            self.given_up_at.entry((letter.sink, letter.event)).or_insert(at);
+        }
         self.letters = letters;
         self.losses = losses;
     }

@@ -76,6 +76,7 @@ impl Torture {
         };
         self.produce(cycle.at_start, shared).await;
         self.change(&mut changing, Moment::BeforeTheStart, shared).await;
+        self.look_at_letters(shared).await;
         let bridge = Bridge::run(self.folder.path(), config);
         // These sleeps wait for nothing: they are the random moments.
         tokio::time::sleep(cycle.first_part).await;
@@ -124,13 +125,8 @@ impl Torture {
         let (mut last, mut changed) = (None, Instant::now());
         while bridge.is_running() && changed.elapsed() < PATIENCE {
             self.enable_sinks().await;
-            let (letters, losses) = self.store.letters().await;
-            let parked = self.store.parked().await;
-            let open = {
-                let mut ledger = shared.ledger();
-                ledger.has_letters(letters, losses);
-                ledger.open().len()
-            };
+            self.look_at_letters(shared).await;
+            let (open, parked) = (shared.ledger().open().len(), self.store.parked().await);
             if (open, parked) == (0, 0) {
                 return true;
             }
@@ -140,6 +136,12 @@ impl Torture {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         false
+    }
+
+    /// Tells the ledger which dead letters there are now.
+    pub(super) async fn look_at_letters(&self, shared: &Shared) {
+        let (letters, losses) = self.store.letters().await;
+        shared.ledger().has_letters(letters, losses, shared.now());
     }
 
     /// Does what an operator does when a receiver that had answered 410 is wanted again.

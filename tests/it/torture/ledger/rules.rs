@@ -144,16 +144,19 @@ impl Ledger {
         self.max_in_flight * (1 + anew)
     }
 
-    /// In the sink with `order_by` no delivery is attempted before every earlier one of its key has succeeded, unless
-    /// that became a letter: then its later fate (it may be read again) says nothing about the order.
+    /// In the sink with `order_by` no delivery is attempted before every earlier one of its key has succeeded. This says
+    /// nothing of one that has become a letter: when its event is read again, it is attempted again, outside the order.
     ///
     /// A topic that is created anew while the bridge runs may be read on from the old position until that is noticed.
     /// What was read then is before the rest of that topic.
     fn keys_keep_their_order(&self) -> Vec<String> {
-        let given_up = self.given_up();
         let mut last_success: BTreeMap<(String, usize), (Duration, u64)> = BTreeMap::new();
         let mut violations = Vec::new();
         for (event, attempts) in self.attempts_of(Sink::Ordered) {
+            let given_up_at = self.given_up_at.get(&(Sink::Ordered, event)).copied();
+            if given_up_at.is_some_and(|given_up_at| given_up_at < attempts[0].at) {
+                continue;
+            }
             let (key, first, topic) = (self.plan.key(event), attempts[0].at, self.topic(event));
             let end = if self.may_be_read_unnoticed(event) { topic } else { topic + 1 };
             let earlier = last_success.range((key.clone(), 0)..(key.clone(), end));
@@ -162,7 +165,7 @@ impl Ledger {
                 violations.push(format!("out of order, success at {success:?}: {one}\n  before {other}"));
             }
             let success = self.successes((Sink::Ordered, event)).first().copied();
-            if let Some(success) = success.filter(|_| !given_up.contains(&(Sink::Ordered, event))) {
+            if let Some(success) = success.filter(|_| given_up_at.is_none()) {
                 let last = last_success.entry((key, topic)).or_insert((success, event));
                 *last = (*last).max((success, event));
             }

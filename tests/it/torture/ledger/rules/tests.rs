@@ -79,16 +79,16 @@ fn what_a_deleted_topic_had_may_be_missing_unless_it_was_committed_or_parked() {
 #[test]
 fn a_welcome_event_among_the_letters_is_undeserved() {
     let (mut ledger, [first, ..]) = ledger();
-    ledger.has_letters(vec![letter(first)], Vec::new());
+    ledger.has_letters(vec![letter(first)], Vec::new(), millis(50));
     assert!(is_broken(&ledger, "undeserved"));
 }
 
 #[test]
 fn a_letter_is_shown_once() {
     let (mut ledger, [first, second, _]) = ledger();
-    ledger.has_letters(vec![letter(first), letter(second)], Vec::new());
+    ledger.has_letters(vec![letter(first), letter(second)], Vec::new(), millis(50));
     assert!(!is_broken(&ledger, "shown"));
-    ledger.has_letters(vec![letter(first), letter(first)], Vec::new());
+    ledger.has_letters(vec![letter(first), letter(first)], Vec::new(), millis(50));
     assert!(is_broken(&ledger, "shown 2 times"));
 }
 
@@ -106,7 +106,7 @@ fn only_what_was_in_no_copy_is_lost() {
         ledger.truncated(0..0);
         ledger.truncated(10..20);
         let loss = Loss { reason: "lost".to_owned(), start, end, message: String::new() };
-        ledger.has_letters(Vec::new(), vec![loss]);
+        ledger.has_letters(Vec::new(), vec![loss], millis(50));
         assert_eq!(is_broken(&ledger, "lost, but not lost"), !is_real, "{start} to {end:?}");
     }
 }
@@ -163,6 +163,26 @@ fn a_follower_attempted_before_its_head_succeeded_is_out_of_order() {
     attempted(&mut ledger, second, 10);
     attempted(&mut ledger, first, 20);
     assert!(is_broken(&ledger, "out of order"));
+}
+
+#[test]
+fn a_letter_that_is_read_again_is_outside_the_order() {
+    // The second event is attempted before the first; it became a letter before that, or only after it.
+    for (given_up_at, is_fine) in [(5, true), (15, false)] {
+        let (mut ledger, [first, second, _]) = ledger();
+        ledger.has_letters(vec![letter(second)], Vec::new(), millis(given_up_at));
+        ledger.has_letters(Vec::new(), Vec::new(), millis(30));
+        attempted(&mut ledger, second, 10);
+        attempted(&mut ledger, first, 20);
+        assert_eq!(is_broken(&ledger, "out of order"), !is_fine, "{given_up_at}");
+    }
+    // What succeeds after all, as a letter that is read again, holds nobody up.
+    let (mut ledger, [first, second, _]) = ledger();
+    ledger.has_letters(vec![letter(first)], Vec::new(), millis(5));
+    ledger.has_letters(Vec::new(), Vec::new(), millis(30));
+    attempted(&mut ledger, second, 10);
+    attempted(&mut ledger, first, 20);
+    assert!(!is_broken(&ledger, "out of order"));
 }
 
 #[test]

@@ -4,13 +4,13 @@
 
 use tokio::time::Instant;
 
-use super::dead_letter;
-use super::lane::{Asked, LaneName};
-use super::step::Occasion;
-use super::stored::{Unusable, from_stored};
-use super::worker::Running;
+use super::Running;
 use crate::ack::Ack;
 use crate::clock::steady_now;
+use crate::delivery::dead_letter;
+use crate::delivery::lane::{Asked, LaneName};
+use crate::delivery::step::Occasion;
+use crate::delivery::stored::{Unusable, from_stored};
 use crate::store::record::StoredDelivery;
 
 impl Running {

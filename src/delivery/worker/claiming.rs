@@ -1,18 +1,17 @@
 //! What a sink's worker takes out of the store: when it asks, what it does with the answer, and when there is nothing left
-//! to come. How much is asked for and when, `claims` decides; what goes to the store is in `parking`.
+//! to come. How much is asked for and when, `claims` decides; what goes to the store is in `waiting`.
 
 use std::collections::HashSet;
 
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::Delivery;
-use super::dead_letter;
-use super::schedule::BucketName;
-use super::step::Occasion;
-use super::stored::{Unusable, from_stored};
-use super::worker::Running;
+use super::Running;
 use crate::clock::steady_now;
+use crate::delivery::schedule::BucketName;
+use crate::delivery::step::Occasion;
+use crate::delivery::stored::{Unusable, from_stored};
+use crate::delivery::{Delivery, dead_letter};
 use crate::store::handle::{Claimed, FromStore};
 
 impl Running {
@@ -20,7 +19,7 @@ impl Running {
     /// disabled, if somebody waits for that.
     pub(super) fn claim(&mut self, now: Instant) {
         let may_claim = self.may_claim();
-        let must_know = !self.undecided.is_empty();
+        let must_know = self.intake.undecided() > 0;
         let Some(parking) = &mut self.parking else { return };
         if !(may_claim || must_know) || parking.claims.due_at().is_none_or(|due| due > now) {
             return;
@@ -54,9 +53,8 @@ impl Running {
             }
         }
         if self.is_ready() {
-            std::mem::take(&mut self.undecided)
-                .into_iter()
-                .for_each(|delivery| self.advance(Occasion::Arrived, delivery, now));
+            let undecided = self.intake.take_undecided();
+            undecided.into_iter().for_each(|delivery| self.advance(Occasion::Arrived, delivery, now));
         }
     }
 
@@ -116,7 +114,7 @@ impl Running {
     /// True when there is nothing left to do, here and, but for a shutdown, in the store for the time that a delivery
     /// would wait in memory.
     pub(super) fn has_ended(&mut self, now: Instant) -> bool {
-        if !self.worker.schedule.is_empty() || !self.lanes.is_empty() || !self.undecided.is_empty() {
+        if !self.worker.schedule.is_empty() || !self.lanes.is_empty() || self.intake.undecided() > 0 {
             return false;
         }
         let Some(parking) = &mut self.parking else { return true };

@@ -6,15 +6,16 @@ use metrics::gauge;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::breaker::{Change, Permit};
-use super::lane::LaneName;
-use super::retry::{Decision, Failure};
-use super::schedule::{BucketName, shown};
-use super::step::Occasion;
-use super::unprocessed::Unprocessed;
-use super::worker::{Attempted, Running};
-use super::{Delivery, dead_letter};
+use super::Running;
 use crate::clock::steady_now;
+use crate::delivery::attempt::{Attempted, Members};
+use crate::delivery::breaker::{Change, Permit};
+use crate::delivery::lane::LaneName;
+use crate::delivery::retry::{Decision, Failure};
+use crate::delivery::schedule::{BucketName, shown};
+use crate::delivery::step::Occasion;
+use crate::delivery::unprocessed::Unprocessed;
+use crate::delivery::{Delivery, dead_letter};
 use crate::health::State;
 use crate::sink::verdict::{FailedAttempt, Verdict};
 use crate::store::record::{AttemptRecord, Reason};
@@ -23,56 +24,62 @@ use crate::store::record::{AttemptRecord, Reason};
 const BREAKER_STATE: &str = "bridge_sink_breaker_state";
 
 impl Running {
-    /// Brings a delivery to what follows from its attempt.
+    /// Brings the deliveries of an attempt to what follows from it.
     pub(super) fn finish_attempt(&mut self, attempted: Attempted) {
-        let Attempted { mut delivery, permit, started, verdict } = attempted;
+        let Attempted { mut members, permit, started, verdict } = attempted;
         let now = Instant::now();
         let latency = now - started;
         match verdict {
             Verdict::Shortage(reason) => {
                 self.short_of_connections(&reason, now);
-                self.go_again(delivery, permit, now);
+                self.go_again(members, permit, now);
             }
-            Verdict::NotSent(failure) if delivery.unprocessed.goes_again(self.answers) => {
-                debug!(sink = %self.worker.name, event = %delivery.core.event.id,
+            Verdict::NotSent(failure) if self.may_go_again(&mut members) => {
+                debug!(sink = %self.worker.name, event = %members.first().core.event.id,
                     "goes again at once: {}", failure.message);
-                self.go_again(delivery, permit, now);
+                self.go_again(members, permit, now);
             }
             Verdict::NotSent(failure) => {
-                self.note_attempt(&mut delivery, Some(&failure), latency);
-                self.after_failure(delivery, permit, &failure.message, None, true, now);
+                self.note_attempt(&mut members, Some(&failure), latency);
+                self.after_failure(members, permit, &failure.message, None, true, now);
             }
             Verdict::Retry { failure, pause, counts_for_breaker } => {
-                self.note_attempt(&mut delivery, Some(&failure), latency);
-                self.after_failure(delivery, permit, &failure.message, pause, counts_for_breaker, now);
+                self.note_attempt(&mut members, Some(&failure), latency);
+                self.after_failure(members, permit, &failure.message, pause, counts_for_breaker, now);
             }
             Verdict::Delivered { status } => {
-                self.note_attempt(&mut delivery, None, latency);
+                self.note_attempt(&mut members, None, latency);
                 self.health.succeeded();
-                debug!(sink = %self.worker.name, event = %delivery.core.event.id, status, "delivered");
-                self.report(&delivery.core.bucket, permit, false, now);
-                self.end(*delivery, now);
+                self.report(members.bucket(), permit, false, now);
+                for member in members {
+                    debug!(sink = %self.worker.name, event = %member.core.event.id, status, "delivered");
+                    self.end(*member, now);
+                }
             }
             Verdict::Dropped { status } => {
-                self.note_attempt(&mut delivery, None, latency);
-                self.report(&delivery.core.bucket, permit, false, now);
-                info!(sink = %self.worker.name, event = %delivery.core.event.id, status, "dropped, as configured");
-                self.end(*delivery, now);
+                self.note_attempt(&mut members, None, latency);
+                self.report(members.bucket(), permit, false, now);
+                for member in members {
+                    info!(sink = %self.worker.name, event = %member.core.event.id, status, "dropped, as configured");
+                    self.end(*member, now);
+                }
             }
             Verdict::Reject(failure) => {
-                self.note_attempt(&mut delivery, Some(&failure), latency);
-                self.report(&delivery.core.bucket, permit, false, now);
-                self.give_up(*delivery, Reason::Rejected, &failure.message, now);
+                self.note_attempt(&mut members, Some(&failure), latency);
+                self.report(members.bucket(), permit, false, now);
+                for member in members {
+                    self.give_up(*member, Reason::Rejected, &failure.message, now);
+                }
             }
             Verdict::Disable(failure) => {
-                self.note_attempt(&mut delivery, Some(&failure), latency);
-                self.report(&delivery.core.bucket, permit, false, now);
-                self.disable(*delivery, failure.message, now);
+                self.note_attempt(&mut members, Some(&failure), latency);
+                self.report(members.bucket(), permit, false, now);
+                self.disable(members, failure.message, now);
             }
         }
     }
 
-    /// Notes that an attempt starts; only a breaker's probe is worth a word.
+    /// Notes that an attempt starts; only a breaker's probe is logged.
     pub(super) fn note_start(&self, delivery: &Delivery, permit: Permit) {
         if permit.is_probe {
             info!(sink = %self.worker.name, bucket = shown(&delivery.core.bucket), event = %delivery.core.event.id,
@@ -127,25 +134,22 @@ impl Running {
         followers.into_iter().for_each(|follower| self.advance(Occasion::Arrived, follower, now));
     }
 
-    /// Counts an attempt, and keeps what a failed one has brought.
-    fn note_attempt(&mut self, delivery: &mut Delivery, failure: Option<&FailedAttempt>, latency: Duration) {
-        delivery.unprocessed = Unprocessed::default();
-        delivery.core.attempts.total = delivery.core.attempts.total.saturating_add(1);
-        delivery.core.attempts.round = delivery.core.attempts.round.saturating_add(1);
+    /// Counts an attempt for each of its deliveries, and keeps what a failed one has brought.
+    fn note_attempt(&mut self, members: &mut Members, failure: Option<&FailedAttempt>, latency: Duration) {
         let is_answered = failure.is_none_or(|failure| failure.answer.is_some());
         self.answers += u64::from(is_answered);
-        let Some(failure) = failure else { return };
-        let began = steady_now() - latency;
-        let record = match &failure.answer {
-            Some(answer) => {
-                AttemptRecord::answered(began, latency, answer.status, &answer.excerpt).with_headers(&answer.headers)
+        let record = failure.map(|failure| record_of(failure, latency));
+        for delivery in members.iter_mut() {
+            delivery.unprocessed = Unprocessed::default();
+            let attempts = &mut delivery.core.attempts;
+            attempts.total = attempts.total.saturating_add(1);
+            attempts.round = attempts.round.saturating_add(1);
+            let Some(record) = &record else { continue };
+            if attempts.round == 1 {
+                attempts.first = Some(record.time);
             }
-            None => AttemptRecord::unanswered(began, latency, &failure.message),
-        };
-        if delivery.core.attempts.round == 1 {
-            delivery.core.attempts.first = Some(record.time);
+            attempts.push(record.clone());
         }
-        delivery.core.attempts.push(record);
     }
 
     /// Ends a delivery that was delivered or dropped.
@@ -174,28 +178,36 @@ impl Running {
         }
     }
 
-    /// Lets a delivery go again that the receiver has not processed: that was no attempt.
-    fn go_again(&mut self, delivery: Box<Delivery>, permit: Permit, now: Instant) {
-        self.worker.schedule.withdraw(&delivery.core.bucket, permit, now);
-        self.advance(Occasion::NotProcessed, delivery, now);
+    /// Whether deliveries that the receiver has not processed go again at once.
+    fn may_go_again(&self, members: &mut Members) -> bool {
+        // Each of them counts, also where one alone decides.
+        members.iter_mut().fold(true, |all, member| member.unprocessed.goes_again(self.answers) && all)
+    }
+
+    /// Lets deliveries go again that the receiver has not processed: that was no attempt.
+    fn go_again(&mut self, members: Members, permit: Permit, now: Instant) {
+        self.worker.schedule.withdraw(members.bucket(), permit, now);
+        members.into_iter().for_each(|member| self.advance(Occasion::NotProcessed, member, now));
     }
 
     fn after_failure(
         &mut self,
-        delivery: Box<Delivery>,
+        members: Members,
         permit: Permit,
         message: &str,
         retry_after: Option<Duration>,
         counts_for_breaker: bool,
         now: Instant,
     ) {
-        self.health.failed(&delivery.core.event.id, message);
-        let bucket = delivery.core.bucket.clone();
+        self.health.failed(&members.first().core.event.id, message);
+        let bucket = members.bucket().clone();
         let has_opened = self.report(&bucket, permit, counts_for_breaker, now);
         if let Some(pause) = retry_after {
             self.pause(&bucket, pause, now);
         }
-        self.retry_or_give_up(delivery, message, retry_after, now);
+        for member in members {
+            self.retry_or_give_up(member, message, retry_after, now);
+        }
         if has_opened || retry_after.is_some_and(|pause| pause > self.worker.retry.park_after()) {
             self.park_bucket(&bucket, now);
         }
@@ -220,7 +232,7 @@ impl Running {
         self.advance_after(Occasion::Failed(due), delivery, &message, now);
     }
 
-    fn disable(&mut self, delivery: Delivery, message: String, now: Instant) {
+    fn disable(&mut self, members: Members, message: String, now: Instant) {
         let is_new = !self.disabled;
         if is_new {
             self.disabled = true;
@@ -231,10 +243,12 @@ impl Running {
                 }
                 None => "until the bridge is restarted".to_owned(),
             };
-            error!(sink = %self.worker.name, event = %delivery.core.event.id,
+            error!(sink = %self.worker.name, event = %members.first().core.event.id,
                 "{message}: the sink is disabled {until}; its events become dead letters");
         }
-        self.give_up(delivery, Reason::SinkDisabled, &message, now);
+        for member in members {
+            self.give_up(*member, Reason::SinkDisabled, &message, now);
+        }
         if is_new {
             self.show_state();
             self.dead_letter_all(now);
@@ -258,6 +272,16 @@ impl Running {
             parking.claims.soon(now);
         }
         !matches!(change, Change::Closed(_))
+    }
+}
+
+fn record_of(failure: &FailedAttempt, latency: Duration) -> AttemptRecord {
+    let began = steady_now() - latency;
+    match &failure.answer {
+        Some(answer) => {
+            AttemptRecord::answered(began, latency, answer.status, &answer.excerpt).with_headers(&answer.headers)
+        }
+        None => AttemptRecord::unanswered(began, latency, &failure.message),
     }
 }
 

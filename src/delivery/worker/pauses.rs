@@ -12,9 +12,9 @@ use metrics::gauge;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::schedule::{BucketName, shown};
-use super::worker::Running;
+use super::Running;
 use crate::clock::steady_now;
+use crate::delivery::schedule::{BucketName, shown};
 use crate::store::handle::Pause;
 
 /// The gauge of the buckets of a sink that its receiver has paused for long.
