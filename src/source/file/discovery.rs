@@ -5,7 +5,7 @@
 //! thread.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,10 +23,14 @@ use super::passed_over::PassedOver;
 use super::path::{FilePath, shown};
 use super::pattern::PathPattern;
 use super::registry::KnownPath;
-use super::walk::{list, walk};
+use super::siblings::{Listings, siblings};
+use super::walk::walk;
 
 /// Why a compressed file is not read yet.
 const INCOMPLETE: &str = "it is compressed, and so far empty or incomplete; waiting for the rest";
+
+/// As often is a family looked at that is rotated while that is done.
+const ATTEMPTS: usize = 4;
 
 /// Looks at the paths, again and again.
 #[derive(Debug)]
@@ -91,16 +95,7 @@ impl Scanner {
         let families = self.families(matched, known, &mut scan);
         surroundings.roots = families.iter().filter_map(|family| family.real_path.clone()).collect();
         for family in &families {
-            self.observe_siblings(family, &mut surroundings, &mut scan);
-        }
-        for family in &families {
-            let Some(path) = &family.real_path else { continue };
-            let Some(root) = self.observe(family, path, path.to_path_buf(), Role::Root, &surroundings) else {
-                continue;
-            };
-            let rotated = scan.files.iter_mut().filter(|file| file.root == root.root);
-            rotated.for_each(|file| file.compare_with_root(&root));
-            scan.files.push(root);
+            self.observe_family(family, &mut surroundings, &mut scan);
         }
         self.pass_over_twins(&scan);
         self.heads.forget_unseen();
@@ -166,6 +161,25 @@ impl Scanner {
                 Family { former: former.remove(root).unwrap_or_default(), real_path, root: root.clone() }
             })
             .collect()
+    }
+
+    /// Looks at the rotated files of a root and then at the root itself; once more when they are rotated meanwhile.
+    fn observe_family(&mut self, family: &Family, surroundings: &mut Surroundings, scan: &mut Scan) {
+        let first = scan.files.len();
+        for attempt in 1..=ATTEMPTS {
+            self.observe_siblings(family, surroundings, scan);
+            let path = family.real_path.as_ref();
+            let root = path.and_then(|path| self.observe(family, path, path.to_path_buf(), Role::Root, surroundings));
+            let Some(root) = root else { return };
+            let compared = scan.files[first..].iter_mut().map(|file| file.compare_with_root(&root));
+            let are_as_seen = compared.fold(true, |others, is_as_seen| others && is_as_seen);
+            if are_as_seen || attempt == ATTEMPTS {
+                scan.files.push(root);
+                return;
+            }
+            scan.files.truncate(first);
+            surroundings.listings.forget();
+        }
     }
 
     fn observe_siblings(&mut self, family: &Family, surroundings: &mut Surroundings, scan: &mut Scan) {
@@ -310,38 +324,6 @@ fn is_named_compressed(path: &Path) -> bool {
 /// The path with symbolic links resolved, or as it is when nothing is there any more.
 fn real_path(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Folders listed once per scan.
-#[derive(Default)]
-struct Listings(HashMap<PathBuf, io::Result<Vec<OsString>>>);
-
-impl Listings {
-    fn of(&mut self, folder: &Path) -> Result<&[OsString], &io::Error> {
-        self.0.entry(folder.to_owned()).or_insert_with(|| list(folder)).as_deref()
-    }
-}
-
-/// The files of a folder that may have been made of `name` by rotation, those without a role by compressing another one
-/// of them. The listing is in order.
-fn siblings<'a>(name: &'a OsStr, listing: &'a [OsString]) -> impl Iterator<Item = (&'a OsStr, Option<Role>)> {
-    let name = name.as_bytes();
-    let stem = names::stem(name);
-    let first = listing.partition_point(|other| other.as_bytes() < stem);
-    let similar = listing[first..].iter().take_while(move |other| other.as_bytes().starts_with(stem));
-    let contains = |name: &[u8]| listing.binary_search_by(|other| other.as_bytes().cmp(name)).is_ok();
-    similar.filter(move |other| other.as_bytes() != name).filter_map(move |other| {
-        let bytes = other.as_bytes();
-        // A compressed file beside its original is a copy, and perhaps not complete yet.
-        let original = names::uncompressed(bytes);
-        if names::is_compressed(bytes) && contains(original) && original != name {
-            return bytes.starts_with(name).then_some((other.as_os_str(), None));
-        }
-        match names::rotated_age(name, bytes) {
-            Some(age) => Some((other.as_os_str(), Some(Role::Rotated(age)))),
-            None => bytes.starts_with(name).then_some((other.as_os_str(), Some(Role::Sibling))),
-        }
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! | part | does |
 //! |---|---|
 //! | `pattern`, `walk`, `path` | what `paths` mean, which files match, names of any bytes |
-//! | `discovery`, `observed`, `heads`, `names` | look at the paths: what is there, how it begins, what its name says |
+//! | `discovery`, `siblings`, `observed`, `heads`, `names` | look at the paths: what is there, how it begins, what its name says |
 //! | `passed_over` | what a look passes over, said once |
 //! | `families`, `rotation` | in which order files were written, and which of them holds which known content (pure) |
 //! | `registry`, `identity` | what is known and confirmed of every content; what the checkpoint holds |
@@ -43,6 +43,7 @@ mod records;
 mod registry;
 mod rotation;
 mod session;
+mod siblings;
 mod tail;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 mod compressed;
 mod deciding;
 mod finding;
+mod in_a_row;
 mod moments;
 mod open_files;
 mod paused;
@@ -19,6 +20,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -34,6 +36,9 @@ use crate::units::Period;
 
 /// The longest a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// As many seeds are tried at a time.
+const AT_A_TIME: usize = 8;
 
 /// A folder of logs, a store, and what the source is told of them.
 struct Setup {
@@ -150,6 +155,24 @@ impl Setup {
         let text = self.store.load_checkpoint("logs".into()).await.unwrap();
         text.map(|text| serde_json::from_str(&text).unwrap())
     }
+}
+
+/// Runs a test with each of the first so many seeds, or with those that a variable names (`300`, or `140..150`), some at a
+/// time. Returns the seeds with which it has failed.
+async fn failing_seeds<T: Future<Output = ()> + 'static>(variable: &str, count: u64, test: fn(u64) -> T) -> Vec<u64> {
+    let named = std::env::var(variable).ok();
+    let named = named.map(|seeds| {
+        let (first, end) = seeds.split_once("..").unwrap_or(("0", &seeds));
+        first.parse().unwrap()..end.parse().unwrap()
+    });
+    let local = tokio::task::LocalSet::new();
+    let outcomes = futures_util::stream::iter(named.unwrap_or(0..count)).map(|seed| {
+        // A task of its own, so that a failure can be told with its seed.
+        let run = local.spawn_local(test(seed));
+        async move { run.await.is_err().then_some(seed) }
+    });
+    let failed = outcomes.buffer_unordered(AT_A_TIME).filter_map(std::future::ready).collect();
+    local.run_until(failed).await
 }
 
 fn settings(folder: &Path) -> StoreSettings {

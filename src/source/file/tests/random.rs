@@ -1,5 +1,7 @@
 //! Random histories of writing, rotating, replacing, reading, committing and restarting. Whatever happens, every line is read, a
 //! line and its id belong together for ever, and with renames no line comes before an earlier one when first read.
+//!
+//! `FILE_HISTORIES=300` tries many.
 
 use std::collections::HashMap;
 
@@ -202,11 +204,6 @@ impl History {
 
 #[tokio::test]
 async fn whatever_happens_every_line_is_read_in_order_under_one_id() {
-    let seeds = std::env::var("FILE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(12);
-    for seed in 0..seeds {
-        // A task of its own, so that a failure can be told with its seed.
-        let history = async { tokio::task::spawn_local(History::new(seed).run()).await };
-        let outcome = tokio::task::LocalSet::new().run_until(history).await;
-        assert!(outcome.is_ok(), "history {seed} failed");
-    }
+    let failed = failing_seeds("FILE_HISTORIES", 12, |seed| History::new(seed).run()).await;
+    assert!(failed.is_empty(), "histories {failed:?} failed");
 }
