@@ -44,7 +44,7 @@ pub(super) struct Expected {
     pub(super) head: Vec<u8>,
     /// What it has further on.
     pub(super) mark: Option<Mark>,
-    /// True when the file may be a copy that ends before the mark.
+    /// True when the file may be a copy that ends before the mark, or even within the head.
     pub(super) may_end_early: bool,
 }
 
@@ -185,8 +185,8 @@ fn read_plain(file: &File, position: u64, expected: &Expected, mut buffer: Vec<u
     let mut current_head = [0; HEAD_LENGTH];
     let current_head = &mut current_head[..head.len().min(HEAD_LENGTH)];
     let read = read_up_to(file, 0, current_head)?;
-    let is_short = metadata.len() < position + length as u64 || read < head.len();
-    if is_short || *current_head != head[..] || !has_mark(file, metadata.len(), expected)? {
+    let is_short = metadata.len() < position + length as u64 || (read < head.len() && !expected.may_end_early);
+    if is_short || current_head[..read] != head[..read] || !has_mark(file, metadata.len(), expected)? {
         return Ok(Chunk::Displaced);
     }
     let size = metadata.len();
@@ -274,6 +274,10 @@ mod tests {
         let copy = Expected { may_end_early: true, ..known };
         assert_eq!(bytes(read(&format!("{header}on"), header.len() as u64, &copy)).0, b"on");
         assert!(matches!(read(&format!("{header}ONE\n"), header.len() as u64, &copy), Chunk::Displaced));
+        let short_copy = Expected { head: b"one\ntwo\n".to_vec(), mark: None, may_end_early: true };
+        assert_eq!(bytes(read("one\n", 0, &short_copy)).0, b"one\n");
+        assert!(matches!(read("two\n", 0, &short_copy), Chunk::Displaced));
+        assert!(matches!(read("one\n", 0, &Expected { may_end_early: false, ..short_copy }), Chunk::Displaced));
     }
 
     #[test]

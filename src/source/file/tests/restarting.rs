@@ -243,6 +243,21 @@ async fn what_was_seen_and_is_neither_confirmed_nor_in_the_copy_is_reported() {
     assert_eq!(lines, ["two", "four"]);
 }
 
+/// So little was seen that all of it is what the content is known by, and the copy has not even that.
+#[tokio::test]
+async fn a_copy_that_ends_within_what_a_content_is_known_by_is_read() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\ntwo\n");
+    let mut reader = setup.reader().await;
+    setup.write("a.log.1", "one\n");
+    setup.truncate("a.log");
+    setup.append("a.log", "three\n");
+    let records = reader.records(3).await;
+    let (lost, read): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| record.defect.is_some());
+    assert_eq!(read.into_iter().map(text).collect::<Vec<_>>(), ["one", "three"]);
+    assert!(text(lost[0]).contains("bytes 4 to 8 of"), "{lost:?}");
+}
+
 #[tokio::test]
 async fn a_missing_compressed_rest_is_reported() {
     let setup = Setup::new(&["a.log"]);
