@@ -243,6 +243,7 @@ impl Session {
                 self.queue.push_front(key);
             }
             Next::More { stay: false } => self.enqueue(key),
+            Next::Wait if tail.goes_on_compressed() => self.open_later(key),
             Next::Wait => self.wake_newer(key),
             Next::End(last) => self.end_tail(key, last),
         }

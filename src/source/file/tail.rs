@@ -8,11 +8,14 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use self::compressed::BrokenOff;
 use super::content::{Content, Place};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::registry::{Key, TrackedFile};
 use crate::event::Format;
 use crate::source::lines::{Line, LineSplitter};
+
+mod compressed;
 
 /// A content being read.
 #[derive(Debug)]
@@ -69,16 +72,6 @@ pub(super) struct Tail {
     rotated_at: Option<Instant>,
 }
 
-/// A compressed file that ends too early.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BrokenOff {
-    pub(super) file: Identity,
-    /// Its own size.
-    pub(super) stored_size: u64,
-    /// When that was seen first.
-    pub(super) since: Instant,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// There may be more to read.
@@ -97,6 +90,8 @@ struct ChunkState {
     had_line: bool,
     /// True when its file was closed while it was in use: what follows it is to be read elsewhere.
     was_closed: bool,
+    /// [`Tail::compressed_size`] when it was read.
+    compressed_size: Option<u32>,
 }
 
 /// What follows a chunk.
@@ -178,7 +173,8 @@ impl Tail {
             self.failing_since = None;
         }
         self.time = Timestamp::now();
-        self.chunk = ChunkState { in_use: true, end_of_file, ..ChunkState::default() };
+        let compressed_size = self.compressed_size;
+        self.chunk = ChunkState { in_use: true, end_of_file, compressed_size, ..ChunkState::default() };
         let head_grew = self.extend_head(&bytes);
         self.splitter.feed(bytes);
         head_grew
@@ -255,22 +251,6 @@ impl Tail {
         (Next::Wait, buffer)
     }
 
-    /// True when the file that it is in now is compressed.
-    pub(super) fn is_compressed(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| place.compressed)
-    }
-
-    /// True when it is read through a decompressor. What was compressed after it was opened is not: a program may still
-    /// hold the original, which is deleted, and write to it.
-    pub(super) fn reads_compressed(&self) -> bool {
-        self.content.as_ref().map_or_else(|| self.is_compressed(), Content::is_compressed)
-    }
-
-    /// True when the original is open of what is only to be found compressed by now.
-    pub(super) fn holds_original(&self) -> bool {
-        self.content.as_ref().is_some_and(|open| !open.is_compressed())
-    }
-
     /// Notes whether it is in the file at its path.
     pub(super) fn set_live(&mut self, live: bool) {
         if self.live && !live {
@@ -283,18 +263,6 @@ impl Tail {
     pub(super) fn ends_in_a_shorter_copy(&self, file: &TrackedFile) -> bool {
         let is_copy = !self.live && file.identity != file.origin && self.once_end.is_none();
         is_copy && file.size > self.unread_from().max(self.position())
-    }
-
-    /// When the original was read to its end and there is more in what was compressed, that is read on: the original had
-    /// been replaced before. Returns true when that is so.
-    pub(super) fn goes_on_compressed(&mut self) -> bool {
-        let has_more = self.compressed_size.take().is_some_and(|size| u64::from(size) > self.position() % (1 << 32));
-        if !has_more || !self.holds_original() || !self.is_compressed() {
-            return false;
-        }
-        self.content = None;
-        self.state = State::Reading;
-        true
     }
 
     /// Nothing more will be read.
@@ -356,20 +324,6 @@ impl Tail {
             self.splitter.rewind();
         }
         self.look_again();
-    }
-
-    /// Closes a compressed file that ends too early until there is more of it. Returns true the first time.
-    pub(super) fn break_off(&mut self) -> bool {
-        let is_first = self.broken_off.is_none();
-        if let Some(content) = self.content.take() {
-            let (file, stored_size) = (content.identity(), content.stored_size().unwrap_or(0));
-            let is_same = |former: &BrokenOff| (former.file, former.stored_size) == (file, stored_size);
-            if !self.broken_off.as_ref().is_some_and(is_same) {
-                self.broken_off = Some(BrokenOff { file, stored_size, since: Instant::now() });
-            }
-        }
-        self.splitter.rewind();
-        is_first
     }
 
     /// Notes that the file was closed although it is where it was, and may grow.

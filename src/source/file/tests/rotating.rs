@@ -310,7 +310,9 @@ async fn what_was_added_to_a_file_that_was_replaced_and_rotated_at_once_is_read(
             setup.append("a.log", "four\nand more than there was before\n");
         }
         let mut records = reader.records(3).await;
-        records.sort_by_key(|record| text(record) != "three");
+        if how == "copied and filled again" {
+            records.sort_by_key(|record| text(record) != "three");
+        }
         let lines: Vec<String> = records.iter().map(text).collect();
         assert_eq!(lines, ["three", "four", "and more than there was before"], "{how}");
         assert_eq!(content_of(&records[0]), content_of(&before[0]), "{how}");
