@@ -76,9 +76,9 @@ impl Ledger {
         twice.map(|(delivery, times)| format!("shown {times} times: {}", self.history(delivery))).collect()
     }
 
-    /// The source says that bytes are lost only where some were in no copy.
+    /// The source says that bytes are lost only where they were in no copy.
     fn losses_are_real(&self) -> Vec<String> {
-        let is_real = |loss: &Loss| loss.reason == "lost" && self.gaps.iter().any(|gap| has_some_of(loss, gap));
+        let is_real = |loss: &Loss| loss.reason == "lost" && self.gaps.iter().any(|gap| is_in(loss, gap));
         let false_ones = self.losses.iter().filter(|loss| !is_real(loss));
         let told = |loss: &Loss| {
             let Loss { reason, start, end, message } = loss;
@@ -174,7 +174,7 @@ impl Ledger {
     }
 }
 
-/// Whether something of a gap is said to be lost. The rest of what is said to be was in the copy, and is never missing.
-fn has_some_of(loss: &Loss, gap: &Range<u64>) -> bool {
-    loss.start < gap.end && loss.end.is_none_or(|end| gap.start < end && end <= gap.end)
+/// Whether all that is said to be lost is in a gap. Where it ends is always known: every truncated file was copied.
+fn is_in(loss: &Loss, gap: &Range<u64>) -> bool {
+    gap.start <= loss.start && loss.end.is_some_and(|end| loss.start < end && end <= gap.end)
 }
