@@ -69,6 +69,7 @@ pub mod jsonpath;
 pub mod pipeline;
 pub mod problem;
 pub mod receiver;
+pub mod reminder;
 pub mod secret;
 pub mod service_manager;
 pub mod shutdown;

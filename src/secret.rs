@@ -5,10 +5,12 @@
 //! The register is global to the process because log lines are: it only ever grows, while pipelines are loaded.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
-use std::sync::RwLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
+use aho_corasick::AhoCorasick;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -22,7 +24,14 @@ pub const SHORTEST_MASKED: usize = 4;
 /// What templates leave alone in a URL (RFC 3986 section 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-static REGISTER: RwLock<Vec<String>> = RwLock::new(Vec::new());
+static REGISTER: RwLock<Register> = RwLock::new(Register { forms: BTreeSet::new(), search: OnceLock::new() });
+
+/// What is hidden, in the forms in which it may turn up in text.
+struct Register {
+    forms: BTreeSet<String>,
+    /// Finds all of them at once; made again after one was added. `None` when they are too many for it.
+    search: OnceLock<Option<AhoCorasick>>,
+}
 
 /// A string that is never printed: `Debug`, `Display` and `Serialize` show `***`.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -79,14 +88,12 @@ pub fn register(value: &str) {
         in_url("http://x/?", value),
         percent_decode_str(value).decode_utf8_lossy().into_owned(),
     ];
-    let mut register = REGISTER.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut register = REGISTER.write().unwrap_or_else(PoisonError::into_inner);
     for form in forms {
-        if form.len() >= SHORTEST_MASKED && !register.contains(&form) {
-            register.push(form);
+        if form.len() >= SHORTEST_MASKED && register.forms.insert(form) {
+            register.search = OnceLock::new();
         }
     }
-    // Longest first, so that a secret which contains another is hidden whole.
-    register.sort_by_key(|form| std::cmp::Reverse(form.len()));
 }
 
 /// The inside of the value's JSON string.
@@ -101,16 +108,28 @@ fn in_url(before: &str, value: &str) -> String {
     url.ok().and_then(|url| url.as_str().strip_prefix(before).map(str::to_owned)).unwrap_or_default()
 }
 
-/// The text with every registered secret replaced by `***`.
+/// The text with every registered secret replaced by `***`. Secrets that overlap or touch are replaced together, so that no
+/// part of one is left where another begins.
 pub fn mask(text: &str) -> Cow<'_, str> {
-    let register = REGISTER.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut masked = Cow::Borrowed(text);
-    for form in register.iter() {
-        if masked.contains(form.as_str()) {
-            masked = Cow::Owned(masked.replace(form.as_str(), MASK));
-        }
+    let register = REGISTER.read().unwrap_or_else(PoisonError::into_inner);
+    let search = register.search.get_or_init(|| AhoCorasick::new(&register.forms).ok());
+    // Better nothing to read than a secret.
+    let Some(search) = search else { return Cow::Borrowed(MASK) };
+    if !search.is_match(text) {
+        return Cow::Borrowed(text);
     }
-    masked
+    let mut found: Vec<Range<usize>> = search.find_overlapping_iter(text).map(|found| found.range()).collect();
+    found.sort_by_key(|range| range.start);
+    found.dedup_by(|next, last| {
+        let is_joined = next.start <= last.end;
+        last.end = if is_joined { last.end.max(next.end) } else { last.end };
+        is_joined
+    });
+    let mut masked = text.to_owned();
+    for range in found.into_iter().rev() {
+        masked.replace_range(range, MASK);
+    }
+    Cow::Owned(masked)
 }
 
 /// The text with the password of every URL replaced by as many `*` as it has bytes: what is known by its place in the text
@@ -169,6 +188,14 @@ mod tests {
         assert_eq!(mask("https://x/?k=s3cr3t-2%20%22w%C3%B6rd%22?x"), "https://x/?k=***");
         assert_eq!(mask(r#"{"a":"s3cr3t-2 \"wörd\"?x"}"#), r#"{"a":"***"}"#);
         assert_eq!(mask("s3cr3t-2%20%22w%C3%B6rd%22%3Fx"), "***");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_another_overlaps_it() {
+        register("overlap-abcd");
+        register("abcd-efgh-ijkl");
+        register("efgh");
+        assert_eq!(mask("<overlap-abcd-efgh-ijkl> <efgh>"), "<***> <***>");
     }
 
     #[test]

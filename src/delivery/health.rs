@@ -2,55 +2,49 @@
 //! and one when it is over. It only observes; nothing is decided by it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// The log of one sink's ups and downs.
+use crate::reminder::Reminder;
+
+/// The log of one sink's failures.
 #[derive(Debug)]
 pub(super) struct Health {
     sink: Arc<str>,
-    trouble: Option<Trouble>,
-}
-
-#[derive(Debug)]
-struct Trouble {
-    since: Instant,
+    trouble: Reminder,
+    /// Attempts that have failed since the trouble began.
     failures: u64,
-    last_logged: Instant,
 }
-
-/// How often a trouble that lasts is logged again.
-const REMINDER: Duration = Duration::from_secs(60);
 
 impl Health {
     /// A sink of which nothing bad is known.
     pub(super) fn new(sink: Arc<str>) -> Self {
-        Self { sink, trouble: None }
+        Self { sink, trouble: Reminder::default(), failures: 0 }
     }
 
     /// Notes an attempt that failed and may be repeated.
     pub(super) fn failed(&mut self, event: &str, message: &str) {
         let now = Instant::now();
-        let Some(trouble) = &mut self.trouble else {
-            warn!(sink = %self.sink, event, "attempts fail: {message}; they are repeated as `retry` says");
-            self.trouble = Some(Trouble { since: now, failures: 1, last_logged: now });
+        self.failures += 1;
+        if !self.trouble.is_due(now) {
             return;
-        };
-        trouble.failures += 1;
-        if now - trouble.last_logged >= REMINDER {
-            trouble.last_logged = now;
-            warn!(sink = %self.sink, event, failed_attempts = trouble.failures, since = ?(now - trouble.since),
+        }
+        if self.failures == 1 {
+            warn!(sink = %self.sink, event, "attempts fail: {message}; they are repeated as `retry` says");
+        } else {
+            warn!(sink = %self.sink, event, failed_attempts = self.failures, since = ?self.trouble.lasted(now),
                 "attempts still fail: {message}");
         }
     }
 
     /// Notes an attempt that succeeded.
     pub(super) fn succeeded(&mut self) {
-        if let Some(trouble) = self.trouble.take() {
-            info!(sink = %self.sink, failed_attempts = trouble.failures, lasted = ?trouble.since.elapsed(),
-                "attempts succeed again");
+        // Mostly there is no trouble, and then no clock is read.
+        if self.failures == 0 {
+            return;
         }
+        let (failed_attempts, lasted) = (std::mem::take(&mut self.failures), self.trouble.end(Instant::now()));
+        info!(sink = %self.sink, failed_attempts, lasted = ?lasted.unwrap_or_default(), "attempts succeed again");
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -17,11 +17,11 @@ use super::database::Database;
 use super::group::{Answers, Buried, Group};
 use super::handle::{FromStore, Operation};
 use super::record::RowId;
-use super::reminder::Reminder;
 use super::room::Room;
 use super::sinks::with_parked;
 use super::transaction::{Committed, Task, leave, transact};
 use crate::health::NodeHealth;
+use crate::reminder::Reminder;
 use crate::units::ByteSize;
 
 /// Between two tries while the database refuses, and between two looks at a store that is full.
@@ -246,7 +246,7 @@ impl Keeper {
             let is_last = self.operations.is_closed();
             let error = match self.try_commit(group).await {
                 Ok(committed) => {
-                    if self.failing.ends() {
+                    if self.failing.end(Instant::now()).is_some() {
                         info!("the store works again");
                     }
                     return Some(committed);
@@ -258,7 +258,7 @@ impl Keeper {
                 timeout(RETRY, database.close()).await.ok();
             }
             self.room.set(false);
-            self.health.failing(error.to_string(), tokio::time::Instant::now());
+            self.health.failing(error.to_string(), Instant::now());
             if is_last {
                 error!(
                     "{error}; the bridge ends without it: what was not kept stays open, and is read again at the \
@@ -370,12 +370,12 @@ impl Keeper {
     fn say_how_full(&mut self) {
         if !self.is_full() {
             self.health.ready();
-            if self.held.is_empty() && self.full.ends() {
+            if self.held.is_empty() && self.full.end(Instant::now()).is_some() {
                 info!("the store has room again");
             }
             return;
         }
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         self.health.failing(format!("full: it has {} bytes; sources wait", self.bytes), now);
         if self.full.is_due(Instant::now()) {
             warn!(

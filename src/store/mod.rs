@@ -36,7 +36,6 @@ mod pauses;
 mod postgres;
 pub mod probe;
 pub mod record;
-mod reminder;
 pub mod replays;
 pub mod replicas;
 mod room;

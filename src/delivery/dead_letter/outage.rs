@@ -1,53 +1,40 @@
-//! What is worth saying of letters that cannot be sent: the beginning, each minute, and the end. Pure: it neither logs
+//! When it is logged that dead letters cannot be sent: at the beginning, each minute, and at the end. Pure: it neither logs
 //! nor reads the clock.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often an outage that goes on is spoken of.
-const REPEAT_AFTER: Duration = Duration::from_secs(60);
+use crate::reminder::Reminder;
 
 /// The letters that have failed and are not sent yet.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     failing: usize,
-    since: Option<Instant>,
-    remind_at: Option<Instant>,
+    reminder: Reminder,
 }
 
 impl Outage {
     /// A letter has failed for the first time. True when it is the first to fail.
     pub(super) fn begin(&mut self, now: Instant) -> bool {
         self.failing += 1;
-        if self.failing > 1 {
-            return false;
-        }
-        self.since = Some(now);
-        self.remind_at = Some(now + REPEAT_AFTER);
-        true
+        self.failing == 1 && self.reminder.is_due(now)
     }
 
     /// A letter that had failed is sent. Returns how long the outage lasted when it was the last.
     pub(super) fn end(&mut self, now: Instant) -> Option<Duration> {
         self.failing = self.failing.saturating_sub(1);
-        if self.failing > 0 {
-            return None;
-        }
-        self.remind_at = None;
-        self.since.take().map(|since| now - since)
+        if self.failing == 0 { self.reminder.end(now) } else { None }
     }
 
     /// When the next reminder is due.
     pub(super) fn remind_at(&self) -> Option<Instant> {
-        self.remind_at
+        self.reminder.next_at()
     }
 
     /// Returns how many letters are failing when it is time for a reminder.
     pub(super) fn remind(&mut self, now: Instant) -> Option<usize> {
-        self.remind_at.filter(|due| now >= *due)?;
-        self.remind_at = Some(now + REPEAT_AFTER);
-        Some(self.failing)
+        (self.failing > 0 && self.reminder.is_due(now)).then_some(self.failing)
     }
 }
 
