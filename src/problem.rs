@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// One fault found while a pipeline is loaded or compiled. All of them are collected before anything is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -30,7 +32,8 @@ pub struct Warning {
 }
 
 /// The kinds of warnings. Their names are for machines to tell them apart, and stay as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum WarningCode {
     /// `literal-secret`
     LiteralSecret,
@@ -63,42 +66,9 @@ pub enum WarningCode {
 }
 
 impl WarningCode {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::LiteralSecret,
-        Self::PlainHttp,
-        Self::NoRetry,
-        Self::UnusedTemplate,
-        Self::ImpossibleComparison,
-        Self::UnknownMember,
-        Self::MaskedAddress,
-        Self::WeakMask,
-        Self::EmptyCredential,
-        Self::SingleValueRepeated,
-        Self::UnescapedValues,
-        Self::DescriptorLimit,
-        Self::LiteralWildcard,
-        Self::NotAnExpression,
-    ];
-
     /// Its name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::LiteralSecret => "literal-secret",
-            Self::PlainHttp => "plain-http",
-            Self::NoRetry => "no-retry",
-            Self::UnusedTemplate => "unused-template",
-            Self::ImpossibleComparison => "impossible-comparison",
-            Self::UnknownMember => "unknown-member",
-            Self::MaskedAddress => "masked-address",
-            Self::WeakMask => "weak-mask",
-            Self::EmptyCredential => "empty-credential",
-            Self::SingleValueRepeated => "single-value-repeated",
-            Self::UnescapedValues => "unescaped-values",
-            Self::DescriptorLimit => "descriptor-limit",
-            Self::LiteralWildcard => "literal-wildcard",
-            Self::NotAnExpression => "not-an-expression",
-        }
+        self.into()
     }
 
     /// What such a warning is about, in one sentence.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::event::Event;
 use crate::secret::mask;
@@ -191,9 +192,10 @@ impl Letter {
     }
 }
 
-/// Why an event was given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Why an event was given up. Its name is a word that programs can rely on, such as `retries-exhausted`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Reason {
     /// The payload is larger than `max_event_size`. Of a line, only the beginning was kept.
     TooLarge,
@@ -216,32 +218,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons.
-    pub const ALL: [Self; 9] = [
-        Self::TooLarge,
-        Self::Lost,
-        Self::Undecodable,
-        Self::Unrenderable,
-        Self::Rejected,
-        Self::RetriesExhausted,
-        Self::SinkDisabled,
-        Self::SinkRemoved,
-        Self::Damaged,
-    ];
-
     /// The word that programs can rely on.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TooLarge => "too-large",
-            Self::Lost => "lost",
-            Self::Undecodable => "undecodable",
-            Self::Unrenderable => "unrenderable",
-            Self::Rejected => "rejected",
-            Self::RetriesExhausted => "retries-exhausted",
-            Self::SinkDisabled => "sink-disabled",
-            Self::SinkRemoved => "sink-removed",
-            Self::Damaged => "damaged",
-        }
+        self.into()
     }
 }
 

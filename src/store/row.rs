@@ -1,6 +1,7 @@
 //! Rows of the table `deliveries`: deliveries and dead letters into columns, and back.
 
 use std::error::Error;
+use std::str::FromStr as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -323,8 +324,7 @@ fn time(row: &AnyRow, column: &str) -> Read<Timestamp> {
 }
 
 fn reason(word: &str) -> Read<Reason> {
-    let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == word);
-    reason.ok_or_else(|| format!("`{word}` is no reason").into())
+    Reason::from_str(word).map_err(|_| format!("`{word}` is no reason").into())
 }
 
 fn text(row: &AnyRow, column: &str) -> Read<String> {

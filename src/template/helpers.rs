@@ -13,6 +13,7 @@ use handlebars::{Handlebars, Helper, HelperDef, PathAndJson, RenderContext, Rend
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
+use strum::VariantArray as _;
 
 use super::insert::{self, Insert, url_encode, value_text};
 use super::place::Place;
@@ -81,8 +82,8 @@ pub(super) const SIGNATURES: [Signature; 27] = [
 pub(super) fn registry(options: &Options, queries: HashMap<String, Query>) -> Handlebars<'static> {
     let Options { clock, ids, .. } = options.clone();
     let mut registry = Handlebars::new();
-    for place in Place::ALL {
-        registry.register_helper(&insert::name(place), Box::new(Insert(place)));
+    for place in Place::VARIANTS {
+        registry.register_helper(&insert::name(*place), Box::new(Insert(*place)));
     }
     conditions::register(&mut registry);
     registry.register_helper(each::NAME, Box::new(each::List));

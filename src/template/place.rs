@@ -3,11 +3,13 @@
 //! The text before an expression decides: what expressions insert is escaped, and opens or closes nothing. All of this
 //! happens at load.
 
+use strum::VariantArray;
+
 use super::Escape;
 use super::fault::Fault;
 
 /// A place in the text around a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub(super) enum Place {
     /// JSON outside of quotes: any value, as its JSON.
     JsonValue,
@@ -32,20 +34,6 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// All of them.
-    pub(super) const ALL: [Self; 10] = [
-        Self::JsonValue,
-        Self::JsonString,
-        Self::Encoded,
-        Self::Header,
-        Self::Xml,
-        Self::XmlName,
-        Self::CsvField,
-        Self::CsvQuoted,
-        Self::TsvField,
-        Self::Text,
-    ];
-
     /// The place behind this text.
     pub(super) fn behind(before: &str, escape: Escape) -> Result<Self, Fault> {
         Ok(match escape {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 
 use super::report::Report;
 use crate::config::finding::{Finding, INVALID, Level, Place};
@@ -56,12 +57,12 @@ pub(super) fn log(report: &Report) -> Value {
 fn rules() -> Vec<Value> {
     let rule = |id: &str, summary: &str, level: Level| json!({ "id": id, "shortDescription": { "text": summary }, "defaultConfiguration": { "level": level } });
     let invalid = rule(INVALID, "The pipeline file cannot be used", Level::Error);
-    let warnings = WarningCode::ALL.into_iter().map(|code| rule(code.as_str(), code.summary(), Level::Warning));
+    let warnings = WarningCode::VARIANTS.iter().map(|code| rule(code.as_str(), code.summary(), Level::Warning));
     std::iter::once(invalid).chain(warnings).collect()
 }
 
 fn result(uri: &str, finding: &Finding) -> Value {
-    let warning = WarningCode::ALL.iter().position(|code| code.as_str() == finding.code);
+    let warning = WarningCode::VARIANTS.iter().position(|code| code.as_str() == finding.code);
     let text = match &finding.help {
         Some(help) => format!("{}. {help}", finding.message),
         None => finding.message.clone(),
@@ -99,7 +100,10 @@ mod tests {
     #[test]
     fn every_result_points_at_its_rule() {
         for (index, rule) in rules().iter().enumerate() {
-            let code = std::iter::once(INVALID).chain(WarningCode::ALL.map(WarningCode::as_str)).nth(index).unwrap();
+            let code = std::iter::once(INVALID)
+                .chain(WarningCode::VARIANTS.iter().map(|code| code.as_str()))
+                .nth(index)
+                .unwrap();
             let finding = Finding { level: Level::Warning, code, message: "m".into(), help: None, place: None };
             let result = result("x.toml", &finding);
             assert_eq!((&result["ruleIndex"], &result["ruleId"]), (&json!(index), &rule["id"]));

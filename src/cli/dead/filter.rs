@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
+use strum::VariantArray as _;
 
 use crate::cli::CliError;
 use crate::store::letters::LetterFilter;
@@ -109,8 +110,8 @@ impl FromStr for Moment {
 }
 
 fn reason_parser() -> impl TypedValueParser<Value = Reason> {
-    let words = PossibleValuesParser::new(Reason::ALL.map(Reason::as_str));
-    words.try_map(|word| Reason::ALL.into_iter().find(|reason| reason.as_str() == word).ok_or("no such reason"))
+    let words = PossibleValuesParser::new(Reason::VARIANTS.iter().map(|reason| reason.as_str()));
+    words.try_map(|word| Reason::from_str(&word))
 }
 
 #[cfg(test)]
