@@ -66,6 +66,7 @@ pub mod filter;
 pub mod health;
 pub mod interpolated;
 pub mod jsonpath;
+pub mod node;
 pub mod pipeline;
 pub mod problem;
 pub mod receiver;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::CliError;
 use crate::config::files::{PipelineNames, pipeline_files};
 use crate::config::{Fingerprints, load_as_written};
+use crate::node::{NodeKind, NodeName};
 use crate::pipeline::changes::{Change, Changes, Rewiring};
 use crate::secret::mask;
 
@@ -115,7 +116,7 @@ fn text(name: &str, change: &PipelineChange) -> String {
         text += &format!("  ! the whole pipeline is drained, stopped and started anew: {reason}\n");
     }
     let mut unchanged = 0;
-    for (node, change) in in_order(changes) {
+    for (node, change) in &changes.nodes {
         match what_becomes(node, change) {
             Some((mark, outcome)) => text += &format!("  {mark} {node}: {outcome}\n"),
             None => unchanged += 1,
@@ -128,16 +129,8 @@ fn text(name: &str, change: &PipelineChange) -> String {
     text
 }
 
-/// Sources first, then filters, then sinks: the way of an event.
-fn in_order(changes: &Changes) -> Vec<(&str, &Change)> {
-    let section = |node: &str| ["sources.", "filters.", "sinks."].iter().position(|section| node.starts_with(section));
-    let mut nodes: Vec<_> = changes.nodes.iter().map(|(node, change)| (node.as_str(), change)).collect();
-    nodes.sort_by_key(|(node, _)| section(node));
-    nodes
-}
-
-fn what_becomes(node: &str, change: &Change) -> Option<(char, String)> {
-    let (is_source, is_filter) = (node.starts_with("sources."), node.starts_with("filters."));
+fn what_becomes(node: &NodeName, change: &Change) -> Option<(char, String)> {
+    let (is_source, is_filter) = (node.kind() == NodeKind::Source, node.kind() == NodeKind::Filter);
     Some(match change {
         Change::Unchanged => return None,
         Change::Added if is_filter => ('+', "new".to_owned()),
@@ -171,20 +164,20 @@ fn to_json(name: &str, change: &PipelineChange) -> Value {
             "pipeline": name,
             "change": if changes.is_empty() { "unchanged" } else { "changed" },
             "restarted_for": changes.restarts.as_ref().map(|reason| &reason.keys),
-            "nodes": in_order(changes).into_iter().map(|(node, change)| node_to_json(node, change)).collect::<Vec<_>>(),
+            "nodes": changes.nodes.iter().map(|(node, change)| node_to_json(node, change)).collect::<Vec<_>>(),
         }),
     }
 }
 
-fn node_to_json(node: &str, change: &Change) -> Value {
+fn node_to_json(node: &NodeName, change: &Change) -> Value {
     let from = |rewiring: &Rewiring| json!({ "added": rewiring.added, "removed": rewiring.removed });
     match change {
-        Change::Added => json!({ "node": node, "change": "added" }),
-        Change::Removed => json!({ "node": node, "change": "removed" }),
-        Change::Unchanged => json!({ "node": node, "change": "unchanged" }),
-        Change::Rewired(rewiring) => json!({ "node": node, "change": "rewired", "from": from(rewiring) }),
+        Change::Added => json!({ "node": node.to_string(), "change": "added" }),
+        Change::Removed => json!({ "node": node.to_string(), "change": "removed" }),
+        Change::Unchanged => json!({ "node": node.to_string(), "change": "unchanged" }),
+        Change::Rewired(rewiring) => json!({ "node": node.to_string(), "change": "rewired", "from": from(rewiring) }),
         Change::Changed { keys, rewired } => {
-            json!({ "node": node, "change": "changed", "keys": keys, "from": rewired.as_ref().map(from) })
+            json!({ "node": node.to_string(), "change": "changed", "keys": keys, "from": rewired.as_ref().map(from) })
         }
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use toml::de::{DeTable, DeValue};
 
 use crate::delivery::dead_letter::destination::DestinationName;
+use crate::node::{NodeKind, NodeName};
 use crate::secret::MASK;
 
 /// The SHA-256 of a value. It never prints: that of a short secret could be guessed.
@@ -27,7 +28,7 @@ pub struct Fingerprints {
     /// The `[runtime]` table.
     pub runtime: Settings,
     /// The nodes, by section and name: `sources.orders`, `filters.paid`, `sinks.crm`.
-    pub nodes: BTreeMap<String, NodeFingerprint>,
+    pub nodes: BTreeMap<NodeName, NodeFingerprint>,
 }
 
 /// One source, filter or sink.
@@ -57,9 +58,9 @@ impl Fingerprints {
     /// The fingerprints of a file whose references are resolved and whose sinks have their defaults.
     pub(super) fn of(root: &DeTable<'_>) -> Self {
         let mut nodes = BTreeMap::new();
-        for section in ["sources", "filters", "sinks"] {
-            for (name, node) in tables(root, section) {
-                nodes.insert(format!("{section}.{name}"), node_fingerprint(root, node));
+        for kind in [NodeKind::Source, NodeKind::Filter, NodeKind::Sink] {
+            for (name, node) in tables(root, kind.section()) {
+                nodes.insert(NodeName::new(kind, name), node_fingerprint(root, node));
             }
         }
         let settings = |name| table(root, name).map(|table| settings_of(table, "")).unwrap_or_default();
@@ -225,7 +226,12 @@ mod tests {
     fn changed_by(old: &str, new: &str) -> Vec<String> {
         assert!(PIPELINE.contains(old), "{old}");
         let (before, after) = (fingerprints(PIPELINE, "t"), fingerprints(&PIPELINE.replace(old, new), "t"));
-        before.nodes.iter().filter(|(name, node)| after.nodes[*name] != **node).map(|(name, _)| name.clone()).collect()
+        before
+            .nodes
+            .iter()
+            .filter(|(name, node)| after.nodes[*name] != **node)
+            .map(|(name, _)| name.to_string())
+            .collect()
     }
 
     #[test]
@@ -234,7 +240,7 @@ mod tests {
         assert_eq!(changed_by("https://rest/", "https://rest/v2"), ["sinks.rest"]);
         assert_eq!(changed_by("body = \"{}\"", "body = \"[]\""), ["sinks.crm"]);
         assert_eq!(changed_by("timeout = \"10s\"", "timeout = \"9s\""), ["sinks.crm", "sinks.rest"]);
-        assert_eq!(changed_by("\"a:1\", \"b:1\"", "\"b:1\", \"a:1\""), ["sinks.rest", "sources.orders"]);
+        assert_eq!(changed_by("\"a:1\", \"b:1\"", "\"b:1\", \"a:1\""), ["sources.orders", "sinks.rest"]);
         assert_eq!(changed_by("from = [\"paid\"]", "from = [\"paid.unmatched\"]"), ["sinks.crm"]);
     }
 
@@ -251,15 +257,17 @@ mod tests {
         let rewired = text.replace("[\"orders\", \"audit\", \"more\"]", "[\"orders\", \"more\"]");
         assert_ne!(text, rewired);
         let (before, after) = (fingerprints(&text, "t"), fingerprints(&rewired, "t"));
-        assert_ne!(before.nodes["sinks.rest"], after.nodes["sinks.rest"]);
-        assert_eq!(before.nodes["sinks.crm"], after.nodes["sinks.crm"]);
+        assert_ne!(before.nodes[&NodeName::sink("rest")], after.nodes[&NodeName::sink("rest")]);
+        assert_eq!(before.nodes[&NodeName::sink("crm")], after.nodes[&NodeName::sink("crm")]);
     }
 
     #[test]
     fn a_changed_secret_is_a_change_and_is_not_shown() {
         let before = fingerprints(PIPELINE, "hunter2-before");
         let after = fingerprints(PIPELINE, "hunter2-after");
-        let differs = |key: &str| before.nodes["sinks.crm"].settings[key] != after.nodes["sinks.crm"].settings[key];
+        let differs = |key: &str| {
+            before.nodes[&NodeName::sink("crm")].settings[key] != after.nodes[&NodeName::sink("crm")].settings[key]
+        };
         assert!(differs("url") && !differs("template"));
         assert!(!format!("{before:?}").contains("hunter2"));
     }

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use super::Delivery;
 use super::stored::stored_request;
 use crate::ack::Ack;
+use crate::node::NodeName;
 use crate::secret::{MASK, mask};
 use crate::shutdown::Shutdown;
 use crate::sink::request::holds_a_secret;
@@ -102,7 +103,7 @@ impl DeadLetters {
     /// Letters of `node` are sent to the destination, and then go into the store if there is one; with neither they are
     /// held. The keeper must be run for that.
     pub fn kept(
-        node: Arc<str>,
+        node: NodeName,
         store: Option<Store>,
         destination: Option<Arc<dyn Destination>>,
         shutdown: Shutdown,
@@ -144,7 +145,7 @@ pub(super) fn of_delivery(
     message: &str,
 ) -> (Letter, Option<Ack>) {
     let letter = Letter {
-        node: format!("sinks.{sink}"),
+        node: NodeName::sink(sink),
         reason,
         message: mask(message).into_owned(),
         time: Timestamp::now(),
@@ -160,7 +161,7 @@ pub(super) fn of_delivery(
 pub(super) fn of_unusable(stored: StoredDelivery, sink: &str, message: &str) -> Letter {
     Letter {
         core: stored.core,
-        node: format!("sinks.{sink}"),
+        node: NodeName::sink(sink),
         reason: Reason::Unrenderable,
         message: mask(message).into_owned(),
         time: Timestamp::now(),

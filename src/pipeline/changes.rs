@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::config::{Fingerprints, NodeFingerprint, Settings};
+use crate::node::NodeName;
 
 /// What a reload has to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Why the whole pipeline has to be stopped and started anew; the nodes are then compared all the same.
     pub restarts: Option<RestartReason>,
-    /// Every node of either version: `sources.orders`, `filters.paid`, `sinks.crm`.
-    pub nodes: BTreeMap<String, Change>,
+    /// Every node of either version, in the order of an event's way.
+    pub nodes: BTreeMap<NodeName, Change>,
 }
 
 /// What becomes of a node.
@@ -60,8 +61,8 @@ impl Changes {
             .into_iter()
             .flat_map(|(table, old, new)| changed_keys(old, new).into_iter().map(move |key| format!("{table}.{key}")));
         let keys: Vec<String> = keys.collect();
-        let names: BTreeSet<&String> = old.nodes.keys().chain(new.nodes.keys()).collect();
-        let change = |name: &String| change(old.nodes.get(name), new.nodes.get(name));
+        let names: BTreeSet<&NodeName> = old.nodes.keys().chain(new.nodes.keys()).collect();
+        let change = |name: &NodeName| change(old.nodes.get(name), new.nodes.get(name));
         Self {
             restarts: (!keys.is_empty()).then_some(RestartReason { keys }),
             nodes: names.into_iter().map(|name| (name.clone(), change(name))).collect(),
@@ -126,9 +127,9 @@ mod tests {
         Changes::between(&fingerprints(OLD), &fingerprints(&new))
     }
 
-    fn shown(changes: &Changes) -> Vec<(&str, &Change)> {
+    fn shown(changes: &Changes) -> Vec<(String, &Change)> {
         let nodes = changes.nodes.iter().filter(|(_, change)| **change != Change::Unchanged);
-        nodes.map(|(name, change)| (name.as_str(), change)).collect()
+        nodes.map(|(name, change)| (name.to_string(), change)).collect()
     }
 
     fn changed(keys: &[&str]) -> Change {
@@ -139,9 +140,9 @@ mod tests {
     fn nodes_are_compared_by_name() {
         let changes = changes(&[("[sinks.log]", "[sinks.archive]"), ("format = 'text'", "max_in_flight = 5")]);
         let expected = [
-            ("sinks.archive", &Change::Added),
-            ("sinks.log", &Change::Removed),
-            ("sources.b", &changed(&["format", "max_in_flight"])),
+            ("sources.b".to_owned(), &changed(&["format", "max_in_flight"])),
+            ("sinks.archive".to_owned(), &Change::Added),
+            ("sinks.log".to_owned(), &Change::Removed),
         ];
         assert_eq!(shown(&changes), expected);
         assert_eq!(changes.nodes.len(), 6, "unchanged ones are there too: {changes:?}");
@@ -151,10 +152,10 @@ mod tests {
     fn a_node_that_is_only_fed_by_others_is_told_apart() {
         let rewiring = Rewiring { added: vec!["a".into()], removed: vec!["b".into()] };
         let only = changes(&[("from = ['f', 'b']", "from = ['a', 'f']")]);
-        assert_eq!(shown(&only), [("sinks.crm", &Change::Rewired(rewiring.clone()))]);
+        assert_eq!(shown(&only), [("sinks.crm".to_owned(), &Change::Rewired(rewiring.clone()))]);
         let both = changes(&[("from = ['f', 'b']", "from = ['a', 'f']"), ("http://x/", "http://z/")]);
         let expected = Change::Changed { keys: vec!["url".into()], rewired: Some(rewiring) };
-        assert_eq!(shown(&both), [("sinks.crm", &expected)]);
+        assert_eq!(shown(&both), [("sinks.crm".to_owned(), &expected)]);
     }
 
     #[test]

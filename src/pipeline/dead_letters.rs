@@ -19,6 +19,7 @@ use crate::delivery::Delivery;
 use crate::delivery::dead_letter::keeper::Keeper;
 use crate::delivery::dead_letter::{DeadLetters, Destination, KeeperHandle, Sent};
 use crate::event::{Event, MetaValue};
+use crate::node::NodeName;
 use crate::shutdown::Shutdown;
 use crate::source::outgoing::SendError;
 use crate::store::Store;
@@ -26,12 +27,12 @@ use crate::store::record::{DeliveryCore, Letter};
 
 /// The keepers of a running graph, by node. They end by themselves once nobody can give them letters any more.
 #[derive(Default)]
-pub(super) struct RunningKeepers(BTreeMap<String, RunningKeeper>);
+pub(super) struct RunningKeepers(BTreeMap<NodeName, RunningKeeper>);
 
 struct RunningKeeper {
     handle: KeeperHandle,
     /// The sink that it sends to, as `sinks.x`.
-    sends_to: Option<String>,
+    sends_to: Option<NodeName>,
 }
 
 /// Makes the dead letters of nodes, and the keepers behind them; after a reload, running keepers get their new
@@ -47,7 +48,7 @@ pub(super) struct LetterMaker<'a> {
     pub(super) shutdown: &'a Shutdown,
     pub(super) running: &'a mut RunningKeepers,
     /// Nodes that are as they were: their connections to brokers stay.
-    pub(super) unchanged: &'a BTreeSet<String>,
+    pub(super) unchanged: &'a BTreeSet<NodeName>,
     /// By index; made when they are first asked for.
     pub(super) sinks: Vec<Option<DeadLetters>>,
     /// Those that are new; they must be run.
@@ -61,17 +62,17 @@ impl LetterMaker<'_> {
             return made.clone();
         }
         let sink = &nodes[index];
-        let made = self.of_node(format!("sinks.{}", sink.entrance.name), sink.dead_letter.as_ref(), nodes);
+        let made = self.of_node(NodeName::sink(Arc::clone(&sink.entrance.name)), sink.dead_letter.as_ref(), nodes);
         self.sinks[index] = Some(made.clone());
         made
     }
 
     /// The dead letters of a source.
     pub(super) fn of_source(&mut self, source: &SourceNode, nodes: &[SinkNode]) -> DeadLetters {
-        self.of_node(format!("sources.{}", source.name), source.dead_letter.as_ref(), nodes)
+        self.of_node(NodeName::source(Arc::clone(&source.name)), source.dead_letter.as_ref(), nodes)
     }
 
-    fn of_node(&mut self, node: String, target: Option<&LetterTarget>, nodes: &[SinkNode]) -> DeadLetters {
+    fn of_node(&mut self, node: NodeName, target: Option<&LetterTarget>, nodes: &[SinkNode]) -> DeadLetters {
         let destination: Option<Arc<dyn Destination>> = match target {
             None => None,
             Some(LetterTarget::Broker(broker)) => Some(broker.clone()),
@@ -83,7 +84,7 @@ impl LetterMaker<'_> {
             })),
         };
         let sends_to = match target {
-            Some(LetterTarget::Sink(index)) => Some(format!("sinks.{}", nodes[*index].entrance.name)),
+            Some(LetterTarget::Sink(index)) => Some(NodeName::sink(Arc::clone(&nodes[*index].entrance.name))),
             _ => None,
         };
         // What is sent to a sink goes its new way.
@@ -100,9 +101,8 @@ impl LetterMaker<'_> {
             (None, Some(store), _) => DeadLetters::in_store(store.clone()),
             (_, _, Some(letters)) => letters,
             (destination, store, None) => {
-                let name = node.as_str().into();
                 let (letters, handle, keeper) =
-                    DeadLetters::kept(name, store.clone(), destination, self.shutdown.clone());
+                    DeadLetters::kept(node.clone(), store.clone(), destination, self.shutdown.clone());
                 self.running.0.insert(node, RunningKeeper { handle, sends_to });
                 self.keepers.push(keeper);
                 letters
@@ -114,7 +114,7 @@ impl LetterMaker<'_> {
 impl RunningKeepers {
     /// Forgets keepers that have ended. Those of nodes that are gone finish by themselves; if they send to a sink that is
     /// gone too, what they have is kept here instead.
-    pub(super) fn retain(&mut self, nodes: &BTreeSet<String>) {
+    pub(super) fn retain(&mut self, nodes: &BTreeSet<NodeName>) {
         self.0.retain(|_, keeper| {
             if keeper.sends_to.as_ref().is_some_and(|sink| !nodes.contains(sink)) {
                 keeper.sends_to = None;
@@ -177,7 +177,7 @@ pub(super) fn event_of(letter: &Letter) -> Event {
     event.format = event.readable_format();
     event.meta.retain(|(name, _)| name != META);
     let about = json!({
-        "node": letter.node,
+        "node": letter.node.to_string(),
         "reason": letter.reason.as_str(),
         "message": letter.message,
         "attempts": letter.core.attempts.total,
@@ -199,8 +199,10 @@ const META: &str = "dead_letter";
 /// The same letter has the same number after a restart, so that the store keeps its delivery once. It has 31 bits, as
 /// databases have signed numbers.
 fn copy_of(letter: &Letter) -> u32 {
-    let digest =
-        Sha256::new_with_prefix(&letter.node).chain_update([0]).chain_update(letter.core.copy.to_be_bytes()).finalize();
+    let digest = Sha256::new_with_prefix(letter.node.to_string())
+        .chain_update([0])
+        .chain_update(letter.core.copy.to_be_bytes())
+        .finalize();
     let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
     (number & 0x3fff_ffff) | 0x4000_0000
 }

@@ -11,6 +11,7 @@ use crate::delivery::rate_limit::Rate;
 use crate::delivery::retry::RetryPolicy;
 use crate::event::Format;
 use crate::filter::Predicate;
+use crate::node::{NodeKind, NodeName};
 use crate::sink::webhook::Webhook;
 use crate::source::Connector;
 use crate::source::drive::Bounds;
@@ -36,11 +37,12 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The names of all nodes, as a reload compares them: `sources.orders`, `filters.paid`, `sinks.crm`.
-    pub fn nodes(&self) -> impl Iterator<Item = String> {
-        let sources = self.sources.iter().map(|source| format!("sources.{}", source.name));
-        let filters = self.filters.iter().map(|filter| format!("filters.{}", filter.name));
-        sources.chain(filters).chain(self.sinks.iter().map(|sink| format!("sinks.{}", sink.entrance.name)))
+    /// The names of all nodes, as a reload compares them.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeName> {
+        let sources = self.sources.iter().map(|source| NodeName::source(Arc::clone(&source.name)));
+        let filters = self.filters.iter().map(|filter| NodeName::filter(Arc::clone(&filter.name)));
+        let sinks = self.sinks.iter().map(|sink| NodeName::sink(Arc::clone(&sink.entrance.name)));
+        sources.chain(filters).chain(sinks)
     }
 
     /// For each sink, whether one of its sources feeds another sink too.
@@ -61,21 +63,22 @@ impl Graph {
         Routes { filters: Arc::clone(&self.filters), sinks }
     }
 
-    /// Where an event is to start that ended at this node (`sources.x`, `filters.x` or `sinks.x`), so that the node
-    /// handles it anew; `None` when there is no such node.
-    pub fn start_at(&self, node: &str) -> Option<Vec<Target>> {
-        let (kind, name) = node.split_once('.')?;
-        match kind {
-            "sources" => self.sources.iter().find(|source| *source.name == *name).map(|source| source.outputs.clone()),
-            "filters" => {
+    /// Where an event is to start that ended at this node, so that the node handles it anew; `None` when there is no such
+    /// node.
+    pub fn start_at(&self, node: &NodeName) -> Option<Vec<Target>> {
+        let name = &**node.name();
+        match node.kind() {
+            NodeKind::Source => {
+                self.sources.iter().find(|source| *source.name == *name).map(|source| source.outputs.clone())
+            }
+            NodeKind::Filter => {
                 let index = self.filters.iter().position(|filter| *filter.name == *name)?;
                 Some(vec![Target::Filter(index)])
             }
-            "sinks" => {
+            NodeKind::Sink => {
                 let index = self.sinks.iter().position(|sink| *sink.entrance.name == *name)?;
                 Some(vec![Target::Sink(index)])
             }
-            _ => None,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::ack::Ack;
 use crate::delivery::Delivery;
 use crate::delivery::dead_letter::DeadLetters;
 use crate::event::Event;
+use crate::node::NodeName;
 use crate::source::Defect;
 use crate::source::drive::Arrival;
 use crate::store::record::Reason;
@@ -97,13 +98,13 @@ impl RoutingPlan {
     fn give_up(&self, event: &Arc<Event>, failure: Failure, ack: Ack) {
         let letter = failure.into_letter(event, Timestamp::now());
         let (node, message) = (&letter.node, &letter.message);
-        warn!(source = %event.source, event = %event.id, node, "given up, becomes a dead letter: {message}");
+        warn!(source = %event.source, event = %event.id, %node, "given up, becomes a dead letter: {message}");
         self.dead_letters_of(node).keep(letter, Some(ack));
     }
 
     /// A sink's own dead letters for what ends at it, the source's for all else.
-    fn dead_letters_of(&self, node: &str) -> &DeadLetters {
-        let sink = node.strip_prefix("sinks.").and_then(|name| self.routes.index_of_sink(name));
+    fn dead_letters_of(&self, node: &NodeName) -> &DeadLetters {
+        let sink = node.as_sink().and_then(|name| self.routes.index_of_sink(name));
         sink.and_then(|index| self.sink_dead_letters[index].as_ref()).unwrap_or(&self.dead_letters)
     }
 }
@@ -114,5 +115,5 @@ pub(super) fn defect_of_source(source: &str, defect: &Defect) -> Failure {
         Defect::TooLarge { .. } => Reason::TooLarge,
         Defect::Lost(_) => Reason::Lost,
     };
-    Failure { node: format!("sources.{source}"), copy: 0, reason, message: defect.to_string() }
+    Failure { node: NodeName::source(source), copy: 0, reason, message: defect.to_string() }
 }

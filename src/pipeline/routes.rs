@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::graph::{FilterNode, Target};
 use crate::delivery::schedule::BucketName;
 use crate::event::{Envelope, Event};
+use crate::node::NodeName;
 use crate::secret::mask;
 use crate::sink::request::{Request, RequestTemplate};
 use crate::store::record::{DeliveryCore, Letter, Reason};
@@ -66,7 +67,7 @@ pub struct Prepared {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The node, for example `filters.paid`.
-    pub node: String,
+    pub node: NodeName,
     /// As in [`DeliveryCore::copy`], for sinks.
     pub copy: u32,
     /// Why, in a word.
@@ -143,7 +144,7 @@ impl Routes {
                 Ok(envelope) if filter.predicate.matches(envelope) => next.extend(&filter.matched),
                 Ok(_) => next.extend(&filter.unmatched),
                 Err(error) => {
-                    let node = format!("filters.{}", filter.name);
+                    let node = NodeName::filter(Arc::clone(&filter.name));
                     let message = error.to_owned();
                     // It passes no filter, and a source feeds each filter once: there is no second letter of this node.
                     stops.push(Stop::Failed(Failure { node, copy: 0, reason: Reason::Undecodable, message }));
@@ -166,7 +167,7 @@ impl Routes {
         match prepared {
             Ok(prepared) => Stop::Sink(index, prepared),
             Err((reason, message)) => {
-                Stop::Failed(Failure { node: format!("sinks.{}", sink.name), copy, reason, message })
+                Stop::Failed(Failure { node: NodeName::sink(Arc::clone(&sink.name)), copy, reason, message })
             }
         }
     }

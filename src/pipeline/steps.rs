@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes::{Change, Changes};
+use crate::node::NodeKind;
 
 /// How a source of the running pipeline is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,10 +75,11 @@ impl Steps {
     pub(super) fn decide(changes: &Changes, running: &Running) -> Self {
         let mut steps = Self::default();
         for (node, change) in &changes.nodes {
-            match node.split_once('.') {
-                Some(("sources", name)) => steps.source(name, change, running.sources.get(name).copied()),
-                Some(("sinks", name)) => steps.sink(name, change, running.sinks.get(name).copied()),
-                _ => {}
+            let name = &**node.name();
+            match node.kind() {
+                NodeKind::Source => steps.source(name, change, running.sources.get(name).copied()),
+                NodeKind::Sink => steps.sink(name, change, running.sinks.get(name).copied()),
+                NodeKind::Filter => {}
             }
         }
         steps
@@ -132,7 +134,7 @@ mod tests {
     }
 
     fn decide(nodes: &[(&str, Change)], sources: &[(&str, SourceState)], sinks: &[(&str, SinkState)]) -> Steps {
-        let nodes = nodes.iter().map(|(name, change)| ((*name).to_owned(), change.clone())).collect();
+        let nodes = nodes.iter().map(|(name, change)| (name.parse().unwrap(), change.clone())).collect();
         let running = Running {
             sources: sources.iter().map(|(name, state)| ((*name).to_owned(), *state)).collect(),
             sinks: sinks.iter().map(|(name, state)| ((*name).to_owned(), *state)).collect(),

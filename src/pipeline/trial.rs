@@ -168,9 +168,9 @@ impl<'a> Trial<'a> {
         outcomes: &mut Vec<Outcome>,
     ) {
         let letter = failure.into_letter(event, now);
-        let (node, message) = (letter.node.clone(), letter.message.clone());
+        let (node, message) = (letter.node.to_string(), letter.message.clone());
         outcomes.push(Outcome::DeadLetter { node, reason: letter.reason, message });
-        let sink = letter.node.strip_prefix("sinks.").and_then(|name| self.routes.index_of_sink(name));
+        let sink = letter.node.as_sink().and_then(|name| self.routes.index_of_sink(name));
         let target = sink.map_or(&source.dead_letter, |index| &self.graph.sinks[index].dead_letter);
         // Circles of sinks are refused when the graph is compiled.
         if let Some(LetterTarget::Sink(index)) = target {

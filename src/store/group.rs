@@ -12,6 +12,7 @@ use super::handle::{Claim, Claimed, Operation, Pause};
 use super::record::{AttemptLog, RowId, StoredDelivery};
 use super::row::{End, NewRow, milliseconds};
 use crate::ack::Ack;
+use crate::node::NodeName;
 
 /// The most rows of a group. More only make its failure costlier.
 const MOST_ROWS: usize = 512;
@@ -120,7 +121,7 @@ impl Group {
         match operation {
             Operation::Open { .. } => {}
             Operation::Park { sink, deliveries } => {
-                let node = node_of_sink(&sink);
+                let node = NodeName::sink(Arc::clone(&sink));
                 for (delivery, ack) in deliveries {
                     let row = NewRow::parked(&node, delivery.clone());
                     self.count(&row);
@@ -208,5 +209,5 @@ impl Group {
 
 /// A sink as it stands in the column `node`.
 pub(super) fn node_of_sink(sink: &str) -> String {
-    format!("sinks.{sink}")
+    NodeName::sink(sink).to_string()
 }

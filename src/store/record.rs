@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::event::Event;
+use crate::node::NodeName;
 use crate::secret::mask;
 
 /// The store's own number of a delivery or dead letter.
@@ -163,7 +164,7 @@ pub struct Letter {
     /// The delivery. What ends before it reaches a sink is in no bucket and no lane.
     pub core: DeliveryCore,
     /// Where in the pipeline it ended, for example `sinks.crm`.
-    pub node: String,
+    pub node: NodeName,
     /// Why, in a word that programs can rely on.
     pub reason: Reason,
     /// Why, in a sentence for people; secrets masked.

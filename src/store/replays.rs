@@ -15,6 +15,7 @@ use super::replicas::add_bytes;
 use super::row::{Identity, NewRow, milliseconds};
 use super::sql;
 use super::statement::StatementBuilder;
+use crate::node::NodeName;
 
 /// What is to be written of one letter.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub enum Fate {
     /// A delivery, in its own row.
     Delivery {
         /// To this node.
-        node: String,
+        node: NodeName,
         /// With this request.
         delivery: Box<StoredDelivery>,
         /// The request of the first attempts, where it is another one.
@@ -47,7 +48,7 @@ pub enum Fate {
 #[derive(Debug)]
 pub enum Row {
     /// A delivery to a node.
-    Delivery(String, Box<StoredDelivery>),
+    Delivery(NodeName, Box<StoredDelivery>),
     /// A letter.
     Letter(Box<Letter>),
 }

@@ -19,6 +19,7 @@ use super::event_row::{
 };
 use super::record::{AttemptLog, DeliveryCore, Letter, Reason, RowId, StoredDelivery, StoredRequest};
 use crate::event::Event;
+use crate::node::NodeName;
 
 /// What a row counts against `max_size` beyond what is counted byte by byte: its small columns and its index entries.
 const FIXED_SIZE: usize = 512;
@@ -78,12 +79,12 @@ impl NewRow {
     pub(super) const WIDTH: usize = 24;
 
     /// The row of a delivery to park.
-    pub(super) fn parked(node: &str, delivery: StoredDelivery) -> Self {
+    pub(super) fn parked(node: &NodeName, delivery: StoredDelivery) -> Self {
         let StoredDelivery { core, request, due } = delivery;
         let request = Some(request);
         let parts = RequestColumns::new(request.as_ref(), &core.event);
         Self {
-            node: node.to_owned(),
+            node: node.to_string(),
             lane: core.lane,
             due: Some(milliseconds(due)),
             attempts: core.attempts,
@@ -110,7 +111,7 @@ impl NewRow {
         let core = letter.core;
         let parts = RequestColumns::new(letter.request.as_ref(), &core.event);
         Self {
-            node: letter.node,
+            node: letter.node.to_string(),
             lane: core.lane,
             due: None,
             attempts: core.attempts,
@@ -265,7 +266,7 @@ pub fn letter(row: &AnyRow) -> Result<Letter, StoreError> {
     read(row, |id, row| {
         let core = core(id, row)?;
         Ok(Letter {
-            node: row.try_get("node")?,
+            node: row.try_get::<&str, _>("node")?.parse()?,
             reason: reason(row.try_get("reason")?)?,
             message: row.try_get::<Option<String>, _>("message")?.unwrap_or_default(),
             time: time(row, "died")?,

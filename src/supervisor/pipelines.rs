@@ -17,6 +17,7 @@ use super::{Options, Plan, Trigger};
 use crate::config::{Fingerprints, Parsed};
 use crate::descriptors::Budget;
 use crate::health::{Health, Reload as ReloadNote};
+use crate::node::NodeName;
 use crate::pipeline::changes::Change;
 use crate::pipeline::demand::Demand;
 use crate::pipeline::load::{Compiled, compile_parsed_on};
@@ -291,7 +292,7 @@ impl Pipeline {
     /// be lost.
     fn refuse_to_begin_input_anew(&self, changes: &Changes) -> Vec<Problem> {
         let is_touched = |source: &&String| {
-            let change = changes.nodes.get(&format!("sources.{source}"));
+            let change = changes.nodes.get(&NodeName::source(source.as_str()));
             changes.restarts.is_some() || matches!(change, Some(Change::Changed { .. } | Change::Removed))
         };
         let problem = |source: &String| {

@@ -134,7 +134,7 @@ async fn expect_known(letters: &mut Letters, graph: &Graph, filter: &LetterFilte
 /// be a false comfort.
 async fn expect_known_node(letters: &mut Letters, graph: &Graph, filter: &LetterFilter) -> Result<(), CliError> {
     let Some(node) = &filter.node else { return Ok(()) };
-    let nodes: Vec<String> = graph.nodes().collect();
+    let nodes: Vec<String> = graph.nodes().map(|node| node.to_string()).collect();
     let of_node = LetterFilter { node: Some(node.clone()), ..LetterFilter::default() };
     if nodes.contains(node) || letters.count(&of_node).await? > 0 {
         return Ok(());

@@ -68,7 +68,7 @@ impl LetterRecord {
             id: letter.core.row,
             time: letter.time,
             pipeline: pipeline.to_owned(),
-            node: letter.node.clone(),
+            node: letter.node.to_string(),
             reason: letter.reason,
             message: mask(&letter.message).into_owned(),
             attempts: letter.core.attempts.total,

@@ -4,7 +4,7 @@
 //! delivers them; when there is none, this process does, by the sinks of the pipeline without its sources. Either way
 //! they pass the sinks' rate limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::thread;
@@ -103,7 +103,7 @@ struct Replay {
     name: String,
     letters: Letters,
     replayer: Replayer,
-    disabled: Vec<String>,
+    disabled: BTreeSet<String>,
     as_sent: bool,
     now: Timestamp,
     tally: Tally,
@@ -179,9 +179,7 @@ impl Replay {
     /// Nothing goes to a sink that is disabled: it would only wait there.
     fn check_enabled(&self, fate: Fate) -> Result<Fate, String> {
         match &fate {
-            Fate::Delivery { node, .. }
-                if self.disabled.iter().any(|sink| node.strip_prefix("sinks.") == Some(sink)) =>
-            {
+            Fate::Delivery { node, .. } if node.as_sink().is_some_and(|sink| self.disabled.contains(&**sink)) => {
                 Err(format!("{node} is disabled; `bridge sinks enable` lifts that"))
             }
             _ => Ok(fate),

@@ -19,6 +19,7 @@ use super::outage::Outage;
 use super::{Destination, Sent};
 use crate::ack::Ack;
 use crate::backoff::Backoff;
+use crate::node::NodeName;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::store::record::Letter;
@@ -67,7 +68,7 @@ impl Drop for Counted {
 
 /// Takes the letters of one node for as long as somebody can give it any.
 pub struct Keeper {
-    pub(super) node: Arc<str>,
+    pub(super) node: NodeName,
     pub(super) store: Option<Store>,
     /// `None`: letters go into the store, or are held when there is none.
     pub(super) destination: Option<Arc<dyn Destination>>,
@@ -86,8 +87,8 @@ struct Attempt {
 }
 
 impl Keeper {
-    /// The node whose letters these are, for example `sinks.crm`.
-    pub fn node(&self) -> &str {
+    /// The node whose letters these are.
+    pub fn node(&self) -> &NodeName {
         &self.node
     }
 

@@ -30,7 +30,7 @@ fn own_headers(letter: &Letter, pipeline: &str) -> Vec<(String, Value)> {
     let headers = [
         ("bridge-reason", letter.reason.as_str().to_owned()),
         ("bridge-message", mask(&letter.message).into_owned()),
-        ("bridge-node", letter.node.clone()),
+        ("bridge-node", letter.node.to_string()),
         ("bridge-pipeline", pipeline.to_owned()),
         ("bridge-event-id", letter.core.event.id.clone()),
         ("bridge-attempts", letter.core.attempts.total.to_string()),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use super::*;
 use crate::ack::{SettlementReceiver, Ticket};
 use crate::event::{Event, Format};
+use crate::node::NodeName;
 use crate::store::record::DeliveryCore;
 
 pub(super) fn letter() -> Letter {
@@ -27,7 +28,7 @@ pub(super) fn letter() -> Letter {
     };
     Letter {
         core: DeliveryCore::new(Arc::new(event), 0),
-        node: "sinks.crm".into(),
+        node: NodeName::sink("crm"),
         reason: Reason::Rejected,
         message: "the receiver answered 400".into(),
         time: Timestamp::UNIX_EPOCH,
@@ -94,7 +95,7 @@ fn refusing(times: usize) -> Option<Arc<dyn Destination>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_letter_is_sent_again_until_it_is_taken_and_only_then_settles() {
-    let (letters, _, keeper) = DeadLetters::kept("sinks.crm".into(), None, refusing(3), shutdown());
+    let (letters, _, keeper) = DeadLetters::kept(NodeName::sink("crm"), None, refusing(3), shutdown());
     let (ack, mut settlements) = ack();
     letters.keep(letter(), ack);
     drop(letters);
@@ -107,7 +108,7 @@ async fn a_letter_is_sent_again_until_it_is_taken_and_only_then_settles() {
 #[tokio::test(start_paused = true)]
 async fn a_letter_that_cannot_be_sent_is_let_go_unsettled_at_the_shutdown() {
     let shutdown = shutdown();
-    let (letters, _, keeper) = DeadLetters::kept("sinks.crm".into(), None, refusing(usize::MAX), shutdown.clone());
+    let (letters, _, keeper) = DeadLetters::kept(NodeName::sink("crm"), None, refusing(usize::MAX), shutdown.clone());
     let (ack, mut settlements) = ack();
     letters.keep(letter(), ack);
     let keeper = tokio::spawn(keeper.run());
@@ -122,7 +123,7 @@ async fn a_letter_that_cannot_be_sent_is_let_go_unsettled_at_the_shutdown() {
 #[tokio::test(start_paused = true)]
 async fn without_store_and_destination_letters_are_held_until_the_shutdown() {
     let shutdown = shutdown();
-    let (letters, _, keeper) = DeadLetters::kept("sinks.crm".into(), None, None, shutdown.clone());
+    let (letters, _, keeper) = DeadLetters::kept(NodeName::sink("crm"), None, None, shutdown.clone());
     let (held, mut settlements) = ack();
     letters.keep(letter(), held);
     let keeper = tokio::spawn(keeper.run());
@@ -140,7 +141,7 @@ async fn without_store_and_destination_letters_are_held_until_the_shutdown() {
 #[tokio::test(start_paused = true)]
 async fn letters_that_are_held_or_fail_go_to_the_destination_that_a_reload_brings() {
     for before in [None, refusing(usize::MAX)] {
-        let (letters, handle, keeper) = DeadLetters::kept("sinks.crm".into(), None, before, shutdown());
+        let (letters, handle, keeper) = DeadLetters::kept(NodeName::sink("crm"), None, before, shutdown());
         let (ack, mut settlements) = ack();
         letters.keep(letter(), ack);
         let keeper = tokio::spawn(keeper.run());
@@ -160,7 +161,7 @@ async fn a_destination_is_released_by_the_last_who_needs_it() {
     let (one, other) = (Releasing::new(), Releasing::new());
     let (of_one, of_other) = (Arc::clone(&one.released), Arc::clone(&other.released));
     let count = |released: &Arc<AtomicUsize>| released.load(Ordering::Relaxed);
-    let (letters, handle, keeper) = DeadLetters::kept("sinks.crm".into(), None, Some(one.clone()), shutdown());
+    let (letters, handle, keeper) = DeadLetters::kept(NodeName::sink("crm"), None, Some(one.clone()), shutdown());
     let keeper = tokio::spawn(keeper.run());
     let (first, mut settlements) = ack();
     letters.keep(letter(), first);

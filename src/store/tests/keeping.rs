@@ -38,7 +38,7 @@ pub(super) async fn letter_comes_back(site: Site) {
     let unrendered = Letter {
         request: None,
         shown: None,
-        node: "sources.orders".to_owned(),
+        node: NodeName::source("orders"),
         ..letter(delivery("unrendered", 0), Reason::Undecodable)
     };
     site.store().bury(expected.clone(), acks.pop());
@@ -57,7 +57,7 @@ pub(super) async fn letter_comes_back(site: Site) {
     );
     assert_eq!(found.message, "NUL \u{fffd} within");
     assert!(letters[1].request.is_none() && letters[1].shown.is_none());
-    assert_eq!((letters[1].node.as_str(), letters[1].reason), ("sources.orders", Reason::Undecodable));
+    assert_eq!((letters[1].node.to_string(), letters[1].reason), ("sources.orders".to_owned(), Reason::Undecodable));
 }
 
 #[tokio::test]

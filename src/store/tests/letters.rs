@@ -109,7 +109,7 @@ pub(super) async fn replayed_in_place(site: Site) {
     let dead = letters.all().await.remove(0);
     let first = StoredRequest { url: "http://h/first".into(), headers: vec![], body: "\0\u{ff}".into() };
     let change = || {
-        let (node, first_request) = ("sinks.crm".to_owned(), Some(first.clone()));
+        let (node, first_request) = (NodeName::sink("crm"), Some(first.clone()));
         let fate = Fate::Delivery { node, delivery: delivery_of(&dead, 100), first_request };
         vec![Change { letter: dead.core.row.unwrap(), fate }]
     };
@@ -145,7 +145,7 @@ pub(super) async fn replayed_onwards(site: Site) {
     let dead = letters.all().await;
     // The event has come to `log` on another path, and has died there.
     let rows = vec![
-        Row::Delivery("sinks.log".to_owned(), delivery_of(&dead[0], 100)),
+        Row::Delivery(NodeName::sink("log"), delivery_of(&dead[0], 100)),
         Row::Letter(Box::new(letter("sinks.crm", "a", 4))),
     ];
     let mut still_dead = dead[2].clone();
@@ -158,9 +158,9 @@ pub(super) async fn replayed_onwards(site: Site) {
     let (booked, there) = letters.bytes().await;
     assert_eq!(booked, there);
     let left = letters.all().await;
-    let left: Vec<_> = left.iter().map(|letter| (letter.node.as_str(), letter.message.as_str())).collect();
+    let left: Vec<_> = left.iter().map(|letter| (letter.node.name().as_ref(), letter.message.as_str())).collect();
     let answered = "the receiver answered 400";
-    assert_eq!(left, [("sinks.log", answered), ("sinks.crm", "cannot render"), ("sinks.crm", answered)]);
+    assert_eq!(left, [("log", answered), ("crm", "cannot render"), ("crm", answered)]);
     let copy = sqlx::query("SELECT copy FROM deliveries WHERE state = 'parked'");
     let copy: i64 = copy.fetch_one(letters.database.connection()).await.unwrap().get(0);
     assert_eq!(copy, 1);
@@ -184,7 +184,7 @@ pub(super) async fn shared_ids(site: Site) {
     // Both go on from the filter to one sink, where another event of this id has died.
     let onwards = |letter: &Letter| Change {
         letter: letter.core.row.unwrap(),
-        fate: Fate::Rows(vec![Row::Delivery("sinks.log".to_owned(), delivery_of(letter, 100))]),
+        fate: Fate::Rows(vec![Row::Delivery(NodeName::sink("log"), delivery_of(letter, 100))]),
     };
     assert_eq!(letters.change(dead[..2].iter().map(onwards).collect(), "r").await.unwrap(), 2);
     let left = letters.all().await;
@@ -208,7 +208,7 @@ async fn a_free_copy_is_found_though_the_last_one_is_taken() {
     let dead = letters.all().await;
     let mut delivery = delivery_of(&dead[1], 100);
     delivery.core.copy = u32::MAX;
-    let fate = Fate::Rows(vec![Row::Delivery("sinks.log".to_owned(), delivery)]);
+    let fate = Fate::Rows(vec![Row::Delivery(NodeName::sink("log"), delivery)]);
     assert_eq!(letters.change(vec![Change { letter: dead[1].core.row.unwrap(), fate }], "r").await.unwrap(), 1);
 }
 
@@ -235,7 +235,7 @@ fn letter(node: &str, id: &str, seconds: i64) -> Letter {
     };
     Letter {
         core: DeliveryCore::new(Arc::new(event), 0),
-        node: node.to_owned(),
+        node: node.parse().unwrap(),
         reason: Reason::Rejected,
         message: "the receiver answered 400".to_owned(),
         time: Timestamp::from_second(seconds).unwrap(),

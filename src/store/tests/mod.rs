@@ -33,6 +33,7 @@ use super::thread::{RunningStore, StoreThread};
 use super::{SinkStore, Store};
 use crate::ack::{Ack, Settlement, SettlementReceiver, Ticket};
 use crate::event::{Event, Format, MetaValue};
+use crate::node::NodeName;
 
 /// Longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -244,7 +245,7 @@ fn attempts(count: u32) -> AttemptLog {
 fn letter(delivery: StoredDelivery, reason: Reason) -> Letter {
     Letter {
         core: delivery.core,
-        node: "sinks.crm".to_owned(),
+        node: NodeName::sink("crm"),
         reason,
         message: "the receiver answered 400".to_owned(),
         time: at(9),
