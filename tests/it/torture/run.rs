@@ -126,7 +126,8 @@ impl Torture {
         while bridge.is_running() && changed.elapsed() < PATIENCE {
             self.enable_sinks().await;
             self.look_at_letters(shared).await;
-            let (open, parked) = (shared.ledger().open().len(), self.store.parked().await);
+            let parked = self.store.parked().await;
+            let open = shared.ledger().open().len();
             if (open, parked) == (0, 0) {
                 return true;
             }
