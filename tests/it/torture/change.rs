@@ -16,7 +16,6 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(20);
 const COMMITTED_WITHIN: Duration = Duration::from_secs(3);
 
 /// The change of a cycle, and what it began with.
-#[derive(Default)]
 pub(super) struct Changing {
     cycle: u64,
     change: Option<Change>,

@@ -26,8 +26,6 @@ const ANSWER_DELAY: Duration = Duration::from_millis(2);
 pub(super) struct Torture {
     pub(super) plan: Plan,
     pub(super) cycles: u64,
-    /// What is read is rotated, or deleted and created anew.
-    pub(super) changes_source: bool,
     pub(super) folder: TempDir,
     pub(super) pipeline: String,
     pub(super) source: Source,
@@ -70,10 +68,7 @@ impl Torture {
     async fn cycle(&mut self, number: u64, config: &str, shared: &Shared) {
         self.enable_sinks().await;
         let cycle = self.plan.cycle(number);
-        let mut changing = match self.changes_source {
-            true => Changing::new(self.plan, number, &self.source),
-            false => Changing::default(),
-        };
+        let mut changing = Changing::new(self.plan, number, &self.source);
         self.produce(cycle.at_start, shared).await;
         self.change(&mut changing, Moment::BeforeTheStart, shared).await;
         self.look_at_letters(shared).await;
