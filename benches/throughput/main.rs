@@ -10,6 +10,7 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark's results are its output")]
 
+mod goaway;
 mod kafka;
 mod measure;
 mod pipelines;
@@ -55,6 +56,8 @@ enum Part {
     Pass,
     /// A receiver that takes 50 ms
     Slow,
+    /// HTTP/2 to a receiver that ends connections after 100 requests, if nginx is installed
+    Goaway,
     /// From process start to the first delivery
     Start,
     /// A backlog in Kafka, if KAFKA_BOOTSTRAP says where
@@ -93,6 +96,10 @@ fn measure_all(args: &Args) -> Result<()> {
             Part::Full => bench.cost(Shape::Full, events, repetitions, &mut report)?,
             Part::Pass => bench.cost(Shape::PassThrough, events, repetitions, &mut report)?,
             Part::Slow => bench.slow_receiver(if args.quick { 640 } else { 12_800 }, &mut report)?,
+            Part::Goaway => {
+                let (events, repetitions) = if args.quick { (2_000, 1) } else { (20_000, 9) };
+                goaway::throughput(&bench, events, repetitions, &mut report)?;
+            }
             Part::Start => bench.first_delivery(if args.quick { 3 } else { 10 }, &mut report)?,
             Part::Kafka => match std::env::var("KAFKA_BOOTSTRAP") {
                 Ok(brokers) => bench.kafka(&brokers, if args.quick { 10_000 } else { 500_000 }, &mut report)?,
@@ -119,7 +126,7 @@ fn measure_store(bench: &Bench, part: Part, quick: bool, report: &mut Report) ->
                 let amounts = (or_quick(50_000), or_quick(100_000), repetitions);
                 store::dead_beside_healthy(bench, &engine, amounts, report)?;
             }
-            Part::Full | Part::Pass | Part::Slow | Part::Start | Part::Kafka => {}
+            Part::Full | Part::Pass | Part::Slow | Part::Goaway | Part::Start | Part::Kafka => {}
         }
     }
     Ok(())

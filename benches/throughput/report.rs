@@ -142,6 +142,14 @@ impl Report {
         self.note("  CPU of the bridge, both sinks", format!("{ratio:.3} ({least:.3} to {most:.3})"));
     }
 
+    pub(crate) fn goaway(&mut self, what: &str, throughputs: &mut [f64], cpu_times: &mut [f64]) {
+        let (least, ratio, most) = spread(throughputs);
+        let result = format!("{ratio:.2} ({least:.2} to {most:.2})");
+        self.row(format!("{what}: throughput"), result, "≥ 0.80".to_owned(), ratio >= 0.8);
+        let (least, ratio, most) = spread(cpu_times);
+        self.note("  CPU of the bridge", format!("{ratio:.2} × ({least:.2} to {most:.2})"));
+    }
+
     pub(crate) fn skip(&mut self, what: &str, why: &str) {
         self.rows.push(Row { what: what.to_owned(), result: why.to_owned(), aim: String::new(), verdict: "skipped" });
     }

@@ -127,6 +127,11 @@ impl Bench {
 
     /// Starts `bridge run` with these further arguments.
     pub(crate) fn spawn_bridge(&self, folder: &Folder, pipeline: &str, args: &[&str]) -> Result<Child> {
+        Ok(self.bridge(folder, pipeline, args)?.spawn()?)
+    }
+
+    /// The command that [`spawn_bridge`](Self::spawn_bridge) starts.
+    pub(crate) fn bridge(&self, folder: &Folder, pipeline: &str, args: &[&str]) -> Result<Command> {
         let path = folder.path().join("pipeline.toml");
         std::fs::write(&path, pipeline)?;
         let mut command = Command::new(&self.bridge);
@@ -135,7 +140,8 @@ impl Bench {
         }
         command.env("RUST_LOG", "warn").arg("run").args(args);
         command.arg("--state-dir").arg(folder.path().join("state"));
-        Ok(command.arg(path).stdin(Stdio::null()).spawn()?)
+        command.arg(path).stdin(Stdio::null());
+        Ok(command)
     }
 
     /// A receiver that takes so long for each answer, which is of this status.
@@ -159,7 +165,7 @@ impl Bench {
 pub(crate) const ONCE: &[&str] = &["--once"];
 
 /// The keys of a source that reads [`Folder`]'s events.
-const FILE_SOURCE: &str = "type = \"file\"\npaths = [\"events.jsonl\"]";
+pub(crate) const FILE_SOURCE: &str = "type = \"file\"\npaths = [\"events.jsonl\"]";
 
 /// A run's own folder: the events, the pipeline file and the state.
 pub(crate) struct Folder(TempDir);

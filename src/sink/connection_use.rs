@@ -4,6 +4,7 @@
 //!
 //! Pure: the caller brings the time, and opens and counts connections.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,13 +13,15 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct ConnectionUse {
     current: Requests,
-    /// The connection that is being opened for what comes after.
-    next: Option<Requests>,
+    /// The connections that are being opened for what comes after.
+    next: VecDeque<Requests>,
     /// Earlier connections that still have requests under way.
     former: Vec<Requests>,
     /// As many requests the last connection took that the receiver has ended.
     last: Option<u64>,
     known: Option<Known>,
+    /// How many connections came after the first: the number of the newest.
+    newest: u64,
 }
 
 /// The requests of one connection.
@@ -33,6 +36,10 @@ struct Requests {
 /// The next connection is opened when as large a part of the requests is left that one takes: it takes a while.
 const OPENED_WITH_LEFT: u64 = 4;
 
+/// Or when the open connections take only so many times the requests under way. To open one takes as long as a few
+/// requests one after another, as there are round trips for its name, TCP and TLS; until then all would wait for it.
+const ROUNDS_TO_OPEN: u64 = 3;
+
 /// What one connection takes.
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -43,7 +50,14 @@ struct Known {
 impl ConnectionUse {
     /// Nothing was sent yet.
     pub(super) fn new() -> Self {
-        Self { current: Requests::default(), next: None, former: Vec::new(), last: None, known: None }
+        Self {
+            current: Requests::default(),
+            next: VecDeque::new(),
+            former: Vec::new(),
+            last: None,
+            known: None,
+            newest: 0,
+        }
     }
 
     /// True when the receiver would not take another request on this connection. What was learned counts for `max_age`, as
@@ -52,24 +66,28 @@ impl ConnectionUse {
         self.takes(max_age, now).is_some_and(|requests| self.current.taken >= requests)
     }
 
-    /// True when this is the moment to open the next connection, by sending one request there.
+    /// True when this is the moment to open another connection, by sending one request there.
     pub(super) fn is_nearly_used_up(&self, max_age: Duration, now: Instant) -> bool {
-        let left = |requests: u64| requests.saturating_sub(self.current.taken);
-        let is_near = |requests: u64| left(requests) <= requests / OPENED_WITH_LEFT;
-        self.next.is_none() && self.takes(max_age, now).is_some_and(is_near)
+        let Some(requests) = self.takes(max_age, now) else { return false };
+        let left = |open: &Requests| requests.saturating_sub(open.taken);
+        let left: u64 = std::iter::once(&self.current).chain(&self.next).map(left).sum();
+        left <= (requests / OPENED_WITH_LEFT).max(self.under_way() * ROUNDS_TO_OPEN)
     }
 
     /// How many requests a connection takes, if that is known and matters.
     fn takes(&self, max_age: Duration, now: Instant) -> Option<u64> {
-        let open = self.former.iter().chain([&self.current]).chain(&self.next);
-        let under_way = open.map(|requests| requests.under_way).sum::<u64>();
         let known = self.known.filter(|known| now.saturating_duration_since(known.since) < max_age);
-        known.map(|known| known.requests).filter(|requests| under_way <= *requests)
+        known.map(|known| known.requests).filter(|requests| self.under_way() <= *requests)
+    }
+
+    fn under_way(&self) -> u64 {
+        let open = self.former.iter().chain([&self.current]).chain(&self.next);
+        open.map(|requests| requests.under_way).sum()
     }
 
     /// Notes that another connection takes the next requests.
     pub(super) fn begin_connection(&mut self, now: Instant) {
-        let next = self.next.take().unwrap_or_else(|| self.following());
+        let next = self.next.pop_front().unwrap_or_else(|| self.open());
         let former = std::mem::replace(&mut self.current, next);
         if former.under_way > 0 {
             self.former.push(former);
@@ -85,17 +103,21 @@ impl ConnectionUse {
         self.current.connection
     }
 
-    /// Notes a request by which the next connection is opened, and gives that one's number.
+    /// Notes a request by which another connection is opened, and gives that one's number.
     pub(super) fn take_ahead(&mut self) -> u64 {
-        let following = self.following();
-        let next = self.next.get_or_insert(following);
-        next.taken += 1;
-        next.under_way += 1;
-        next.connection
+        let opened = Requests { taken: 1, under_way: 1, ..self.open() };
+        self.next.push_back(opened);
+        self.newest
     }
 
-    fn following(&self) -> Requests {
-        Requests { connection: self.current.connection + 1, ..Requests::default() }
+    /// Notes that the connections are not wanted any more that were opened for what comes after.
+    pub(super) fn abandon_next(&mut self) {
+        self.former.extend(self.next.drain(..).filter(|next| next.under_way > 0));
+    }
+
+    fn open(&mut self) -> Requests {
+        self.newest += 1;
+        Requests { connection: self.newest, ..Requests::default() }
     }
 
     /// Notes that a request has ended. Returns true when the receiver has not processed it and its connection is the one
@@ -106,9 +128,9 @@ impl ConnectionUse {
         let requests = match position {
             Some(position) => &mut self.former[position],
             None if is_current => &mut self.current,
-            None => match &mut self.next {
-                Some(next) if next.connection == connection => next,
-                _ => return false,
+            None => match self.next.iter_mut().find(|next| next.connection == connection) {
+                Some(next) => next,
+                None => return false,
             },
         };
         requests.under_way = requests.under_way.saturating_sub(1);
@@ -138,6 +160,9 @@ impl ConnectionUse {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+    use std::collections::{BinaryHeap, HashMap};
+
     use super::*;
 
     const MAX_AGE: Duration = Duration::from_secs(300);
@@ -145,7 +170,7 @@ mod tests {
     /// A receiver that takes so many requests on a connection, and a sender with so many under way. Gives the requests of
     /// `sent` that were sent in vain.
     fn unprocessed(usage: &mut ConnectionUse, span: u64, under_way: usize, sent: usize, now: Instant) -> usize {
-        let (mut taken, mut in_vain) = (std::collections::HashMap::new(), 0);
+        let (mut taken, mut in_vain) = (HashMap::new(), 0);
         let mut open = std::collections::VecDeque::new();
         for _ in 0..sent {
             if usage.is_used_up(MAX_AGE, now) {
@@ -175,6 +200,48 @@ mod tests {
         let mut usage = ConnectionUse::new();
         assert!(unprocessed(&mut usage, 100, 64, 1000, now) > 0);
         assert_eq!(unprocessed(&mut usage, 100, 64, 20_000, now), 0);
+    }
+
+    /// How long a sender with so many requests under way takes for `sent` requests, when a receiver ends connections after
+    /// `span` requests. A request takes 1000; a connection takes `opening` to be opened.
+    fn duration(span: u64, under_way: usize, opening: u64, sent: usize) -> u64 {
+        let now = Instant::now();
+        let mut usage = ConnectionUse::new();
+        let (mut open_at, mut taken) = (HashMap::<u64, u64>::new(), HashMap::<u64, u64>::new());
+        let mut open = BinaryHeap::<Reverse<(u64, u64, bool)>>::new();
+        let (mut time, mut left) = (0, sent);
+        while left > 0 || !open.is_empty() {
+            if open.len() == under_way || left == 0 {
+                let Some(Reverse((end, number, is_processed))) = open.pop() else { break };
+                time = end;
+                left += usize::from(!is_processed);
+                if usage.give_back(number, is_processed, now) {
+                    usage.begin_connection(now);
+                }
+                continue;
+            }
+            left -= 1;
+            if usage.is_used_up(MAX_AGE, now) {
+                usage.begin_connection(now);
+            }
+            let number = if usage.is_nearly_used_up(MAX_AGE, now) { usage.take_ahead() } else { usage.take() };
+            let begins = time.max(*open_at.entry(number).or_insert(time + opening));
+            let taken = taken.entry(number).or_default();
+            *taken += 1;
+            open.push(Reverse((begins + 1000, number, *taken <= span)));
+        }
+        time
+    }
+
+    #[test]
+    fn a_connection_is_opened_in_time_however_many_requests_are_under_way() {
+        for under_way in [1, 8, 32, 64, 100] {
+            for opening in [1000, 2000, 3000] {
+                let endless = duration(u64::MAX, under_way, opening, 20_000) as f64;
+                let ratio = endless / duration(100, under_way, opening, 20_000) as f64;
+                assert!(ratio > 0.9, "{under_way} under way, opened in {opening}: {ratio}");
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Pure: the caller brings the time and builds the clients. It must not know what a client is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ struct Entry<T> {
     speaks_http2: bool,
     /// Of the one connection that HTTP/2 has.
     requests: ConnectionUse,
-    /// The client whose connection is being opened, as the receiver is about to end the one in use.
-    next: Option<T>,
+    /// The clients whose connections are being opened, as the receiver is about to end the one in use.
+    next: VecDeque<T>,
 }
 
 /// A client for one request.
@@ -95,7 +95,7 @@ impl<T: Clone> Shelf<T> {
             None => {
                 let client = build(authority, Protocol::Any)?;
                 let (under_way, connections, turn) = (0, 0, 0);
-                let (speaks_http2, requests, next) = (false, ConnectionUse::new(), None);
+                let (speaks_http2, requests, next) = (false, ConnectionUse::new(), VecDeque::new());
                 let entry = Entry {
                     client,
                     since: now,
@@ -122,7 +122,10 @@ impl<T: Clone> Shelf<T> {
         self.connections += needed.saturating_sub(entry.connections);
         entry.connections = entry.connections.max(needed);
         let (client, number) = match opened {
-            Some(client) => (entry.next.insert(client).clone(), entry.requests.take_ahead()),
+            Some(client) => {
+                entry.next.push_back(client.clone());
+                (client, entry.requests.take_ahead())
+            }
             None => (entry.client.clone(), entry.requests.take()),
         };
         Ok(Some(Taken { client, protocol, number }))
@@ -169,7 +172,9 @@ impl<T: Clone> Shelf<T> {
         if entry.speaks_http2 == speaks_http2 {
             return Ok(());
         }
-        (entry.speaks_http2, entry.next) = (speaks_http2, None);
+        entry.speaks_http2 = speaks_http2;
+        entry.next.clear();
+        entry.requests.abandon_next();
         self.renew(authority, now, &build)
     }
 
@@ -215,7 +220,7 @@ impl<T: Clone> Shelf<T> {
         build: impl Fn(&str, Protocol) -> Result<T, E>,
     ) -> Result<(), E> {
         let Some(entry) = self.entries.get_mut(authority) else { return Ok(()) };
-        let next = entry.next.take().map_or_else(|| build(authority, entry.protocol()), Ok)?;
+        let next = entry.next.pop_front().map_or_else(|| build(authority, entry.protocol()), Ok)?;
         (entry.client, entry.since) = (next, now);
         entry.requests.begin_connection(now);
         self.connections -= entry.connections;
@@ -315,6 +320,36 @@ mod tests {
         let taken = shelf.take::<()>("https://a", || 3, now, |_, _| Ok(now)).unwrap().unwrap();
         shelf.give_back::<()>("https://a", taken.number, false, later, |_, _| Ok(later)).unwrap();
         assert_eq!(take(&mut shelf, "https://a", 3, later), Some((later, Protocol::Http2)));
+    }
+
+    #[test]
+    fn connections_that_are_opened_ahead_are_used_in_turn_and_to_their_end() {
+        const SPAN: usize = 100;
+        let now = Instant::now();
+        let built = std::cell::Cell::new(0);
+        let build = |_: &str, _: Protocol| {
+            built.set(built.get() + 1);
+            Ok::<usize, ()>(built.get())
+        };
+        let mut shelf = Shelf::new(MAX_AGE);
+        let mut sent: HashMap<usize, usize> = HashMap::new();
+        let mut under_way = std::collections::VecDeque::new();
+        let mut in_vain = Vec::new();
+        shelf.take("https://a", || 3, now, build).unwrap().unwrap();
+        shelf.speaks_http2("https://a", true, now, build).unwrap();
+        for number in 0..20_000 {
+            let taken = shelf.take("https://a", || 3, now, build).unwrap().unwrap();
+            let of_client = sent.entry(taken.client).or_default();
+            *of_client += 1;
+            under_way.push_back((number, taken.number, *of_client <= SPAN));
+            if under_way.len() == 64 {
+                let (number, connection, is_processed) = under_way.pop_front().unwrap();
+                shelf.give_back("https://a", connection, is_processed, now, build).unwrap();
+                in_vain.extend((!is_processed).then_some(number));
+            }
+        }
+        assert!(in_vain.iter().all(|number| *number < 1_000), "it is learned at the beginning: {in_vain:?}");
+        assert!(built.get() < 20_000 / SPAN + 10, "{} connections", built.get());
     }
 
     proptest! {
