@@ -171,9 +171,10 @@ impl Scanner {
             let path = family.real_path.as_ref();
             let root = path.and_then(|path| self.observe(family, path, path.to_path_buf(), Role::Root, surroundings));
             let Some(root) = root else { return };
+            // All of them are compared, also behind one that has changed.
             let compared = scan.files[first..].iter_mut().map(|file| file.compare_with_root(&root));
-            let are_as_seen = compared.fold(true, |others, is_as_seen| others && is_as_seen);
-            if are_as_seen || attempt == ATTEMPTS {
+            let changed = compared.filter(|is_as_seen| !is_as_seen).count();
+            if changed == 0 || attempt == ATTEMPTS {
                 scan.files.push(root);
                 return;
             }
