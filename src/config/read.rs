@@ -262,7 +262,7 @@ impl Reader<'_> {
     }
 
     /// A node whose keys belong to two structs: that of its section, and that of its type.
-    fn tagged<Common: DeserializeOwned + JsonSchema, Kind: DeserializeOwned>(
+    fn tagged<Common: DeserializeOwned + JsonSchema + 'static, Kind: DeserializeOwned>(
         &mut self,
         subject: &Subject<'_, '_>,
     ) -> Option<(Common, Kind)> {
@@ -272,7 +272,7 @@ impl Reader<'_> {
         self.typed_parts(subject, kind)
     }
 
-    fn typed_parts<Common: DeserializeOwned + JsonSchema, Kind: DeserializeOwned>(
+    fn typed_parts<Common: DeserializeOwned + JsonSchema + 'static, Kind: DeserializeOwned>(
         &mut self,
         subject: &Subject<'_, '_>,
         kind: &str,

@@ -5,7 +5,9 @@
 //! that the defaults may supply is not required there, and wherever a fixed set of words is allowed a `${…}` is too.
 //! Nothing is written twice: both come from the same structs and their doc comments.
 
-use std::sync::LazyLock;
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -91,9 +93,15 @@ pub(super) fn node_type<'a>(section: &'a Value, name: &str) -> Option<&'a Value>
     node_types(section).find(|(known, _)| *known == name).map(|(_, schema)| schema)
 }
 
-/// The keys of a struct.
-pub(super) fn keys_of<T: JsonSchema>() -> Vec<String> {
-    schema_of::<T>()["properties"].as_object().into_iter().flat_map(Map::keys).cloned().collect()
+/// The keys of a struct. The schema is made once: it costs as much as all else that is done with a small file.
+pub(super) fn keys_of<T: JsonSchema + 'static>() -> Arc<[String]> {
+    static KNOWN: Mutex<BTreeMap<TypeId, Arc<[String]>>> = Mutex::new(BTreeMap::new());
+    // Nothing is left half done under the lock.
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let keys = known.entry(TypeId::of::<T>()).or_insert_with(|| {
+        schema_of::<T>()["properties"].as_object().into_iter().flat_map(Map::keys).cloned().collect()
+    });
+    Arc::clone(keys)
 }
 
 /// What the names of nodes look like.
