@@ -24,12 +24,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// admin port, and for what is open for a moment only: pipeline files, folders that are listed, name lookups.
 pub const PROCESS: usize = 40;
 
-/// What a worker thread needs for its runtime.
+/// What a worker thread needs for its runtime, and a thread of the stores for its.
 pub const WORKER: usize = 4;
 
-/// What a pipeline needs for its store and the lock of its state folder: 9 were counted with SQLite, 6 with PostgreSQL. One
-/// more is for the temporary files of SQLite.
-pub const PIPELINE: usize = 10;
+/// What a pipeline needs for its store and the lock of its state folder: 5 were counted with SQLite while its file is open,
+/// 2 with PostgreSQL. One more is for the temporary files of SQLite.
+pub const PIPELINE: usize = 6;
 
 /// What a Kafka source needs. 8 were counted with one broker: librdkafka has a connection and a pipe for it, the same for
 /// the group's coordinator, and pipes of its own. Each further broker takes 3; this is enough for three.

@@ -21,7 +21,7 @@
 //!    Whenever something has happened to a delivery, `delivery::step` says what is next for it.
 //! 6. What has to wait for long is parked in the [store] (`delivery::parking`) and claimed from it when it is due
 //!    (`delivery::claims`); what is given up is kept there as a [dead letter](delivery::dead_letter). One
-//!    [thread](store::thread) reads and writes for all.
+//!    [keeper](store::running) reads and writes for all.
 //! 7. When all of an event's deliveries have ended, its ack settles; the driver moves the [watermark](ack::Watermark),
 //!    and the source commits it. File sources keep their positions in the store, too.
 //!
@@ -45,7 +45,7 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `clock`, `descriptors`, `event`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `units` ←
+//! `ack`, `backoff`, `clock`, `descriptors`, `event`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `turns`, `units` ←
 //! `jsonpath` ← `filter`, `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ←
 //! `supervisor`, `testing` ← `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver`
 //! stands at the far side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or
@@ -81,4 +81,5 @@ pub mod supervisor;
 pub mod template;
 pub mod testing;
 pub mod timer;
+pub mod turns;
 pub mod units;

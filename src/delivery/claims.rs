@@ -66,8 +66,12 @@ const LITTLE_OF_A_BUCKET: usize = 8;
 /// How often a store is asked at least that does not tell of changes, or while something is withheld: replays and other
 /// replicas put deliveries there without saying so.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a store is asked at least that tells of changes.
+/// How often a store is asked at least that tells of changes, while something of the sink's waits there: the time of
+/// the machine may be set anew.
 const RARE_POLL_INTERVAL: Duration = Duration::from_secs(30);
+/// The same while nothing waits there. It is no more than a net below what the store tells, and each question wakes a
+/// store at rest.
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(600);
 /// The wait before the store is asked again for what it called due and did not hand out: another replica is at it.
 const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -174,7 +178,11 @@ impl Claims {
         // What was not asked for, as all is closed or the sink is disabled, is no news when it is due.
         let next_due = claimed.next_due.filter(|_| limit > 0 && !claimed.disabled);
         let is_told = claimed.tells_changes && limit > 0 && excepted.is_empty() && claimed.pauses.is_empty();
-        let longest = if is_told { RARE_POLL_INTERVAL } else { POLL_INTERVAL };
+        let longest = match next_due {
+            _ if !is_told => POLL_INTERVAL,
+            Some(_) => RARE_POLL_INTERVAL,
+            None => IDLE_POLL_INTERVAL,
+        };
         let wait = next_due.map_or(longest, |due| until(due, wall_now).min(longest));
         let more_is_due = wait.is_zero();
         let wait = match count {

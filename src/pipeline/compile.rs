@@ -27,7 +27,7 @@ use crate::source::drive::Bounds;
 use crate::source::{Connector, SourceConfig, SourceContext};
 use crate::store::Store;
 use crate::store::config::{StoreConfig, StoreSettings};
-use crate::store::thread::StoreThread;
+use crate::store::running::UnopenedStore;
 use crate::template::{self, Escape, Template};
 
 use wiring::{UNMATCHED, Wiring};
@@ -182,13 +182,13 @@ impl Compiler<'_> {
     }
 
     /// The store, which is not open yet; `None` when there is to be none.
-    fn store(&mut self) -> Option<(Store, StoreThread)> {
+    fn store(&mut self) -> Option<(Store, UnopenedStore)> {
         let Environment { state_dir, base_dir, .. } = self.environment;
         let settings = |config: &StoreConfig| StoreSettings::new(config, &self.config.name, state_dir, base_dir);
         let checked = settings(&self.config.store);
         // In the place of a store whose table is at fault: what needs one must not be reported as a second fault.
         let stand_in = if checked.is_err() { settings(&StoreConfig::default()).ok().flatten() } else { None };
-        self.keep(&["store"], checked).flatten().or(stand_in).map(StoreThread::new)
+        self.keep(&["store"], checked).flatten().or(stand_in).map(UnopenedStore::new)
     }
 
     fn sinks(&mut self) -> Vec<SinkNode> {

@@ -16,7 +16,7 @@ use crate::sink::webhook::Webhook;
 use crate::source::Connector;
 use crate::source::drive::Bounds;
 use crate::store::Store;
-use crate::store::thread::StoreThread;
+use crate::store::running::UnopenedStore;
 
 /// A pipeline in which every name is resolved and everything that can be compiled is.
 pub struct Graph {
@@ -29,7 +29,7 @@ pub struct Graph {
     /// The sinks, in file order.
     pub sinks: Vec<SinkNode>,
     /// Keeps parked deliveries, dead letters and checkpoints; `None` with `store.url = "none"`.
-    pub store: Option<(Store, StoreThread)>,
+    pub store: Option<(Store, UnopenedStore)>,
     /// Threads that the nodes are spread over.
     pub workers: usize,
     /// How long deliveries in flight may take to end at a shutdown.

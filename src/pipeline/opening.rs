@@ -9,11 +9,10 @@ use tracing::{info, warn};
 
 use super::graph::Graph;
 use super::run::RunError;
-use super::threads::off_worker;
 use crate::backoff::Backoff;
 use crate::health::{NodeHealth, PipelineHealth};
 use crate::shutdown::Shutdown;
-use crate::store::thread::{RunningStore, StoreThread};
+use crate::store::running::{RunningStore, UnopenedStore};
 use crate::store::{Store, StoreError};
 
 /// How long an opening under way may go on once the shutdown has begun.
@@ -31,11 +30,11 @@ pub(super) async fn open(
     health: &PipelineHealth,
     shutdown: &Shutdown,
 ) -> Result<Option<Opened>, RunError> {
-    let Some((store, thread)) = graph.store.take() else {
+    let Some((store, unopened)) = graph.store.take() else {
         info!(pipeline = %graph.name, "there is no store: nothing is parked, and a failing delivery holds its source");
         return Ok(Some((None, None)));
     };
-    let Some(running) = start(thread, &health.node("store"), shutdown).await? else { return Ok(None) };
+    let Some(running) = start(unopened, &health.node("store"), shutdown).await? else { return Ok(None) };
     let sinks = graph.sinks.iter().map(|sink| &*sink.entrance.name).collect();
     warn_of_stranded(running.sinks_with_parked(), &sinks);
     Ok(Some((Some(store), Some(running))))
@@ -44,47 +43,40 @@ pub(super) async fn open(
 /// Waits until a store has ended, which it does once nobody holds a handle, or until the shutdown must be over.
 ///
 /// # Errors
-/// When its thread has panicked.
+/// When its keeper has panicked.
 pub(super) async fn close(running: Option<RunningStore>, shutdown: Shutdown) -> Result<(), RunError> {
     let Some(running) = running else { return Ok(()) };
-    let joined = off_worker("store-end", move || running.join_until(|| shutdown.last_moment()))
-        .await
-        .map_err(RunError::Start)?;
-    match joined {
-        Some(Ok(())) => Ok(()),
-        Some(Err(_)) | None => Err(RunError::Panicked("the store".to_owned())),
-    }
+    let ended = running.ended_until(|| shutdown.last_moment()).await;
+    ended.map_err(|_| RunError::Panicked("the store".to_owned()))
 }
 
-/// Starts the store's thread. A database that is away, or a disk that is full, is tried again until it is not; `None`
+/// Opens the store. A database that is away, or a disk that is full, is tried again until it is not; `None`
 /// when the shutdown came first.
 async fn start(
-    thread: StoreThread,
+    unopened: UnopenedStore,
     health: &NodeHealth,
     shutdown: &Shutdown,
 ) -> Result<Option<RunningStore>, RunError> {
-    let mut thread = thread.reporting_to(health.clone());
+    let mut unopened = unopened.reporting_to(health.clone());
     let backoff = Backoff::reconnect();
     let mut failures = 0;
     loop {
-        let opening = off_worker("store-start", move || thread.try_start());
-        let started = tokio::select! {
+        let opened = tokio::select! {
             biased;
-            started = opening => started.map_err(RunError::Start)?,
+            opened = unopened.open() => opened,
             () = time_to_open_is_up(shutdown) => {
                 info!("the store is left before it is open; nothing was read");
                 return Ok(None);
             }
         };
-        let (unstarted, error) = match started {
-            Some(Ok(running)) => return Ok(Some(running)),
-            Some(Err(failed)) => *failed,
-            None => return Err(RunError::Panicked("the opening of the store".to_owned())),
+        let (failed, error) = match opened {
+            Ok(running) => return Ok(Some(running)),
+            Err(failed) => *failed,
         };
         if !may_pass(&error) {
             return Err(error.into());
         }
-        thread = unstarted;
+        unopened = failed;
         failures += 1;
         health.failing(error.to_string(), Instant::now());
         let wait = backoff.wait(failures, rand::random());

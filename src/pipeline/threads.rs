@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -118,23 +117,6 @@ impl SharedThreads {
 /// When the operating system refuses what it needs.
 pub fn new_runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-/// Runs something that blocks on a thread of its own, so that it holds up no worker and uses up none of the threads that
-/// runtimes keep for file I/O. `None` when it panics.
-///
-/// # Errors
-/// When the operating system refuses the thread.
-pub async fn off_worker<T: Send + 'static>(
-    name: &str,
-    blocking: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<Option<T>> {
-    let (sender, done) = oneshot::channel();
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Whoever waited may be gone; then nobody misses the result.
-        sender.send(blocking()).ok();
-    })?;
-    Ok(done.await.ok())
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// where there is none that costs next to nothing.
     fn version_by_others(&self) -> Option<&'static str>;
 
+    /// The statement that folds the log of a file into it, without waiting for anybody; `None` where there is none.
+    fn fold_log(&self) -> Option<&'static str>;
+
     /// True when several replicas may use the database at the same time.
     fn is_shared(&self) -> bool;
 

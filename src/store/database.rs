@@ -1,4 +1,4 @@
-//! A connection to the store's database, its tables brought up to date: what the store's thread works on, and what the
+//! A connection to the store's database, its tables brought up to date: what the store's keeper works on, and what the
 //! command line uses beside it.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::StoreError;
 use super::backend::{self, Backend};
 use super::config::{Location, StoreSettings};
-use super::sqlite;
+use super::{new_file, sqlite};
 
 /// How long another process that writes is waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -37,6 +37,7 @@ impl Database {
     /// # Errors
     /// When it cannot be opened, or a later version of the bridge has changed its tables.
     pub async fn connect(settings: &StoreSettings) -> Result<Self, StoreError> {
+        new_file::make(settings).await;
         let mut database = Self::open(backend::of_settings(settings)?).await?;
         database.migrate().await?;
         Ok(database)
@@ -89,6 +90,12 @@ impl Database {
     pub(super) async fn version_by_others(&mut self) -> sqlx::Result<Option<i64>> {
         let Some(query) = self.backend.version_by_others() else { return Ok(None) };
         sqlx::query_scalar(query).fetch_one(&mut self.connection).await.map(Some)
+    }
+
+    /// Folds the log of an SQLite file into it, as far as nobody reads of the log; does nothing elsewhere.
+    pub(super) async fn fold_log(&mut self) -> sqlx::Result<()> {
+        let Some(statement) = self.backend.fold_log() else { return Ok(()) };
+        self.connection.execute(statement).await.map(drop)
     }
 
     /// The file, or the server and its database, without a password.

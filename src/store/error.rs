@@ -9,7 +9,7 @@ use crate::secret::mask;
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store's thread has ended.
+    /// The store's keeper has ended.
     #[error("the store is closed")]
     Closed,
     /// Another process uses the SQLite file.

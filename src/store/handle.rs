@@ -1,6 +1,6 @@
 //! The handles by which sources, routers and sinks reach the store. They only send: nothing here waits for a disk.
 //!
-//! One thread owns the database (see [`StoreThread`](super::thread::StoreThread)) and answers through channels. What is
+//! One task owns the database (see [`UnopenedStore`](super::running::UnopenedStore)) and answers through channels. What is
 //! sent by one sink is carried out in the order of sending.
 
 use std::collections::HashSet;
@@ -36,7 +36,7 @@ pub struct SinkStore {
     room: Room,
 }
 
-/// What the store's thread is asked to do. The queue is unbounded by type and bounded in fact: by the events in flight
+/// What the store's keeper is asked to do. The queue is unbounded by type and bounded in fact: by the events in flight
 /// and by what a sink has claimed.
 #[derive(Debug)]
 pub(super) enum Operation {
@@ -147,7 +147,7 @@ impl Store {
 
     /// Keeps a dead letter, then settles its ack.
     pub fn bury(&self, letter: Letter, ack: Option<Ack>) {
-        // Without its thread (it has panicked) the ack drops here, and the event fails as it must.
+        // Without its keeper (it has panicked) the ack drops here, and the event fails as it must.
         self.operations.send(Operation::Bury { letter: Box::new(letter), ack }).ok();
     }
 
@@ -246,7 +246,7 @@ impl SinkStore {
     }
 
     fn send(&self, operation: Operation) {
-        // Without its thread (it has panicked) the acks within drop here, and their events fail as they must.
+        // Without its keeper (it has panicked) the acks within drop here, and their events fail as they must.
         self.operations.send(operation).ok();
     }
 }

@@ -1,4 +1,4 @@
-//! The loop of the store's thread: takes operations, commits them in groups, and tells what has become of them.
+//! The loop of one store: takes operations, commits them in groups, and tells what has become of them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,9 +11,8 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::backend;
 use super::config::StoreSettings;
-use super::database::Database;
+use super::connection::Connection;
 use super::group::{Answers, Buried, Group};
 use super::handle::{FromStore, Operation};
 use super::record::RowId;
@@ -22,24 +21,21 @@ use super::sinks::with_parked;
 use super::transaction::{Committed, Task, leave, transact};
 use crate::health::NodeHealth;
 use crate::reminder::Reminder;
+use crate::timer::sleep_until;
+use crate::turns::Turn;
 use crate::units::ByteSize;
 
 /// Between two tries while the database refuses, and between two looks at a store that is full.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How often is looked whether others, such as the command line, have changed a store that has no other bridge.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
 /// How long a shared database may take for a group before its connection counts as lost.
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// What the store's thread has in hand.
+/// What a store has in hand.
 pub(super) struct Keeper {
     settings: StoreSettings,
     operations: mpsc::UnboundedReceiver<Operation>,
-    /// `None` after a failure, until the next try.
-    database: Option<Database>,
-    is_shared: bool,
+    connection: Connection,
     /// This process among those that share the store.
     replica: String,
     sinks: HashMap<Arc<str>, mpsc::UnboundedSender<FromStore>>,
@@ -52,10 +48,6 @@ pub(super) struct Keeper {
     /// The store's size after the last transaction.
     bytes: u64,
     last_beat: Instant,
-    /// What the database says of changes by others: see [`Database::version_by_others`]; `None` when it has been opened
-    /// anew since.
-    version: Option<i64>,
-    last_look: Instant,
     failing: Reminder,
     full: Reminder,
     room: Room,
@@ -65,10 +57,9 @@ pub(super) struct Keeper {
 /// A database that is up to date, with what earlier runs have left taken over.
 pub(super) struct Opened {
     settings: StoreSettings,
-    database: Database,
+    connection: Connection,
     replica: String,
     bytes: u64,
-    version: Option<i64>,
     /// The sinks for which deliveries wait.
     pub(super) sinks_with_parked: Vec<String>,
 }
@@ -78,16 +69,25 @@ impl Opened {
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub(super) async fn open(settings: StoreSettings) -> Result<Self, StoreError> {
-        let mut database = Database::connect(&settings).await?;
-        // Before anybody asks: what others change from now on is told.
-        let version = database.version_by_others().await.map_err(|error| database.error(&error))?;
+    pub(super) async fn open(settings: StoreSettings, turn: Option<Turn>) -> Result<Self, StoreError> {
+        let mut connection = Connection::begin(settings.clone(), turn).await?;
+        let database = connection.open().await?;
         let replica = format!("{}/{}", settings.pipeline, Uuid::new_v4());
         let task = Task { settings: &settings, replica: &replica, group: &Group::default(), beat: true, in_hand: None };
-        let committed = transact(&mut database, &task).await?;
-        let sinks_with_parked = with_parked(&mut database, &settings.pipeline).await?;
-        Ok(Self { settings, database, replica, bytes: committed.bytes, version, sinks_with_parked })
+        let committed = transact(database, &task).await?;
+        let sinks_with_parked = with_parked(database, &settings.pipeline).await?;
+        Ok(Self { settings, connection, replica, bytes: committed.bytes, sinks_with_parked })
     }
+}
+
+/// Why the keeper goes on.
+enum Woken {
+    /// It was asked for something.
+    Operation(Operation),
+    /// The time for something has come.
+    Time,
+    /// The connection wants to be looked after.
+    Connection,
 }
 
 impl Keeper {
@@ -97,15 +97,13 @@ impl Keeper {
         room: Room,
         health: NodeHealth,
     ) -> Self {
-        let Opened { settings, mut database, replica, bytes, version, .. } = opened;
+        let Opened { settings, connection, replica, bytes, .. } = opened;
         health.ready();
-        let is_shared = database.parts().0.is_shared();
         room.set(bytes < settings.max_size);
         Self {
             settings,
             operations,
-            database: Some(database),
-            is_shared,
+            connection,
             replica,
             sinks: HashMap::new(),
             in_hand: HashSet::new(),
@@ -113,8 +111,6 @@ impl Keeper {
             damaged: Vec::new(),
             bytes,
             last_beat: Instant::now(),
-            version,
-            last_look: Instant::now(),
             failing: Reminder::default(),
             full: Reminder::default(),
             room,
@@ -143,18 +139,17 @@ impl Keeper {
         let mut group = Group::default();
         group.bury(std::mem::take(&mut self.damaged));
         self.release_held(&mut group);
-        self.look_for_changes().await;
+        if self.connection.has_been_changed().await {
+            self.tell_of_changes();
+        }
         while group.is_empty() {
-            let operation = match self.pause() {
-                None => self.operations.recv().await?,
-                Some(pause) => match timeout(pause, self.operations.recv()).await {
-                    Ok(operation) => operation?,
-                    Err(_) if self.is_shared || self.waits_for_room() => return Some(group),
-                    Err(_) => {
-                        self.look_for_changes().await;
-                        continue;
-                    }
-                },
+            let operation = match self.woken().await? {
+                Woken::Operation(operation) => operation,
+                Woken::Time if self.connection.is_shared() || self.waits_for_room() => return Some(group),
+                Woken::Time | Woken::Connection => {
+                    self.look_after_connection().await;
+                    continue;
+                }
             };
             self.sort_in(operation, &mut group);
             if group.is_empty() {
@@ -168,35 +163,37 @@ impl Keeper {
         Some(group)
     }
 
-    /// How long nothing has to be done without being asked.
-    fn pause(&self) -> Option<Duration> {
-        let beat = self.is_shared.then(|| self.until_beat());
+    /// Waits until there is something to do; `None` at the end.
+    async fn woken(&mut self) -> Option<Woken> {
+        let may_rest = self.may_rest();
+        let beat = self.connection.is_shared().then(|| self.until_beat());
         // Others may make room without a word.
         let look_for_room = self.waits_for_room().then_some(RETRY);
-        let look = self.looks_for_changes().then(|| LOOK_EVERY.saturating_sub(self.last_look.elapsed()));
-        beat.into_iter().chain(look_for_room).chain(look).min()
+        let due = beat.into_iter().chain(look_for_room).chain(self.connection.until_due(may_rest)).min();
+        tokio::select! {
+            biased;
+            operation = self.operations.recv() => operation.map(Woken::Operation),
+            () = sleep_until(due.map(|due| Instant::now() + due)) => Some(Woken::Time),
+            () = self.connection.woken(may_rest) => Some(Woken::Connection),
+        }
     }
 
     fn waits_for_room(&self) -> bool {
         self.is_full() || !self.held.is_empty()
     }
 
-    /// Where several replicas work, something changes all the time, and sinks ask by themselves.
-    fn looks_for_changes(&self) -> bool {
-        !self.is_shared && self.database.is_some()
+    /// A store whose sinks have something of it in hand will be asked for more.
+    fn may_rest(&self) -> bool {
+        self.in_hand.is_empty() && !self.waits_for_room()
     }
 
-    /// Tells the sinks when others have changed the store, so that none of them has to ask for that.
-    async fn look_for_changes(&mut self) {
-        if !self.looks_for_changes() || self.last_look.elapsed() < LOOK_EVERY {
-            return;
-        }
-        self.last_look = Instant::now();
-        let Some(database) = &mut self.database else { return };
-        // When it fails, so do the questions of the sinks; that is said and mended there.
-        let version = database.version_by_others().await.ok().flatten();
-        if version.is_none() || version != self.version {
-            self.version = version;
+    /// Lets the connection rest when it is time for that. Tells the sinks when others have changed the store, so that none
+    /// of them has to ask for that.
+    async fn look_after_connection(&mut self) {
+        let has_been_changed = self.connection.is_at_rest()
+            || self.connection.has_been_changed().await
+            || self.may_rest() && self.connection.rest_if_due().await;
+        if has_been_changed {
             self.tell_of_changes();
         }
     }
@@ -253,10 +250,7 @@ impl Keeper {
                 }
                 Err(error) => error,
             };
-            if let Some(database) = self.database.take() {
-                // What it was in the middle of is undone; the close may fail for the reason of the failure.
-                timeout(RETRY, database.close()).await.ok();
-            }
+            self.connection.lose().await;
             self.room.set(false);
             self.health.failing(error.to_string(), Instant::now());
             if is_last {
@@ -291,21 +285,15 @@ impl Keeper {
     }
 
     async fn try_commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
-        let is_new = self.database.is_none();
+        let (is_shared, is_new) = (self.connection.is_shared(), self.connection.is_lost());
         // After a failure also to write something: a disk may be too full for what the group no longer has.
-        let beat = is_new || self.is_shared && self.last_beat.elapsed() >= self.settings.lease / 3;
-        let database = match &mut self.database {
-            Some(database) => database,
-            closed => closed.insert(Database::open(backend::of_settings(&self.settings)?).await?),
-        };
-        if is_new {
-            self.version = None;
-        }
-        let place = database.parts().0.place().to_owned();
+        let beat = is_new || is_shared && self.last_beat.elapsed() >= self.settings.lease / 3;
+        let database = self.connection.open().await?;
+        let place = database.place().to_owned();
         let in_hand = is_new.then_some(&self.in_hand);
         let task = Task { settings: &self.settings, replica: &self.replica, group, beat, in_hand };
         let transaction = transact(database, &task);
-        let committed = if self.is_shared {
+        let committed = if is_shared {
             let problem = format!("no answer within {} s", SLOWEST.as_secs());
             timeout(SLOWEST, transaction).await.unwrap_or(Err(StoreError::Lost { place, problem }))?
         } else {
@@ -327,7 +315,7 @@ impl Keeper {
         self.count_in_hand(&group, &committed.answers);
         // Sinks know what is due when their own deliveries end or are parked, but not when letters or earlier rows do.
         let is_unforeseen = !group.buried.is_empty() || !group.parked.is_empty();
-        if committed.has_promoted && is_unforeseen && !self.is_shared {
+        if committed.has_promoted && is_unforeseen && !self.connection.is_shared() {
             self.tell_of_changes();
         }
         for damaged in &committed.damaged {
@@ -394,8 +382,9 @@ impl Keeper {
     }
 
     /// Leaves everything to the others, or to the next run, at once: not when the lease is over.
-    async fn close(mut self) {
-        let Some(mut database) = self.database.take() else { return };
+    async fn close(self) {
+        // Of a file at rest nothing is in hand, and whoever opens it next takes over the rest.
+        let Some(mut database) = self.connection.into_open() else { return };
         let left = timeout(SLOWEST, leave(&mut database, &self.settings, &self.replica)).await;
         if let Ok(Err(error)) = left {
             warn!("{error}; what this bridge had in hand comes free when its lease is over");

@@ -6,21 +6,26 @@
 //! - [`config`]: the `[store]` table;
 //! - [`record`]: what is kept of a delivery;
 //! - [`handle`]: how sources, routers and sinks reach the store;
-//! - [`thread`]: the thread that owns the database, `keeper`, its loop, which commits in groups, and `transaction`, one
-//!   such commit;
+//! - [`running`]: a store from its opening to its end; `keeper`, its loop, which commits in groups, and `transaction`, one
+//!   such commit; `threads`, on which the keepers of all stores run;
+//! - `connection`: the keeper's connection, which is closed while there is nothing to do; `at_rest` sees when others change
+//!   a file that is closed;
 //! - `room`: whether there is any, as sinks see it;
 //! - `group` and `work`: what one transaction does, in this order: `ended`, `keep`, `claim`; with `lanes` and
 //!   `replicas` beside them;
 //! - [`row`]: how deliveries and letters become rows, and back; `content`: what tells events with one id apart;
 //! - [`letters`], [`replays`], [`sinks`]: what the command line looks at and changes; `statement` builds its queries;
 //! - [`probe`](mod@probe): what `check --connect` says;
-//! - [`database`]: a connection with its tables up to date; `backend`, `sqlite` and `postgres`: what differs.
+//! - [`database`]: a connection with its tables up to date; `backend`, `sqlite` and `postgres`: what differs; `new_file`:
+//!   SQLite files that are not there yet.
 //!
 //! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
 
+mod at_rest;
 mod backend;
 mod claim;
 pub mod config;
+mod connection;
 mod content;
 pub mod database;
 mod ended;
@@ -32,6 +37,7 @@ mod keep;
 mod keeper;
 mod lanes;
 pub mod letters;
+mod new_file;
 mod pauses;
 mod postgres;
 pub mod probe;
@@ -40,13 +46,14 @@ pub mod replays;
 pub mod replicas;
 mod room;
 pub mod row;
+pub mod running;
 pub mod sinks;
 mod sql;
 mod sqlite;
 mod statement;
 #[cfg(test)]
 mod tests;
-pub mod thread;
+pub(crate) mod threads;
 mod transaction;
 mod work;
 

@@ -110,6 +110,10 @@ impl Backend for Postgres {
         None
     }
 
+    fn fold_log(&self) -> Option<&'static str> {
+        None
+    }
+
     fn is_shared(&self) -> bool {
         true
     }

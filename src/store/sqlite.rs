@@ -17,6 +17,7 @@ use sqlx::{AnyConnection, ConnectOptions as _, Executor as _};
 use super::StoreError;
 use super::backend::Backend;
 use super::error::{Kind, code, of_kind};
+use super::threads::FILE_CALLS;
 
 /// What is done with every new connection. FULL makes a commit durable before it returns, in WAL mode too
 /// (<https://sqlite.org/pragma.html#pragma_synchronous>); the cache is bounded (in KiB) as memory is; the log file is
@@ -45,19 +46,16 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Makes the folder, but not the file.
+    /// Does no I/O.
     ///
     /// # Errors
-    /// When the folder cannot be made or found, or the path is not UTF-8.
+    /// When the path names no file.
     pub(super) fn new(path: &Path) -> Result<Self, StoreError> {
         let place = path.display().to_string();
-        let failed = |error: io::Error| io_error(&place, &error);
-        let name = path.file_name().ok_or_else(|| StoreError::open(&place, "it names no file"))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(failed)?;
-        // Without links and dots: a URL would resolve these in a way of its own.
-        let path = fs::canonicalize(folder).map_err(failed)?.join(name);
-        Ok(Self { path, place })
+        if path.file_name().is_none() {
+            return Err(StoreError::open(&place, "it names no file"));
+        }
+        Ok(Self { path: path.to_owned(), place })
     }
 
     /// Makes the file when it is not there: payloads are nobody else's to read. SQLite gives its log the same mode.
@@ -65,28 +63,26 @@ impl Sqlite {
     /// A file that is there is not opened: a process that closes a file gives up all its locks on it, those of its
     /// other connections too (<https://sqlite.org/howtocorrupt.html>, 2.2). So no thread may go on to connect to a new
     /// file until the one that has made it has closed it.
-    fn create(&self) -> Result<(), StoreError> {
+    fn create(path: &Path) -> io::Result<()> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path) {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.may_be_written(),
-            Err(error) => Err(io_error(&self.place, &error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => may_be_written(path),
+            Err(error) => Err(error),
         }
-    }
-
-    /// SQLite itself would say no more than that the file cannot be opened.
-    fn may_be_written(&self) -> Result<(), StoreError> {
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        for path in [folder, &self.path] {
-            access(path, AccessFlags::W_OK).map_err(|error| io_error(&self.place, &error.into()))?;
-        }
-        Ok(())
     }
 
     async fn open(&self) -> Result<AnyConnection, StoreError> {
-        self.create()?;
-        let path = self.path.to_str().ok_or_else(|| StoreError::open(&self.place, "the path is not UTF-8"))?;
+        let given = self.path.clone();
+        let path = FILE_CALLS.run_blocking(move || {
+            let path = absolute(&given)?;
+            Self::create(&path)?;
+            Ok(path)
+        });
+        let path = path.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        let path = path.map_err(|error| io_error(&self.place, &error))?;
+        let path = path.to_str().ok_or_else(|| StoreError::open(&self.place, "the path is not UTF-8"))?;
         let url = format!("sqlite://{}?mode=rw", utf8_percent_encode(path, PATH));
         let options: AnyConnectOptions = url.parse().map_err(|error| self.error(&error))?;
         let options = options.disable_statement_logging();
@@ -134,6 +130,10 @@ impl Backend for Sqlite {
         Some("SELECT data_version FROM pragma_data_version")
     }
 
+    fn fold_log(&self) -> Option<&'static str> {
+        Some("PRAGMA wal_checkpoint(PASSIVE)")
+    }
+
     fn is_shared(&self) -> bool {
         false
     }
@@ -149,6 +149,21 @@ impl Backend for Sqlite {
         };
         of_kind(&kind, &self.place, error)
     }
+}
+
+/// The path without links and dots, which a URL would resolve in a way of its own. Makes the folder when it is not there.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    Ok(fs::canonicalize(folder)?.join(path.file_name().unwrap_or_default()))
+}
+
+/// SQLite itself would say no more than that the file cannot be opened.
+fn may_be_written(path: &Path) -> io::Result<()> {
+    for path in [path.parent().unwrap_or(Path::new("/")), path] {
+        access(path, AccessFlags::W_OK)?;
+    }
+    Ok(())
 }
 
 fn extended_code(error: &sqlx::Error) -> u32 {

@@ -1,4 +1,4 @@
-//! One transaction of the store's thread, from its begin to its commit: a group, and what this replica says of itself with
+//! One transaction of the store's keeper, from its begin to its commit: a group, and what this replica says of itself with
 //! it. What becomes of a failure is the [`Keeper`](super::keeper::Keeper)'s.
 
 use std::collections::HashSet;

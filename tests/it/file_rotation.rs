@@ -18,7 +18,7 @@ use webhook_bridge::source::file::{FileConfig, FileSource, FileStart};
 use webhook_bridge::source::{Defect, Input, Progress, Source, SourceContext};
 use webhook_bridge::store::Store;
 use webhook_bridge::store::config::{StoreConfig, StoreSettings};
-use webhook_bridge::store::thread::StoreThread;
+use webhook_bridge::store::running::UnopenedStore;
 use webhook_bridge::units::Period;
 
 const ROTATIONS: usize = 12;
@@ -164,8 +164,8 @@ async fn nothing_is_missing(options: &str, writing: Writing, pattern: &str) {
     let pattern = logs.path().join(pattern).to_str().unwrap().to_owned();
     let state = tempfile::tempdir().unwrap();
     let settings = StoreSettings::new(&StoreConfig::default(), "p", state.path(), state.path()).unwrap().unwrap();
-    let (store, thread) = StoreThread::new(settings);
-    thread.start().unwrap();
+    let (store, unopened) = UnopenedStore::new(settings);
+    unopened.open().await.map_err(|failed| failed.1).unwrap();
     // What is written between copytruncate's copy and its truncation is lost by logrotate, whether it was seen or not.
     let bears_loss = writing == Writing::GoesOn && options.contains("copytruncate");
     let mut bridge = Bridge { source: None, store, pattern, read: BTreeMap::new(), ids: HashMap::new(), bears_loss };

@@ -16,6 +16,7 @@ mod health;
 mod kafka;
 mod kubernetes;
 mod layers;
+mod many_pipelines;
 mod open_files;
 mod pipeline_tests;
 mod quickstart;

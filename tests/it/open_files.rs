@@ -151,7 +151,8 @@ async fn counted(pipelines: &[String]) -> usize {
 /// How many descriptors are kept back for so many pipelines, without their brokers.
 fn kept_back(pipelines: usize) -> usize {
     let workers = pipelines.min(std::thread::available_parallelism().unwrap().get());
-    PROCESS + workers * WORKER + pipelines * PIPELINE
+    // As many threads of the stores as workers.
+    PROCESS + 2 * workers * WORKER + pipelines * PIPELINE
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +161,8 @@ async fn what_is_kept_back_is_what_a_process_opens() {
     for pipelines in [1, 8] {
         let open = counted(&vec![files.clone(); pipelines]).await;
         assert!(open <= kept_back(pipelines), "{open} for {pipelines} pipelines");
-        assert!(open + 12 + 2 * pipelines >= kept_back(pipelines), "{open} for {pipelines} pipelines: far too much");
+        // A store at rest has three less than it may have.
+        assert!(open + 12 + 5 * pipelines >= kept_back(pipelines), "{open} for {pipelines} pipelines: far too much");
     }
 }
 

@@ -37,12 +37,15 @@ fn a_store_that_tells_of_changes_is_hardly_asked_when_nothing_is_due() {
     let told = |next_due| Claimed { tells_changes: true, ..answer(next_due) };
     claims.sent(256, HashSet::new(), now);
     claims.answered(&told(None), now, wall, |_| true);
-    assert_eq!(claims.due_at(), Some(now + RARE_POLL_INTERVAL));
+    assert_eq!(claims.due_at(), Some(now + IDLE_POLL_INTERVAL));
     claims.soon(now);
     assert_eq!(claims.due_at(), Some(now), "it was told");
     claims.sent(256, HashSet::new(), now);
     claims.answered(&told(Some(wall + 7 * SECOND)), now, wall, |_| true);
     assert_eq!(claims.due_at(), Some(now + 7 * SECOND));
+    claims.sent(256, HashSet::new(), now);
+    claims.answered(&told(Some(wall + 3600 * SECOND)), now, wall, |_| true);
+    assert_eq!(claims.due_at(), Some(now + RARE_POLL_INTERVAL), "the time of the machine may be set anew");
     claims.sent(0, HashSet::from([bucket("closed")]), now);
     claims.answered(&told(Some(wall + 7 * SECOND)), now, wall, |_| true);
     assert_eq!(claims.due_at(), Some(now + SECOND), "nobody tells when a bucket opens");

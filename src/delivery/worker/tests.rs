@@ -24,8 +24,9 @@ use crate::store::Store;
 use crate::store::config::{Location, StoreSettings};
 use crate::store::handle::{Claim, Claimed, Pause, WeakStore};
 use crate::store::record::{DeliveryCore, StoredDelivery};
+use crate::store::running::{RunningStore, UnopenedStore};
 use crate::store::sinks::SinkStates;
-use crate::store::thread::{RunningStore, StoreThread};
+use crate::store::threads::wait_for;
 use crate::units::Period;
 
 const RETRY_WAIT: Duration = Duration::from_secs(600);
@@ -58,8 +59,8 @@ impl Site {
             max_size,
             lease: Duration::from_secs(30),
         };
-        let (store, thread) = StoreThread::new(settings.clone());
-        let running = thread.start().unwrap();
+        let (store, unopened) = UnopenedStore::new(settings.clone());
+        let running = wait_for(unopened.open()).map_err(|failed| failed.1).unwrap();
         let (sender, settlements) = mpsc::unbounded_channel();
         let sink = sink(&store, retry, breaker);
         let other = store.open_sink("other".into());

@@ -1,6 +1,6 @@
 //! The checkpoint of a file source: how the store keeps it, and the saves that bring it there.
 //!
-//! The store's thread does the writing and tries again by itself for as long as the disk refuses: a save then takes
+//! The store's keeper does the writing and tries again by itself for as long as the disk refuses: a save then takes
 //! long, and is no error. This module must not decide what a checkpoint says; the `registry` does.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::registry::{Checkpoint, Registry};
+use super::registry::{Checkpoint, Digest, Registry};
 use crate::source::SourceError;
 use crate::store::{Store, StoreError};
 
@@ -133,9 +133,12 @@ pub(super) struct Saver {
     /// The same for positions.
     new_positions: bool,
     under_way: Option<Save>,
+    /// Of the registry as the store has it; `None` when that is not known.
+    stored: Option<Digest>,
 }
 
 struct Save {
+    digest: Digest,
     ended: BoxFuture<'static, Result<(), CheckpointError>>,
     begun: Instant,
     /// True when it brings new contents or ids.
@@ -143,8 +146,9 @@ struct Save {
 }
 
 impl Saver {
-    pub(super) fn new(checkpoints: CheckpointStore) -> Self {
-        Self { checkpoints, new_ids: false, new_positions: false, under_way: None }
+    /// Nothing is to be saved yet. `stored` is the registry as the store has it, if it is known.
+    pub(super) fn new(checkpoints: CheckpointStore, stored: Option<Digest>) -> Self {
+        Self { checkpoints, new_ids: false, new_positions: false, under_way: None, stored }
     }
 
     /// The registry has (when `changed`) a new content, or one has got its id.
@@ -169,8 +173,8 @@ impl Saver {
         if self.under_way.is_some() || !(self.new_ids || self.new_positions) {
             return;
         }
-        let ended = self.checkpoints.save(&registry.checkpoint());
-        self.under_way = Some(Save { ended, begun: Instant::now(), new_ids: self.new_ids });
+        let (digest, ended) = (registry.digest(), self.checkpoints.save(&registry.checkpoint()));
+        self.under_way = Some(Save { digest, ended, begun: Instant::now(), new_ids: self.new_ids });
         (self.new_ids, self.new_positions) = (false, false);
     }
 
@@ -182,13 +186,14 @@ impl Saver {
             self.new_ids |= save.new_ids;
             self.new_positions = true;
         }
+        self.stored = result.is_ok().then_some(save.digest);
         self.under_way = None;
         Ok(result?)
     }
 
-    /// Saves everything and waits until it is durable. Cancel safe.
+    /// Saves everything, unless the store has it already, and waits until it is durable. Cancel safe.
     pub(super) async fn finish(&mut self, registry: &Registry) -> Result<(), SourceError> {
-        self.new_positions = true;
+        self.new_positions |= self.stored != Some(registry.digest());
         while self.under_way.is_some() || self.new_ids || self.new_positions {
             self.start(registry);
             self.ended().await?;

@@ -1,5 +1,5 @@
 //! Jobs: the blocking work of a session, one at a time on a blocking thread, and what is done with what they bring.
-//! Beside a job there may be a save, which the store's thread carries out.
+//! Beside a job there may be a save, which the store's keeper carries out.
 //!
 //! A job or save in progress belongs to the session and not to whoever waits for it, so that waiting can be broken off
 //! at any time without losing what it brings.
@@ -7,7 +7,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 use super::FileStart;
@@ -24,12 +24,17 @@ use crate::descriptors::{is_shortage, shortage};
 use crate::source::SourceError;
 use crate::source::lines::is_utf16;
 use crate::source::off_runtime::job_failed;
+use crate::turns::Turns;
 
 /// Reported changes lead to a look at the paths this soon, so that a burst of them leads to one.
 const CHANGE_DELAY: Duration = Duration::from_millis(50);
 
 /// Looking at the paths takes no more than one part in so many of the time, however many files there are.
 const SCAN_SHARE: u32 = 20;
+
+/// The jobs of all file sources of the process that are done at the same time, unless they hang: each takes a thread, and
+/// there may be a thousand sources.
+pub(super) static FILE_IO: Turns = Turns::new(4);
 
 /// What a job brings back.
 pub(super) enum Done {
@@ -116,7 +121,7 @@ impl Session {
     fn start_look(&mut self) {
         let may_glance = Instant::now() < self.next_scan && self.expects_nothing();
         let Some(glance) = self.glance.take().filter(|_| may_glance) else { return self.start_scan() };
-        self.job = Some(spawn_blocking(move || {
+        self.job = Some(FILE_IO.run_blocking(move || {
             let still_holds = glance.still_holds();
             Done::Glanced(glance, still_holds)
         }));
@@ -154,7 +159,7 @@ impl Session {
         let Some(mut scanner) = self.scanner.take() else { return };
         let known = self.registry.known_paths();
         let line_ends = self.registry.is_first_run() && self.start == FileStart::End;
-        self.job = Some(spawn_blocking(move || {
+        self.job = Some(FILE_IO.run_blocking(move || {
             let started = Instant::now();
             let scan = scanner.scan(&known, line_ends);
             let glance = Glance::after(&scan, scanner.passed_over());
@@ -182,7 +187,7 @@ impl Session {
     fn start_comparing(&mut self) -> bool {
         while let Some((key, place)) = self.to_compare.pop() {
             let Some(content) = self.tails.get_mut(&key).and_then(|tail| tail.content.take()) else { continue };
-            self.job = Some(spawn_blocking(move || {
+            self.job = Some(FILE_IO.run_blocking(move || {
                 let agreement = content.compare(&place);
                 Done::Compared(key, content, place, agreement)
             }));
@@ -239,7 +244,7 @@ impl Session {
             let mark = self.registry.get(key).and_then(|file| file.mark.clone());
             let expected = Expected { head: tail.head().to_vec(), mark, may_end_early: !tail.live };
             let (position, buffer) = (tail.position(), std::mem::take(&mut self.buffer));
-            self.job = Some(spawn_blocking(move || {
+            self.job = Some(FILE_IO.run_blocking(move || {
                 let chunk = content.read_chunk(position, &expected, buffer);
                 Done::Read(key, content, chunk)
             }));

@@ -58,7 +58,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use self::checkpoint::CheckpointStore;
+use self::checkpoint::{CheckpointStore, Saver};
 use self::discovery::Scanner;
 use self::path::shown;
 use self::pattern::{PathPattern, PatternError};
@@ -184,13 +184,17 @@ impl Source for FileSource {
             tracing::warn!(source = %self.context.name, "`{wildcard}` in what `${{…}}` brings into `paths` stands for \
                 itself, and is no wildcard: write it in the pipeline file");
         }
-        let registry = match self.session.take() {
-            Some(session) => session.end(),
-            None => Registry::new(self.checkpoints.load().await?),
+        let (registry, stored) = match self.session.take() {
+            Some(session) => (session.end(), None),
+            None => {
+                let registry = Registry::new(self.checkpoints.load().await?);
+                let stored = registry.digest();
+                (registry, Some(stored))
+            }
         };
         let scanner = Scanner::new(&self.patterns);
-        let checkpoints = self.checkpoints.clone();
-        let session = Session::new(self.context.clone(), self.start, self.timing, checkpoints, scanner, registry);
+        let saver = Saver::new(self.checkpoints.clone(), stored);
+        let session = Session::new(self.context.clone(), self.start, self.timing, saver, scanner, registry);
         self.session.insert(session).connect().await
     }
 

@@ -9,11 +9,9 @@
 
 use std::fs;
 
-use tokio::task::spawn_blocking;
-
 use super::content::{Content, Place};
 use super::identity::Identity;
-use super::jobs::Done;
+use super::jobs::{Done, FILE_IO};
 use super::registry::Key;
 use super::session::Session;
 
@@ -82,7 +80,7 @@ impl Session {
                 places.extend(tail.place.clone().map(|place| (key, place)));
             }
         }
-        self.job = Some(spawn_blocking(move || {
+        self.job = Some(FILE_IO.run_blocking(move || {
             Done::Opened(places.into_iter().map(|(key, place)| (key, Content::open(&place))).collect())
         }));
     }
@@ -104,7 +102,7 @@ impl Session {
         if closing.is_empty() {
             return false;
         }
-        self.job = Some(spawn_blocking(move || Done::Closed(closing.into_iter().map(close).collect())));
+        self.job = Some(FILE_IO.run_blocking(move || Done::Closed(closing.into_iter().map(close).collect())));
         true
     }
 

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::identity::{Fingerprint, Identity, Mark, file_id};
@@ -76,6 +77,11 @@ pub(super) struct KnownPath {
     pub(super) real_path: FilePath,
 }
 
+/// What tells whether a registry has changed, but for when the paths were last looked at: what was seen at each look is in
+/// the registry, so that an earlier look is as good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest([u8; 32]);
+
 /// All known contents.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -101,6 +107,17 @@ impl Registry {
 
     pub(super) fn checkpoint(&self) -> Checkpoint {
         Checkpoint { looked_at: self.looked_at, files: self.files.values().cloned().collect() }
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        let mut sha256 = Sha256::new();
+        sha256.update([u8::from(self.looked_at.is_some())]);
+        for file in self.files.values() {
+            // A file that cannot be written as JSON is no file that is saved.
+            sha256.update(serde_json::to_vec(file).unwrap_or_default());
+            sha256.update([0]);
+        }
+        Digest(sha256.finalize().into())
     }
 
     /// True until the paths have been looked at for the first time ever.

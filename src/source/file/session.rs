@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::FileStart;
-use super::checkpoint::{CheckpointStore, Saver};
+use super::checkpoint::Saver;
 use super::content::Place;
 use super::discovery::Scanner;
 use super::glance::Glance;
@@ -106,7 +106,7 @@ impl Session {
         context: SourceContext,
         start: FileStart,
         timing: Timing,
-        checkpoints: CheckpointStore,
+        saver: Saver,
         scanner: Scanner,
         registry: Registry,
     ) -> Self {
@@ -118,7 +118,7 @@ impl Session {
             tails: BTreeMap::new(),
             places: HashMap::new(),
             watch: Watch::new(),
-            saver: Saver::new(checkpoints),
+            saver,
             next_partition: 0,
             to_open: VecDeque::new(),
             to_compare: Vec::new(),

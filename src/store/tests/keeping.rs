@@ -395,8 +395,8 @@ async fn what_others_change_is_told_to_every_sink_and_what_it_changes_itself_is_
 #[tokio::test]
 async fn a_store_that_has_ended_says_so() {
     let mut site = Site::sqlite();
-    let (store, thread) = StoreThread::new(site.settings.clone());
-    drop(thread);
+    let (store, unopened) = UnopenedStore::new(site.settings.clone());
+    drop(unopened);
     assert!(matches!(store.load_checkpoint("audit".into()).await, Err(StoreError::Closed)));
     site.stop();
 }

@@ -7,6 +7,7 @@ mod letters;
 mod opening;
 mod pauses;
 mod postgres;
+mod resting;
 mod room;
 #[path = "../../../tests/it/support/small_disk.rs"]
 mod small_disk;
@@ -29,8 +30,9 @@ use super::record::{
     AttemptLog, AttemptRecord, DeliveryCore, Letter, Reason, RequestRecord, StoredDelivery, StoredRequest,
 };
 use super::row::{LETTER_COLUMNS, letter as read_letter};
-use super::thread::{RunningStore, StoreThread};
-use super::{SinkStore, Store};
+use super::running::{RunningStore, UnopenedStore};
+use super::threads::wait_for;
+use super::{SinkStore, Store, StoreError};
 use crate::ack::{Ack, Settlement, SettlementReceiver, Ticket};
 use crate::event::{Event, Format, MetaValue};
 use crate::node::NodeName;
@@ -71,15 +73,15 @@ impl Site {
     }
 
     fn start(&mut self) {
-        let (store, thread) = StoreThread::new(self.settings.clone());
-        self.running = Some(thread.start().unwrap());
+        let (store, unopened) = UnopenedStore::new(self.settings.clone());
+        self.running = Some(opened(unopened).unwrap());
         self.store = Some(store);
     }
 
     /// Ends the store in order; sinks must be gone.
     fn stop(&mut self) {
         self.store = None;
-        self.running.take().unwrap().join().unwrap();
+        wait_for(self.running.take().unwrap().ended()).unwrap();
     }
 
     /// True when several stores may be open on it at once.
@@ -158,6 +160,11 @@ impl Sink {
         self.handle.park(deliveries.into_iter().map(|delivery| (delivery, acks.pop())).collect());
         all_settled(&mut settlements).await;
     }
+}
+
+/// Opens a store, for callers that are not asynchronous.
+fn opened(unopened: UnopenedStore) -> Result<RunningStore, StoreError> {
+    wait_for(unopened.open()).map_err(|failed| failed.1)
 }
 
 /// Acks, and where they are settled.

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::small_disk::{SmallDisk, mount};
 use super::*;
-use crate::store::StoreError;
 use crate::store::database::is_in_use;
 use crate::store::sqlite;
 
@@ -18,10 +17,10 @@ fn file_of(site: &Site) -> &Path {
 }
 
 fn open_again(settings: &StoreSettings) -> Result<(), StoreError> {
-    let (store, thread) = StoreThread::new(settings.clone());
-    let running = thread.start()?;
+    let (store, unopened) = UnopenedStore::new(settings.clone());
+    let running = opened(unopened)?;
     drop(store);
-    running.join().unwrap();
+    wait_for(running.ended()).unwrap();
     Ok(())
 }
 
@@ -220,7 +219,7 @@ async fn the_end_does_not_wait_for_a_store_beyond_its_moment() {
     let mut site = Site::sqlite();
     let running = site.running.take().unwrap();
     // It goes on, as there is still a handle.
-    running.join_until(|| Some(tokio::time::Instant::now())).unwrap();
+    running.ended_until(|| Some(tokio::time::Instant::now())).await.unwrap();
     site.store.as_ref().unwrap().save_checkpoint("input".into(), "{}".to_owned()).await.unwrap();
 }
 

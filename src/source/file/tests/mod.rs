@@ -31,7 +31,8 @@ use crate::source::{Input, Progress, Record, Source, SourceContext};
 use crate::store::Store;
 use crate::store::config::{StoreConfig, StoreSettings};
 use crate::store::database::Database;
-use crate::store::thread::StoreThread;
+use crate::store::running::UnopenedStore;
+use crate::store::threads::wait_for;
 use crate::units::Period;
 
 /// The longest a test waits for something that must happen.
@@ -65,8 +66,8 @@ impl Setup {
         let logs = tempfile::tempdir().unwrap();
         let paths = paths.iter().map(|path| logs.path().join(path).to_str().unwrap().to_owned()).collect();
         let state = tempfile::tempdir().unwrap();
-        let (store, thread) = StoreThread::new(settings(state.path()));
-        thread.start().unwrap();
+        let (store, unopened) = UnopenedStore::new(settings(state.path()));
+        wait_for(unopened.open()).map_err(|failed| failed.1).unwrap();
         Self {
             logs,
             store,

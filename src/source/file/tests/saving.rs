@@ -117,3 +117,24 @@ async fn a_store_that_cannot_be_written_does_not_hold_up_the_end() {
     let offset = async || setup.checkpoint().await.unwrap()["state"]["files"][0]["offset"].clone();
     assert_eq!(offset().await, 4, "the store does what it was asked for as soon as it can");
 }
+
+#[tokio::test]
+async fn what_the_store_has_already_is_not_saved_again() {
+    let setup = Setup::new(&["a.log"]);
+    setup.write("a.log", "one\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    reader.commit().await;
+    reader.source.close().await;
+    let saved = setup.checkpoint().await.unwrap();
+    assert_eq!(saved["state"]["files"][0]["offset"], 4);
+    let mut reader = setup.reader().await;
+    reader.source.close().await;
+    assert_eq!(setup.checkpoint().await.unwrap(), saved);
+    setup.append("a.log", "two\n");
+    let mut reader = setup.reader().await;
+    reader.lines(1).await;
+    reader.commit().await;
+    reader.source.close().await;
+    assert_eq!(setup.checkpoint().await.unwrap()["state"]["files"][0]["offset"], 8);
+}
