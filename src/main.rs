@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use webhook_bridge::cli::{self, Cli, Command};
+use webhook_bridge::cli::logging::LogArgs;
+use webhook_bridge::cli::{self, Cli, CliError, Command};
 
 fn main() -> ExitCode {
-    let Cli { command, log } = Cli::parse();
+    let (command, log) = Cli::parse_or_exit();
     cli::logging::start(&log);
+    let Some(command) = command else { return exit(cli::version::run(log.verbose > 0), &log) };
     let result = match command {
         Command::Run(args) => cli::run::run(&args),
         Command::Check(args) => cli::check::run(&args, log.log_format),
@@ -23,6 +24,10 @@ fn main() -> ExitCode {
         Command::Schema(args) => cli::schema::run(&args),
         Command::Completions(args) => cli::completions::run(&args),
     };
+    exit(result, &log)
+}
+
+fn exit(result: Result<(), CliError>, log: &LogArgs) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(log.log_format),

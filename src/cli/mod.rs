@@ -23,21 +23,38 @@ pub mod signals;
 pub mod sinks;
 mod table;
 pub mod test;
+pub mod version;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use error::CliError;
 
 /// Turns events from Kafka, AMQP and growing files into webhooks, and never loses one without saying so.
 #[derive(Debug, Parser)]
-#[command(name = "bridge", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(name = "bridge", arg_required_else_help = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+    /// Print the version; with --verbose also how it was built, and with what
+    #[arg(short = 'V', long)]
+    pub version: bool,
     /// What to log.
     #[command(flatten)]
     pub log: logging::LogArgs,
+}
+
+impl Cli {
+    /// Parses the command line; what is wrong with it ends the process with exit code 2. `None` when the version is to be
+    /// printed.
+    pub fn parse_or_exit() -> (Option<Command>, logging::LogArgs) {
+        let cli = Self::parse();
+        if cli.command.is_none() && !cli.version {
+            Self::command().error(ErrorKind::MissingSubcommand, "a subcommand is missing").exit();
+        }
+        (cli.command.filter(|_| !cli.version), cli.log)
+    }
 }
 
 /// The subcommands.

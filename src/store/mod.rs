@@ -55,7 +55,9 @@ mod statement;
 mod tests;
 pub(crate) mod threads;
 mod transaction;
+mod version;
 mod work;
 
 pub use error::StoreError;
 pub use handle::{SinkStore, Store};
+pub use version::sqlite_version;

@@ -10,7 +10,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(cd "$here/../.." && pwd)
-most_bytes=$((30 * 1000 * 1000))
+most_bytes=$((40 * 1000 * 1000))
 id=65532
 
 work=$(mktemp -d)

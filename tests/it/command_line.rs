@@ -178,6 +178,22 @@ fn a_wrong_command_line_is_exit_code_2() {
     }
     let (code, stdout, _) = bridge(&["--version"]);
     assert_eq!((code, stdout), (0, format!("bridge {}\n", env!("CARGO_PKG_VERSION"))));
+
+    let (code, stdout, _) = bridge(&["--version", "--verbose"]);
+    assert_eq!(code, 0);
+    for part in [
+        "bridge 0.",
+        "\nbuild: ",
+        &format!(", {}, linux\n", std::env::consts::ARCH),
+        "stores:      SQLite 3.",
+        "librdkafka:  2.",
+        "zstd",
+    ] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    let (code, _, stderr) = bridge(&["--verbose"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("a subcommand is missing"), "{stderr}");
 }
 
 #[test]

@@ -31,6 +31,7 @@ use crate::problem::Problem;
 
 pub use self::config::{KafkaConfig, KafkaStart};
 pub use self::options::holds_a_secret;
+pub use self::probe::library;
 
 /// Reads topics as a member of a consumer group. See [`KafkaConfig`].
 pub struct KafkaSource {

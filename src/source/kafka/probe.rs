@@ -104,3 +104,11 @@ fn describe(name: &str, metadata: &Metadata) -> String {
         None => format!("topic {name} does not exist yet"),
     }
 }
+
+/// The version of the librdkafka that is built in, and what it was built with, such as `ssl` and `zstd`.
+pub fn library() -> String {
+    let (_, version) = rdkafka::util::get_rdkafka_version();
+    let native = rdkafka::ClientConfig::new().create_native_config();
+    let features = native.and_then(|native| native.get("builtin.features")).unwrap_or_default();
+    format!("{version} ({})", features.replace(',', ", "))
+}
