@@ -148,6 +148,11 @@ impl<P> Watermark<P> {
         position
     }
 
+    /// The positions of the events that have not settled, in the order in which they were opened.
+    pub fn unsettled(&self) -> impl Iterator<Item = &P> {
+        self.window.iter().filter(|slot| !slot.settled).map(|slot| &slot.position)
+    }
+
     /// The number of events above the watermark, settled or not.
     pub fn len(&self) -> usize {
         self.window.len()
@@ -229,6 +234,8 @@ mod tests {
                 let prefix = model.iter().take_while(|settled| **settled).count();
                 prop_assert_eq!(committed, prefix.checked_sub(1));
                 prop_assert_eq!(watermark.is_empty(), prefix == model.len());
+                let unsettled = model.iter().enumerate().filter(|(_, settled)| !**settled).map(|(position, _)| position);
+                prop_assert!(watermark.unsettled().copied().eq(unsettled));
             }
         }
     }

@@ -10,8 +10,8 @@
 //! 2. [`pipeline::run`](mod@pipeline::run) opens the store, and `pipeline::controller` starts the graph's tasks on their
 //!    [workers](pipeline::threads). A reload brings a new graph to it; [changes](pipeline::changes) and `pipeline::steps`
 //!    say what becomes of each node.
-//! 3. A [`Source`](source::Source) reads a record; the [driver](source::drive) makes it an [`Event`](event::Event) with
-//!    an [`Ack`](ack::Ack), within the bounds on events in flight.
+//! 3. A [`Source`](source::Source) reads records; the [driver](source::drive) gives each [`Event`](event::Event) an
+//!    [`Ack`](ack::Ack), within the bounds on events in flight.
 //! 4. The source's router (`pipeline::router`) asks the [filters](filter), and renders a [request](sink::request) for
 //!    every sink that the event reaches, with its [templates](template).
 //! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: its

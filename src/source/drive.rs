@@ -1,10 +1,14 @@
 //! The driver: runs one connector from its first connection to its last commit.
 //!
 //! Everything that connectors have in common is here and only here: reconnecting with backoff, the bounds on events in
-//! flight, the watermarks, the commit interval, the drain of partitions that go away, and the shutdown. The driver
-//! knows nothing of what happens to an event behind the channel it hands it to.
+//! flight, the watermarks (in [`ledger`]), the commit interval, the drain of partitions that go away, the turns of the
+//! worker's other tasks, and the shutdown. The driver knows nothing of what happens to an event behind the channel it
+//! hands it to.
 
-use std::collections::HashMap;
+mod ledger;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +17,9 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info, warn};
 
-use super::{Defect, Input, Progress, Record, Source, SourceError};
-use crate::ack::{Ack, Settlement, SettlementReceiver, SettlementSender, Ticket, Watermark};
+use self::ledger::Ledger;
+use super::{Defect, Input, Progress, Record, Room, Source, SourceError};
+use crate::ack::{Ack, Settlement, SettlementReceiver};
 use crate::backoff::Backoff;
 use crate::event::Event;
 use crate::health::NodeHealth;
@@ -68,6 +73,10 @@ pub async fn drive<S: Source>(
 
 /// For sources that acknowledge each record: as many times `max_in_flight` may be settled behind an open event.
 const WINDOW_OF_EACH: usize = 64;
+
+/// The most records taken from a source in one go: enough for what is paid once per bunch to weigh little, and few enough
+/// to be looked through by the router in one turn.
+const BUNCH: usize = 64;
 
 struct Driver<S> {
     source: S,
@@ -134,11 +143,11 @@ impl<S: Source> Driver<S> {
         let mut commit_at = Instant::now() + self.policy.interval;
         loop {
             let stopping = self.shutdown.deadline();
-            if (stopping.is_some() || !reading) && self.ledger.open == 0 {
+            if (stopping.is_some() || !reading) && self.ledger.open() == 0 {
                 self.commit().await?;
                 return Ok(if reading { Ended::Shutdown } else { Ended::AtTheEnd });
             }
-            let may_read = reading && stopping.is_none() && self.has_room();
+            let room = if reading && stopping.is_none() { self.room() } else { None };
             let closing_deadline = self.ledger.closing_deadline();
             let wake_at = [closing_deadline, stopping, self.ledger.is_dirty().then_some(commit_at)];
             let wake_at = wake_at.into_iter().flatten().min();
@@ -147,21 +156,19 @@ impl<S: Source> Driver<S> {
                 Some(settlement) = self.settlements.recv() => self.settled(settlement).await?,
                 () = sleep_until(wake_at) => {}
                 () = self.shutdown.begun(), if stopping.is_none() => {
-                    info!(source = %self.name, open = self.ledger.open, "stopped reading");
+                    info!(source = %self.name, open = self.ledger.open(), "stopped reading");
                 }
-                input = read_if(may_read, &mut self.source) => match input? {
-                    Input::End => reading = false,
-                    input => self.take(input),
-                },
+                input = read(&mut self.source, room) => reading = self.take(input?).await,
             }
             let now = Instant::now();
             if stopping.is_some_and(|deadline| now >= deadline) {
-                warn!(source = %self.name, open = self.ledger.open,
+                warn!(source = %self.name, open = self.ledger.open(),
                     "time is up: events in flight are left uncommitted and will be read again at the next start");
                 self.commit().await?;
                 return Ok(Ended::Shutdown);
             }
-            if self.ledger.is_dirty() && (now >= commit_at || self.ledger.settled_since_commit >= self.policy.settled) {
+            if self.ledger.is_dirty() && (now >= commit_at || self.ledger.settled_since_commit() >= self.policy.settled)
+            {
                 self.commit().await?;
                 commit_at = now + self.policy.interval;
             }
@@ -169,24 +176,29 @@ impl<S: Source> Driver<S> {
         }
     }
 
-    /// Counts also what has settled behind an event that is still open: those would be read again after a crash. A
-    /// source that acknowledges each record has told its broker of them, so for it only their memory must be bounded.
-    fn has_room(&self) -> bool {
+    /// How much may be read. What has settled behind an event that is still open counts as well: it would be read again
+    /// after a crash. A source that acknowledges each record has told its broker of those, so for it only their memory
+    /// must be bounded.
+    fn room(&self) -> Option<Room> {
         let max = self.bounds.max_in_flight;
         let max_window = if S::ACKNOWLEDGES_EACH { max.saturating_mul(WINDOW_OF_EACH) } else { max };
-        self.ledger.open < max
-            && self.ledger.open_bytes < self.bounds.max_in_flight_bytes
-            && self.ledger.window < max_window
+        let records = max.saturating_sub(self.ledger.open()).min(max_window.saturating_sub(self.ledger.window()));
+        let bytes = self.bounds.max_in_flight_bytes.saturating_sub(self.ledger.open_bytes());
+        Room::new(records.min(BUNCH), bytes)
     }
 
-    /// Takes what the source has read.
-    fn take(&mut self, input: Input) {
+    /// Takes what the source has read. Returns false at its end.
+    async fn take(&mut self, input: Input) -> bool {
         match input {
-            Input::Record(record) => self.hand_over(*record),
+            Input::Records(records) => {
+                let count = records.len();
+                self.hand_over(records);
+                spend_budget(count).await;
+            }
             Input::Closing { partitions, within } => {
                 debug!(source = %self.name, ?partitions, "partitions are going away; finishing what is in flight");
                 let deadline = within.map(|within| Instant::now() + within);
-                self.ledger.closings.push(Closing { partitions, deadline });
+                self.ledger.begin_closing(partitions, deadline);
             }
             Input::Lost { partitions } => {
                 let open = self.ledger.forget(&partitions);
@@ -194,21 +206,26 @@ impl<S: Source> Driver<S> {
             }
             Input::Away { reason } => self.health.failing(format!("not connected: {reason}"), Instant::now()),
             Input::Back => self.health.ready(),
-            Input::End => {}
+            Input::End => return false,
         }
+        true
     }
 
-    fn hand_over(&mut self, record: Record) {
-        let Record { event, partition, position, mut defect } = record;
-        let size = event.size();
-        if defect.is_none() && size > self.bounds.max_event_size {
-            defect = Some(Defect::TooLarge { size: size as u64, limit: self.bounds.max_event_size });
-        }
-        let ack = self.ledger.open(partition, position, size);
+    fn hand_over(&mut self, records: Vec<Record>) {
         // The channel holds `max_in_flight` arrivals and no more are open, so it is full only when it is closed: then
-        // the ack is dropped, the event fails, and nothing is committed above it.
-        if let Err(error) = self.arrivals.try_send(Arrival { event: Arc::new(event), ack, defect }) {
-            debug!(source = %self.name, %error, "the graph takes no more events");
+        // the acks are dropped, the events fail, and nothing is committed above them.
+        let mut places = match self.arrivals.try_reserve_many(records.len()) {
+            Ok(places) => Some(places),
+            Err(error) => {
+                debug!(source = %self.name, %error, "the graph takes no more events");
+                None
+            }
+        };
+        for record in records {
+            let arrival = arrival(&mut self.ledger, record, self.bounds.max_event_size);
+            if let Some(place) = places.as_mut().and_then(Iterator::next) {
+                place.send(arrival);
+            }
         }
     }
 
@@ -242,11 +259,16 @@ impl<S: Source> Driver<S> {
         committed
     }
 
-    /// Closes the source. That may not hold up a shutdown, also one that begins meanwhile.
+    /// Gives back what is open, and closes the source. That may not hold up a shutdown, also one that begins meanwhile.
     async fn close(&mut self) {
+        let open = self.ledger.open_places();
+        let closing = async {
+            self.source.give_back(&open).await;
+            self.source.close().await;
+        };
         tokio::select! {
             biased;
-            () = self.source.close() => {}
+            () = closing => {}
             () = self.shutdown.closing_time_is_up() => {
                 warn!(source = %self.name, "time is up: the source is left without its having been closed in order");
             }
@@ -271,7 +293,7 @@ impl<S: Source> Driver<S> {
     /// way should end and not be cut off.
     async fn finish_without_connection(mut self) -> Result<(), SourceError> {
         let deadline = self.shutdown.deadline();
-        while self.ledger.open > 0 {
+        while self.ledger.open() > 0 {
             tokio::select! {
                 Some(settlement) = self.settlements.recv() => {
                     self.ledger.settle(settlement, false);
@@ -285,154 +307,29 @@ impl<S: Source> Driver<S> {
     }
 }
 
+/// Reads if there is room.
+async fn read<S: Source>(source: &mut S, room: Option<Room>) -> Result<Input, SourceError> {
+    match room {
+        Some(room) => source.read(room).await,
+        None => source.read_paused().await,
+    }
+}
+
 /// A library's buffer that is full, or a file, takes no part in tokio's cooperative budget. Unless it is spent here, a
 /// source keeps the worker's other tasks from running until its bounds are reached, deliveries and heartbeats among them.
-async fn read_if<S: Source>(may_read: bool, source: &mut S) -> Result<Input, SourceError> {
-    if !may_read {
-        return source.read_paused().await;
-    }
-    consume_budget().await;
-    source.read().await
-}
-
-/// What is open, and what has settled and waits for its commit.
-struct Ledger {
-    sender: SettlementSender,
-    /// See [`Source::READS_PARTITIONS_ALONE`].
-    reads_alone: bool,
-    session: u32,
-    partitions: HashMap<u32, Partition>,
-    closings: Vec<Closing>,
-    /// Events open, those of earlier sessions included: they hold memory all the same.
-    open: usize,
-    open_bytes: usize,
-    /// Events of this session above their partition's watermark, settled or not.
-    window: usize,
-    settled_since_commit: usize,
-    /// Positions settled since the last commit, for sources that acknowledge each record.
-    settled: Vec<(u32, u64)>,
-}
-
-struct Partition {
-    watermark: Watermark<u64>,
-    open: usize,
-    /// When its first record of this session had been read.
-    since: Instant,
-    /// Where the watermark stands, when that has not been committed.
-    uncommitted: Option<u64>,
-}
-
-struct Closing {
-    partitions: Vec<u32>,
-    deadline: Option<Instant>,
-}
-
-impl Partition {
-    fn begin() -> Self {
-        Self { watermark: Watermark::default(), open: 0, since: Instant::now(), uncommitted: None }
+async fn spend_budget(records: usize) {
+    for _ in 0..records {
+        consume_budget().await;
     }
 }
 
-impl Ledger {
-    fn new(sender: SettlementSender, reads_alone: bool) -> Self {
-        Self {
-            sender,
-            reads_alone,
-            session: 0,
-            partitions: HashMap::new(),
-            closings: Vec::new(),
-            open: 0,
-            open_bytes: 0,
-            window: 0,
-            settled_since_commit: 0,
-            settled: Vec::new(),
-        }
+/// Opens the event of a record.
+fn arrival(ledger: &mut Ledger, record: Record, max_event_size: usize) -> Arrival {
+    let Record { event, partition, position, mut defect } = record;
+    let size = event.size();
+    if defect.is_none() && size > max_event_size {
+        defect = Some(Defect::TooLarge { size: size as u64, limit: max_event_size });
     }
-
-    /// Forgets all positions: a new connection reads again from the last commit.
-    fn begin_session(&mut self) {
-        self.session += 1;
-        self.partitions.clear();
-        self.closings.clear();
-        self.settled.clear();
-        self.window = 0;
-        self.settled_since_commit = 0;
-    }
-
-    fn open(&mut self, partition: u32, position: u64, bytes: usize) -> Ack {
-        let entry = self.partitions.entry(partition).or_insert_with(Partition::begin);
-        let sequence = entry.watermark.open(position);
-        entry.open += 1;
-        self.open += 1;
-        self.window += 1;
-        self.open_bytes += bytes;
-        let ticket = Ticket { session: self.session, partition, sequence };
-        Ack::of_partition(ticket, bytes, self.reads_alone.then_some(entry.since), self.sender.clone())
-    }
-
-    /// Books a settlement. Returns true when an event of this session has failed.
-    fn settle(&mut self, settlement: Settlement, acknowledges_each: bool) -> bool {
-        let Settlement { ticket, bytes, settled } = settlement;
-        self.open -= 1;
-        self.open_bytes -= bytes;
-        if ticket.session != self.session {
-            return false;
-        }
-        let Some(partition) = self.partitions.get_mut(&ticket.partition) else {
-            return false;
-        };
-        partition.open -= 1;
-        if !settled {
-            return true;
-        }
-        if let Some(position) = partition.watermark.settle(ticket.sequence) {
-            self.settled_since_commit += 1;
-            if acknowledges_each {
-                self.settled.push((ticket.partition, *position));
-            }
-        }
-        let before = partition.watermark.len();
-        partition.uncommitted = partition.watermark.advance().or(partition.uncommitted);
-        self.window -= before - partition.watermark.len();
-        false
-    }
-
-    fn is_dirty(&self) -> bool {
-        self.settled_since_commit > 0
-    }
-
-    fn progress(&mut self) -> Progress {
-        self.settled_since_commit = 0;
-        let moved = self.partitions.iter_mut();
-        let moved = moved.filter_map(|(number, partition)| Some((*number, partition.uncommitted.take()?)));
-        let watermarks = moved.collect();
-        Progress { watermarks, settled: std::mem::take(&mut self.settled) }
-    }
-
-    fn closing_deadline(&self) -> Option<Instant> {
-        self.closings.iter().filter_map(|closing| closing.deadline).min()
-    }
-
-    /// Takes out the partitions of one closing that is drained or out of time.
-    fn take_closed(&mut self, now: Instant) -> Option<Vec<u32>> {
-        let index = self.closings.iter().position(|closing| {
-            let drained =
-                closing.partitions.iter().all(|number| self.partitions.get(number).is_none_or(|p| p.open == 0));
-            drained || closing.deadline.is_some_and(|deadline| now >= deadline)
-        })?;
-        Some(self.closings.swap_remove(index).partitions)
-    }
-
-    /// Forgets partitions. Returns how many of their events are still open.
-    fn forget(&mut self, partitions: &[u32]) -> usize {
-        let mut open = 0;
-        for partition in partitions.iter().filter_map(|number| self.partitions.remove(number)) {
-            open += partition.open;
-            self.window -= partition.watermark.len();
-        }
-        open
-    }
+    let ack = ledger.begin_event(partition, position, size);
+    Arrival { event: Arc::new(event), ack, defect }
 }
-
-#[cfg(test)]
-mod tests;

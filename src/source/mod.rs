@@ -14,6 +14,7 @@ pub mod kafka;
 mod lines;
 mod off_runtime;
 pub mod outgoing;
+mod record;
 pub mod stdin;
 
 use std::path::PathBuf;
@@ -25,12 +26,14 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use crate::descriptors::{self, Budget};
-use crate::event::{Event, Format};
+use crate::event::Format;
 use crate::health::NodeHealth;
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::units::{ByteSize, Period};
+
+pub use record::{Defect, Record, Room};
 
 /// What a connector provides. The driver calls the methods one at a time, never two at once.
 ///
@@ -52,9 +55,15 @@ pub trait Source: Send {
     /// partition numbers given out before are void.
     fn connect(&mut self) -> impl Future<Output = Result<(), SourceError>> + Send;
 
-    /// Waits for what happens next. It must be cancel safe: the driver drops the future whenever something else comes
-    /// first, and no record may be lost by that.
-    fn read(&mut self) -> impl Future<Output = Result<Input, SourceError>> + Send;
+    /// Waits for what happens next. When that is a record, those behind it that are at hand come with it, as many as
+    /// there is room for; there is no waiting for a second one. The rest stays in the connector: see [`Room::fill`].
+    ///
+    /// It must be cancel safe: the driver drops the future whenever something else comes first, and no record may be lost
+    /// by that. So nothing is awaited between the taking of a record and the return. What was taken before an error is
+    /// read again over the next connection.
+    ///
+    /// The connector need not give way to other tasks, however much it has at hand: the driver does, between two calls.
+    fn read(&mut self, room: Room) -> impl Future<Output = Result<Input, SourceError>> + Send;
 
     /// Called instead of [`read`](Self::read) while the bound on events in flight is reached. It must not return
     /// records. A source whose connection must be kept alive by polling does so here; it pauses when this is called
@@ -64,13 +73,23 @@ pub trait Source: Send {
     }
 
     /// Makes progress durable, or sees to it that it soon is. Called at the commit interval, and a last time before
-    /// `release` and `close`.
+    /// `release`, `give_back` and `close`.
     fn commit(&mut self, progress: Progress) -> impl Future<Output = Result<(), SourceError>> + Send;
 
     /// The partitions named by an [`Input::Closing`] have been drained and committed, or their time was up. Nothing is
     /// committed for them after this.
     fn release(&mut self, _partitions: &[u32]) -> impl Future<Output = Result<(), SourceError>> + Send {
         async { Ok(()) }
+    }
+
+    /// Gives back, at the end of the run, what was not processed: `open` holds the places of the records of this
+    /// connection that were handed over and have not settled, in the order of their partition. What has been received
+    /// beyond those goes back, too, so this is called even when nothing is open. Nothing is read or committed after it,
+    /// and `close` follows. The connection may be lost; errors are of no use to anyone: log them.
+    ///
+    /// A source that commits positions has nothing to do: it reads again behind its last commit.
+    fn give_back(&mut self, _open: &[(u32, u64)]) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
     }
 
     /// Closes the connection after the last commit. Errors are of no use to anyone by then: log them.
@@ -83,8 +102,8 @@ pub trait Source: Send {
 /// What a source reads.
 #[derive(Debug)]
 pub enum Input {
-    /// One record.
-    Record(Box<Record>),
+    /// Records, one at least, those of a partition in its order.
+    Records(Vec<Record>),
     /// These partitions are going away (a Kafka revoke, a file rotated away and read to its end). The connector
     /// returns no further records of them; the driver lets what is in flight finish, for `within` at most when given,
     /// commits, and calls [`Source::release`].
@@ -109,38 +128,6 @@ pub enum Input {
     /// The source has reached its end: the end of standard input, or with `--once` the end it saw when it connected
     /// first. No `read` follows.
     End,
-}
-
-/// A record with its place in the source.
-#[derive(Debug)]
-pub struct Record {
-    /// The event.
-    pub event: Event,
-    /// A number of the connector's choice for the sequence this record belongs to: a topic partition, a file, a
-    /// channel. Positions are committed per partition. A number is never reused for another sequence while the
-    /// connection lasts.
-    pub partition: u32,
-    /// What to commit once this record and all before it in its partition have settled: the next Kafka offset, the
-    /// byte after the line, the delivery tag.
-    pub position: u64,
-    /// Set when the event cannot be delivered as it is; it becomes a dead letter.
-    pub defect: Option<Defect>,
-}
-
-/// Why a record that was read is not fit for delivery.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Defect {
-    /// Larger than `max_event_size`. The event holds as much of the payload as its source could afford to keep.
-    #[error("the payload has {size} bytes, more than max_event_size = {limit}")]
-    TooLarge {
-        /// The payload's full size in bytes.
-        size: u64,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// Bytes that can no longer be read, for example a part of a file that was truncated before it was read.
-    #[error("lost: {0}")]
-    Lost(String),
 }
 
 /// What has settled since the last commit.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::lines::{Line, LineSplitter, is_utf16};
 use super::off_runtime::{Panic, caught};
-use super::{Input, Progress, Record, Source, SourceContext, SourceError};
+use super::{Input, Progress, Record, Room, Source, SourceContext, SourceError};
 use crate::event::{Event, MetaValue};
 use crate::problem::Problem;
 
@@ -127,10 +127,14 @@ impl Source for StdinSource {
         Ok(())
     }
 
-    async fn read(&mut self) -> Result<Input, SourceError> {
+    async fn read(&mut self, room: Room) -> Result<Input, SourceError> {
         loop {
-            if let Some(line) = self.splitter.next_line() {
-                return Ok(Input::Record(Box::new(self.record(line))));
+            let lines = room.fill(|| {
+                let line = self.splitter.next_line()?;
+                Some(self.record(line))
+            });
+            if !lines.is_empty() {
+                return Ok(Input::Records(lines));
             }
             let chunks = self.chunks.as_mut().ok_or_else(|| SourceError::permanent(StdinError::NotConnected))?;
             match chunks.recv().await {
@@ -144,7 +148,7 @@ impl Source for StdinSource {
                 Some(Err(panic)) => resume_unwind(panic),
                 Some(Ok(Err(error))) => return Err(SourceError::permanent(StdinError::Read(error))),
                 None => {
-                    let last = self.splitter.finish().map(|line| Input::Record(Box::new(self.record(line))));
+                    let last = self.splitter.finish().map(|line| Input::Records(vec![self.record(line)]));
                     return Ok(last.unwrap_or(Input::End));
                 }
             }
@@ -192,8 +196,8 @@ mod tests {
     }
 
     async fn next(source: &mut StdinSource) -> Option<Record> {
-        match source.read().await.unwrap() {
-            Input::Record(record) => Some(*record),
+        match source.read(Room::ONE_RECORD).await.unwrap() {
+            Input::Records(mut records) => records.pop(),
             Input::End => None,
             other => panic!("{other:?}"),
         }
@@ -210,6 +214,21 @@ mod tests {
         assert_eq!(long.defect, Some(Defect::TooLarge { size: 9, limit: 8 }));
         let last = next(&mut source).await.unwrap();
         assert_eq!(last.event.payload.as_deref(), Some(&b"last"[..]), "the last line needs no newline");
+        assert!(next(&mut source).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn lines_that_are_at_hand_come_together_as_far_as_there_is_room() {
+        let mut source = source(&b"one\ntwo\n3\n4\n5\nsix"[..]);
+        source.connect().await.unwrap();
+        let mut bunches = Vec::new();
+        for room in [(2, 100), (9, 2), (9, 1), (9, 9)] {
+            let Input::Records(records) = source.read(Room::new(room.0, room.1).unwrap()).await.unwrap() else {
+                panic!("there are lines left")
+            };
+            bunches.push(records.into_iter().map(|record| record.event.payload.unwrap()).collect::<Vec<_>>());
+        }
+        assert_eq!(bunches, [vec!["one", "two"], vec!["3", "4"], vec!["5"], vec!["six"]]);
         assert!(next(&mut source).await.is_none());
     }
 
@@ -234,7 +253,7 @@ mod tests {
         }
         let mut source = source(Buggy);
         source.connect().await.unwrap();
-        source.read().await.ok();
+        source.read(Room::ONE_RECORD).await.ok();
     }
 
     #[tokio::test]
@@ -247,6 +266,6 @@ mod tests {
         }
         let mut source = source(Broken);
         source.connect().await.unwrap();
-        assert!(source.read().await.unwrap_err().to_string().contains("broken"));
+        assert!(source.read(Room::ONE_RECORD).await.unwrap_err().to_string().contains("broken"));
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use webhook_bridge::event::Format;
 use webhook_bridge::source::file::{FileConfig, FileSource, FileStart};
-use webhook_bridge::source::{Defect, Input, Progress, Source, SourceContext};
+use webhook_bridge::source::{Defect, Input, Progress, Room, Source, SourceContext};
 use webhook_bridge::store::Store;
 use webhook_bridge::store::config::{StoreConfig, StoreSettings};
 use webhook_bridge::store::running::UnopenedStore;
@@ -124,9 +124,10 @@ impl Bridge {
     async fn read(&mut self, limit: usize) {
         for _ in 0..limit {
             let Some(source) = &mut self.source else { return };
-            let Ok(input) = timeout(Duration::from_millis(300), source.read()).await else { return };
+            let Ok(input) = timeout(Duration::from_millis(300), source.read(Room::ONE_RECORD)).await else { return };
             match input.unwrap() {
-                Input::Record(record) => {
+                Input::Records(mut records) => {
+                    let record = records.remove(0);
                     if self.bears_loss && matches!(record.defect, Some(Defect::Lost(_))) {
                         self.read.insert(record.partition, record.position);
                         continue;

@@ -61,6 +61,15 @@ impl End {
         Ok(None)
     }
 
+    /// A message that is here already, if it comes before the end.
+    pub(super) fn next_buffered(&mut self, session: &mut Session) -> Option<Result<Delivery, Fault>> {
+        if self.left == 0 {
+            return None;
+        }
+        let delivery = session.next_buffered()?;
+        self.received(delivery).transpose()
+    }
+
     fn received(&mut self, delivery: Result<Delivery, Fault>) -> Result<Option<Delivery>, Fault> {
         self.left = self.left.saturating_sub(1);
         self.quiet_since = Instant::now();

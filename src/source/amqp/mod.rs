@@ -23,7 +23,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::info;
 
-use super::{CommitPolicy, Input, Progress, Source, SourceContext, SourceError};
+use super::{CommitPolicy, Input, Progress, Room, Source, SourceContext, SourceError};
 use crate::problem::Problem;
 
 pub use config::{AmqpBind, AmqpConfig, AmqpDeclare};
@@ -100,20 +100,26 @@ impl Source for AmqpSource {
         Ok(())
     }
 
-    async fn read(&mut self) -> Result<Input, SourceError> {
+    async fn read(&mut self, room: Room) -> Result<Input, SourceError> {
         let Some(session) = &mut self.session else { return Err(self.error(Fault::NotConnected)) };
-        let next = match &mut self.end {
+        let first = match &mut self.end {
             Some(end) => end.next(session).await,
             None => session.next().await.map(Some),
         };
-        match next {
-            Ok(Some(delivery)) => {
-                let record = self.origin.record(delivery, self.partition, Timestamp::now());
-                Ok(Input::Record(Box::new(record)))
-            }
-            Ok(None) => Ok(Input::End),
-            Err(fault) => Err(self.error(fault)),
-        }
+        let mut first = match first {
+            Ok(Some(delivery)) => Some(delivery),
+            Ok(None) => return Ok(Input::End),
+            Err(fault) => return Err(self.error(fault)),
+        };
+        let now = Timestamp::now();
+        let records = room.try_fill(|| {
+            let at_hand = first.take().map(Ok).or_else(|| match &mut self.end {
+                Some(end) => end.next_buffered(session),
+                None => session.next_buffered(),
+            });
+            Ok(at_hand.transpose()?.map(|delivery| self.origin.record(delivery, self.partition, now)))
+        });
+        records.map(Input::Records).map_err(|fault| self.error(fault))
     }
 
     async fn commit(&mut self, progress: Progress) -> Result<(), SourceError> {
@@ -134,10 +140,15 @@ impl Source for AmqpSource {
         acknowledged.map_err(|fault| self.error(fault))
     }
 
-    async fn close(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.give_back_and_close().await;
+    /// All that is not acknowledged by now is open, or has not been read.
+    async fn give_back(&mut self, _open: &[(u32, u64)]) {
+        if let Some(session) = &mut self.session {
+            session.give_back().await;
         }
+    }
+
+    async fn close(&mut self) {
+        self.disconnect().await;
     }
 
     async fn probe(&mut self) -> Result<String, SourceError> {

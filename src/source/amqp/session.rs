@@ -35,6 +35,8 @@ pub(super) struct Session {
     consumer: Consumer,
     queue: ShortString,
     acknowledgements: Acknowledgements,
+    /// The consumer was cancelled: no more messages arrive.
+    is_cancelled: bool,
     /// The highest delivery tag received.
     received: u64,
     /// The broker tells apart what is given back from what has failed.
@@ -59,6 +61,7 @@ impl Session {
                 consumer,
                 queue: settings.queue.clone(),
                 acknowledgements: Acknowledgements::default(),
+                is_cancelled: false,
                 received: 0,
                 knows_given_back: false,
             };
@@ -118,36 +121,37 @@ impl Session {
         async move { existing_queue(&channel, &queue).await.map(|queue| u64::from(queue.message_count())) }.boxed()
     }
 
+    /// Cancels the consumer and gives back all that was not acknowledged, also what waits in lapin's buffer: at the end of
+    /// a run that is no failure. The close of a channel counts against the delivery limit of a quorum queue, and so does all
+    /// else before RabbitMQ 4.3; from there on a `basic.nack` does not. Elsewhere there must be none: an older quorum queue
+    /// without a limit puts what it is given back behind its other messages, and what the close of a channel gives back in
+    /// front of them.
+    pub(super) async fn give_back(&mut self) {
+        self.cancel().await;
+        let channel = self.connection.channel();
+        if !self.knows_given_back || !channel.status().connected() {
+            return;
+        }
+        // The tag 0 stands for all messages.
+        let given_back = channel.basic_nack(0, BasicNackOptions { multiple: true, requeue: true });
+        if !matches!(timeout(CANCEL_TIMEOUT, given_back).await, Ok(Ok(()))) {
+            tracing::debug!("messages could not be given back in order");
+        }
+    }
+
     /// Cancels the consumer, so that no more messages arrive, and closes its channel; the last source on a connection closes
     /// that, too. Takes a few seconds at most.
-    pub(super) async fn close(self) {
-        if self.connection.channel().status().connected() {
-            self.cancel().await;
-        }
+    pub(super) async fn close(mut self) {
+        self.cancel().await;
         self.connection.close().await;
     }
 
-    /// As [`close`](Self::close), at the end of a run: what was not acknowledged is no failure. The close of a channel
-    /// counts against the delivery limit of a quorum queue, and so does all else before RabbitMQ 4.3; from there on a
-    /// `basic.nack` does not. Elsewhere there must be none: an older quorum queue without a limit puts what it is given back
-    /// behind its other messages, and what the close of a channel gives back in front of them.
-    pub(super) async fn give_back_and_close(self) {
+    async fn cancel(&mut self) {
         let channel = self.connection.channel();
-        if channel.status().connected() {
-            self.cancel().await;
-            if self.knows_given_back {
-                // The tag 0 stands for all messages, also those that wait in lapin's buffer.
-                let given_back = channel.basic_nack(0, BasicNackOptions { multiple: true, requeue: true });
-                if !matches!(timeout(CANCEL_TIMEOUT, given_back).await, Ok(Ok(()))) {
-                    tracing::debug!("messages could not be given back in order");
-                }
-            }
+        if std::mem::replace(&mut self.is_cancelled, true) || !channel.status().connected() {
+            return;
         }
-        self.connection.close().await;
-    }
-
-    async fn cancel(&self) {
-        let cancelled = self.connection.channel().basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        let cancelled = channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         if !matches!(timeout(CANCEL_TIMEOUT, cancelled).await, Ok(Ok(()))) {
             tracing::debug!("the consumer could not be cancelled in order");
         }

@@ -62,7 +62,7 @@ impl Session {
         let mut record = lost_record(&self.context, file, tail.partition, start, end, reason);
         record.position = start;
         tail.last_position = start;
-        self.ready.push_back(Input::Record(Box::new(record)));
+        self.ready.push_back(Input::Records(vec![record]));
         self.close_partition(key);
     }
 }

@@ -65,7 +65,7 @@ use self::pattern::{PathPattern, PatternError};
 use self::registry::Registry;
 use self::session::{Session, Timing};
 use super::off_runtime::job_failed;
-use super::{Input, Progress, Source, SourceContext, SourceError};
+use super::{Input, Progress, Room, Source, SourceContext, SourceError};
 use crate::interpolated::{InterpolatedText, Part, are_patterns};
 use crate::problem::Problem;
 use crate::units::Period;
@@ -198,8 +198,8 @@ impl Source for FileSource {
         self.session.insert(session).connect().await
     }
 
-    async fn read(&mut self) -> Result<Input, SourceError> {
-        self.session()?.read().await
+    async fn read(&mut self, room: Room) -> Result<Input, SourceError> {
+        self.session()?.read(room).await
     }
 
     async fn read_paused(&mut self) -> Result<Input, SourceError> {

@@ -25,7 +25,7 @@ use super::tail::{Next, Tail};
 use super::watch::Watch;
 use crate::descriptors::{Budget, Purpose, Share};
 use crate::source::lines::Line;
-use crate::source::{Input, Progress, SourceContext, SourceError};
+use crate::source::{Input, Progress, Room, SourceContext, SourceError};
 
 /// How often things are done.
 #[derive(Debug, Clone, Copy)]
@@ -150,9 +150,9 @@ impl Session {
         self.registry
     }
 
-    pub(super) async fn read(&mut self) -> Result<Input, SourceError> {
+    pub(super) async fn read(&mut self, room: Room) -> Result<Input, SourceError> {
         loop {
-            if let Some(input) = self.next_input() {
+            if let Some(input) = self.next_input(room) {
                 return Ok(input);
             }
             if self.is_at_end() {
@@ -211,7 +211,7 @@ impl Session {
     }
 
     /// What can be handed out without any work.
-    pub(super) fn next_input(&mut self) -> Option<Input> {
+    pub(super) fn next_input(&mut self, room: Room) -> Option<Input> {
         loop {
             if self.saver.holds_up_reading() {
                 return None;
@@ -224,11 +224,18 @@ impl Session {
                 self.current = None;
                 continue;
             };
-            if let Some(line) = tail.next_line() {
-                let record = line_record(&self.context, file, tail.partition, tail.time, line);
-                return Some(Input::Record(Box::new(record)));
+            let mut is_used_up = false;
+            let lines = room.fill(|| {
+                let line = tail.next_line();
+                is_used_up = line.is_none();
+                line.map(|line| line_record(&self.context, file, tail.partition, tail.time, line))
+            });
+            if is_used_up {
+                self.finish_chunk(key);
             }
-            self.finish_chunk(key);
+            if !lines.is_empty() {
+                return Some(Input::Records(lines));
+            }
         }
     }
 
@@ -258,7 +265,7 @@ impl Session {
         }
         if let (Some(line), Some(file)) = (last, self.registry.get(key)) {
             let record = line_record(&self.context, file, tail.partition, tail.time, line);
-            self.ready.push_back(Input::Record(Box::new(record)));
+            self.ready.push_back(Input::Records(vec![record]));
         }
         if tail.goes_on_compressed() {
             return self.open_later(key);
@@ -289,7 +296,7 @@ impl Session {
             tracing::error!(%source, %path, start, end, "lost a part of a file, which becomes a dead letter: {reason}");
             tail.last_position = end.unwrap_or(start);
             let record = lost_record(&self.context, file, tail.partition, start, end, reason);
-            self.ready.push_back(Input::Record(Box::new(record)));
+            self.ready.push_back(Input::Records(vec![record]));
         } else {
             tracing::warn!(%source, %path, offset = start, "a file is gone, and all that was seen of it was read: {why}");
         }
@@ -316,7 +323,7 @@ impl Session {
             );
             tracing::error!(%source, %path, "a file cannot be read, which becomes a dead letter: {reason}");
             let record = lost_record(&self.context, file, tail.partition, 0, Some(end), reason);
-            self.ready.push_back(Input::Record(Box::new(record)));
+            self.ready.push_back(Input::Records(vec![record]));
         }
         self.go_on_behind_discarded(key, at_end);
     }

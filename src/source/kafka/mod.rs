@@ -26,7 +26,7 @@ use rdkafka::ClientConfig;
 
 use self::assignment::TopicPartition;
 use self::session::{Session, Topics};
-use super::{Input, Progress, Source, SourceContext, SourceError};
+use super::{Input, Progress, Room, Source, SourceContext, SourceError};
 use crate::problem::Problem;
 
 pub use self::config::{KafkaConfig, KafkaStart};
@@ -81,8 +81,8 @@ impl Source for KafkaSource {
         Ok(())
     }
 
-    async fn read(&mut self) -> Result<Input, SourceError> {
-        self.session()?.read().await
+    async fn read(&mut self, room: Room) -> Result<Input, SourceError> {
+        self.session()?.read(room).await
     }
 
     async fn read_paused(&mut self) -> Result<Input, SourceError> {

@@ -8,11 +8,13 @@
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{FutureExt as _, StreamExt as _};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -22,7 +24,7 @@ use super::assignment::{Assignment, Reading, TopicPartition};
 use super::group::{GroupEvent, Revocation, topic_partition_list};
 use super::member::Member;
 use super::record::RecordMaker;
-use crate::source::{Input, Record, SourceContext, SourceError};
+use crate::source::{Input, Record, Room, SourceContext, SourceError};
 use crate::timer::sleep_until;
 
 /// A full driver often has room again within this time. Pausing throws librdkafka's prefetched messages away and
@@ -138,25 +140,43 @@ impl Session {
         anew
     }
 
-    /// The next input: an event of the group, a record, or the end.
-    pub(super) async fn read(&mut self) -> Result<Input, SourceError> {
+    /// The next input: an event of the group, records, or the end.
+    pub(super) async fn read(&mut self, room: Room) -> Result<Input, SourceError> {
         self.resume()?;
         loop {
             self.take_waiting_events()?;
             if let Some(input) = self.inputs.pop_front() {
                 return Ok(input);
             }
-            if let Some(record) = self.kept.pop_front() {
-                return Ok(Input::Record(Box::new(record)));
-            }
-            if self.is_at_end() {
+            if self.kept.is_empty() && self.is_at_end() {
                 return Ok(Input::End);
             }
-            let polled = self.poll().await;
-            if let Some(record) = self.take(polled)? {
-                return Ok(Input::Record(Box::new(record)));
+            let records = self.records_at_hand(room)?;
+            if !records.is_empty() {
+                return Ok(Input::Records(records));
             }
+            let polled = self.poll().await;
+            let record = self.take(polled)?;
+            self.kept.extend(record);
         }
+    }
+
+    /// The records that can be had without waiting. An event of the group ends them: what it says may be that the
+    /// partition of the next one is no longer ours.
+    fn records_at_hand(&mut self, room: Room) -> Result<Vec<Record>, SourceError> {
+        let consumer = Arc::clone(self.member.consumer());
+        let mut messages = consumer.stream();
+        room.try_fill(|| {
+            if !self.events.is_empty() {
+                return Ok(None);
+            }
+            if let Some(record) = self.kept.pop_front() {
+                return Ok(Some(record));
+            }
+            let Some(message) = messages.next().now_or_never().flatten() else { return Ok(None) };
+            let polled = polled(&self.assignment, &self.maker, message);
+            self.take(polled)
+        })
     }
 
     /// The next event of the group. Records stay where they are.
@@ -283,11 +303,7 @@ impl Session {
             Some(event) = events.recv() => Polled::Event(event),
             () = sleep_until(end_if_empty) => Polled::Nothing,
             () = sleep_until(Some(*check_positions_at)) => Polled::PositionsToCheck,
-            message = consumer.recv() => match message {
-                Ok(message) => accept(assignment, maker, &message).map_or(Polled::Nothing, Polled::Record),
-                Err(KafkaError::PartitionEOF(partition)) => Polled::EndOfPartition(partition),
-                Err(error) => Polled::Failed(error),
-            }
+            message = consumer.recv() => polled(assignment, maker, message),
         }
     }
 
@@ -454,10 +470,15 @@ impl Session {
     }
 }
 
-/// The record of a message, unless its partition is no longer read.
-fn accept(assignment: &Assignment, maker: &RecordMaker, message: &BorrowedMessage<'_>) -> Option<Record> {
+/// What a message of librdkafka's is. One of a partition that is no longer read is nothing.
+fn polled(assignment: &Assignment, maker: &RecordMaker, message: KafkaResult<BorrowedMessage<'_>>) -> Polled {
+    let message = match message {
+        Ok(message) => message,
+        Err(KafkaError::PartitionEOF(partition)) => return Polled::EndOfPartition(partition),
+        Err(error) => return Polled::Failed(error),
+    };
     match assignment.reading(message.topic(), message.partition()) {
-        Reading::Wanted { number, topic } => Some(maker.record(message, &topic, number)),
-        Reading::Unwanted => None,
+        Reading::Wanted { number, topic } => Polled::Record(maker.record(&message, &topic, number)),
+        Reading::Unwanted => Polled::Nothing,
     }
 }

@@ -9,10 +9,10 @@ use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 use webhook_bridge::event::MetaValue;
-use webhook_bridge::source::{Defect, Progress, Source};
+use webhook_bridge::source::{Defect, Input, Progress, Room, Source};
 
 use super::broker::Broker;
-use super::{above, connect_error, ids, meta, read, read_many, redelivered, up_to};
+use super::{LIMIT, above, connect_error, ids, meta, read, read_many, redelivered, up_to};
 
 /// Long enough for a message that is on its way over loopback.
 const SHORT: Duration = Duration::from_millis(500);
@@ -88,7 +88,7 @@ async fn what_is_committed_is_acknowledged_and_makes_room() {
     let mut source = queue.source(json!({"prefetch": 10}));
     source.connect().await.unwrap();
     let first = read_many(&mut source, 10).await;
-    assert!(timeout(SHORT, source.read()).await.is_err(), "more than `prefetch` messages arrived");
+    assert!(timeout(SHORT, source.read(Room::ONE_RECORD)).await.is_err(), "more than `prefetch` messages arrived");
     assert_eq!(queue.ready_and_unacknowledged().await, (20, 10));
 
     source.commit(up_to(&first[9])).await.unwrap();
@@ -102,6 +102,34 @@ async fn what_is_committed_is_acknowledged_and_makes_room() {
     source.commit(up_to(&third[4])).await.unwrap();
     source.close().await;
     queue.left(5).await;
+    queue.delete().await;
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: make brokers-up"]
+async fn messages_that_are_at_hand_come_together_as_far_as_there_is_room() {
+    let queue = Broker::shared().queue().await.filled(0).await;
+    let mut source = queue.source(json!({}));
+    source.connect().await.unwrap();
+    let room = Room::new(4, usize::MAX).unwrap();
+    let (mut published, mut read, mut several) = (0, 0, false);
+    let until_several = async {
+        while !several {
+            queue.publish(published + 1..=published + 10).await;
+            published += 10;
+            while read < published {
+                let Input::Records(records) = source.read(room).await.unwrap() else { panic!("messages are left") };
+                assert!(records.len() <= 4, "{}", records.len());
+                for record in &records {
+                    read += 1;
+                    assert_eq!(record.event.id, read.to_string());
+                }
+                several |= records.len() == 4;
+            }
+        }
+    };
+    timeout(LIMIT, until_several).await.expect("four messages never came together");
+    source.close().await;
     queue.delete().await;
 }
 

@@ -51,6 +51,8 @@ async fn run(queue: &TestQueue, keys: &Value, count: usize, not_sent: u32) -> Ve
         }
     };
     timeout(LIMIT, sent).await.expect("the broker sends what the prefetch allows");
+    let open: Vec<(u32, u64)> = records.iter().map(|record| (record.partition, record.position)).collect();
+    source.give_back(&open).await;
     source.close().await;
     records.into_iter().map(|record| record.event.id.clone()).collect()
 }

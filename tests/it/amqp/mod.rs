@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use webhook_bridge::event::{Format, MetaValue};
 use webhook_bridge::source::amqp::AmqpSource;
-use webhook_bridge::source::{Input, Progress, Record, Source, SourceContext, SourceError};
+use webhook_bridge::source::{Input, Progress, Record, Room, Source, SourceContext, SourceError};
 
 /// Longer than anything here takes on a busy machine; a test that waits this long has failed.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -37,8 +37,8 @@ fn source(url: &str, queue: &str, extra: Value, once: bool) -> AmqpSource {
 }
 
 async fn read(source: &mut AmqpSource) -> Record {
-    match timeout(LIMIT, source.read()).await.expect("no message arrived").unwrap() {
-        Input::Record(record) => *record,
+    match timeout(LIMIT, source.read(Room::ONE_RECORD)).await.expect("no message arrived").unwrap() {
+        Input::Records(mut records) => records.remove(0),
         other => panic!("not a record: {other:?}"),
     }
 }
@@ -53,8 +53,8 @@ async fn read_many(source: &mut AmqpSource, count: usize) -> Vec<Record> {
 
 async fn read_error(source: &mut AmqpSource) -> String {
     loop {
-        match timeout(LIMIT, source.read()).await.expect("no error came") {
-            Ok(Input::Record(_)) => {}
+        match timeout(LIMIT, source.read(Room::ONE_RECORD)).await.expect("no error came") {
+            Ok(Input::Records(_)) => {}
             Ok(other) => panic!("not an error: {other:?}"),
             Err(SourceError::Transient(error)) => return error.to_string(),
             Err(error) => panic!("not transient: {error}"),

@@ -7,7 +7,7 @@ use lapin::types::FieldTable;
 use serde_json::json;
 use tokio::time::timeout;
 use webhook_bridge::source::amqp::AmqpSource;
-use webhook_bridge::source::{Input, Record, Source};
+use webhook_bridge::source::{Input, Record, Room, Source};
 
 use super::broker::Broker;
 use super::{LIMIT, ids, read, source, up_to};
@@ -16,8 +16,8 @@ use super::{LIMIT, ids, read, source, up_to};
 async fn read_to_the_end(source: &mut AmqpSource) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
     loop {
-        match timeout(LIMIT, source.read()).await.expect("the end did not come").unwrap() {
-            Input::Record(record) => records.push(*record),
+        match timeout(LIMIT, source.read(Room::ONE_RECORD)).await.expect("the end did not come").unwrap() {
+            Input::Records(mut one) => records.append(&mut one),
             Input::End => return records,
             other => panic!("neither a record nor the end: {other:?}"),
         }
@@ -60,7 +60,7 @@ async fn once_ends_when_others_have_taken_the_rest() {
     // The driver drops `read` at every commit tick.
     let end = timeout(LIMIT, async {
         loop {
-            if let Ok(input) = timeout(Duration::from_millis(50), once.read()).await {
+            if let Ok(input) = timeout(Duration::from_millis(50), once.read(Room::ONE_RECORD)).await {
                 return input.unwrap();
             }
         }

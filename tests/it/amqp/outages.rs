@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use uuid::Uuid;
-use webhook_bridge::source::{Source, SourceError};
+use webhook_bridge::source::{Room, Source, SourceError};
 
 use super::broker::{Broker, TestQueue};
 use super::{LIMIT, connect_error, ids, read, read_error, read_many, source, up_to};
@@ -26,7 +26,7 @@ async fn nothing_is_lost_when_the_broker_closes_all_connections() {
 
     broker.kill_connections().await;
     // lapin's buffer held ten more, which the broker delivers again and which therefore must not be read now.
-    match timeout(LIMIT, source.read()).await.unwrap() {
+    match timeout(LIMIT, source.read(Room::ONE_RECORD)).await.unwrap() {
         Err(SourceError::Transient(error)) => {
             let error = error.to_string();
             assert!(error.contains(&queue.name) && error.contains("the test says so"), "{error}");
@@ -100,7 +100,7 @@ async fn heartbeats_go_on_while_the_runtime_is_busy() {
         }
     });
     // The broker closes a connection that has said nothing for two or three heartbeats.
-    let read = timeout(Duration::from_secs(5), source.read()).await;
+    let read = timeout(Duration::from_secs(5), source.read(Room::ONE_RECORD)).await;
     assert!(read.is_err(), "{read:?}");
     busy.abort();
     source.commit(up_to(&record)).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use webhook_bridge::source::{Input, Source};
+use webhook_bridge::source::{Input, Room, Source};
 
 use super::{Scene, kafka_partition, progress, read, record, records};
 
@@ -21,8 +21,8 @@ async fn hand_over(options: Value) {
 
     let mut second = scene.connected(json!({"options": options})).await;
     let closing = tokio::select! {
-        input = first.read() => input.unwrap(),
-        input = second.read() => panic!("the second member reads what the first has not given back: {input:?}"),
+        input = first.read(Room::ONE_RECORD) => input.unwrap(),
+        input = second.read(Room::ONE_RECORD) => panic!("the second member reads what the first has not given back: {input:?}"),
     };
     let Input::Closing { partitions: closing, within } = closing else { panic!("{closing:?}") };
     assert_eq!(within, Some(Duration::from_secs(10)));
@@ -35,9 +35,9 @@ async fn hand_over(options: Value) {
 
     let moved = loop {
         tokio::select! {
-            _ = first.read() => {}
-            input = second.read() => match input.unwrap() {
-                Input::Record(record) => break record,
+            _ = first.read(Room::ONE_RECORD) => {}
+            input = second.read(Room::ONE_RECORD) => match input.unwrap() {
+                Input::Records(mut records) => break records.remove(0),
                 other => panic!("{other:?}"),
             },
         }
@@ -78,8 +78,8 @@ async fn closing_in_the_middle_of_a_revocation_leaves_the_group() {
     records(&mut first, 2).await;
     let mut second = scene.connected(json!({})).await;
     let closing = tokio::select! {
-        input = first.read() => input.unwrap(),
-        input = second.read() => panic!("{input:?}"),
+        input = first.read(Room::ONE_RECORD) => input.unwrap(),
+        input = second.read(Room::ONE_RECORD) => panic!("{input:?}"),
     };
     assert!(matches!(closing, Input::Closing { .. }), "{closing:?}");
     // Not released: the second member still gets everything, and long before the first one's session times out.
@@ -127,7 +127,7 @@ async fn a_full_member_still_hears_that_partitions_are_revoked_and_new_ones_begi
     let mut second = scene.connected(json!({})).await;
     let closing = tokio::select! {
         input = first.read_paused() => input.unwrap(),
-        input = second.read() => panic!("{input:?}"),
+        input = second.read(Room::ONE_RECORD) => panic!("{input:?}"),
     };
     let Input::Closing { partitions, .. } = closing else { panic!("{closing:?}") };
     first.release(&partitions).await.unwrap();

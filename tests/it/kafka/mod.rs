@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use webhook_bridge::event::{Format, MetaValue};
 use webhook_bridge::source::kafka::{KafkaConfig, KafkaSource};
-use webhook_bridge::source::{Input, Progress, Record, Source, SourceContext};
+use webhook_bridge::source::{Input, Progress, Record, Room, Source, SourceContext};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -124,7 +124,7 @@ fn unique(what: &str) -> String {
 /// The next input that is not about the broker.
 async fn read(source: &mut KafkaSource) -> Input {
     loop {
-        match timeout(PATIENCE, source.read()).await.expect("nothing was read in time").unwrap() {
+        match timeout(PATIENCE, source.read(Room::ONE_RECORD)).await.expect("nothing was read in time").unwrap() {
             Input::Away { .. } | Input::Back => {}
             input => return input,
         }
@@ -133,7 +133,7 @@ async fn read(source: &mut KafkaSource) -> Input {
 
 async fn record(source: &mut KafkaSource) -> Record {
     match read(source).await {
-        Input::Record(record) => *record,
+        Input::Records(mut records) => records.remove(0),
         other => panic!("a record was expected, not {other:?}"),
     }
 }
@@ -151,7 +151,7 @@ async fn read_to_end(source: &mut KafkaSource) -> Vec<String> {
     let mut ids = Vec::new();
     loop {
         match read(source).await {
-            Input::Record(record) => ids.push(record.event.id),
+            Input::Records(records) => ids.extend(records.into_iter().map(|record| record.event.id)),
             Input::End => return ids,
             other => panic!("a record or the end was expected, not {other:?}"),
         }

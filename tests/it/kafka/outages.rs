@@ -10,7 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 use tokio::time::timeout;
-use webhook_bridge::source::{Input, Source, SourceError};
+use webhook_bridge::source::{Input, Room, Source, SourceError};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -153,7 +153,7 @@ async fn a_broker_that_is_killed_and_comes_back_ends_nothing() {
     source.commit(progress(&[(before[0].partition, 4)])).await.unwrap();
 
     broker.run("kill");
-    let away = timeout(PATIENCE, source.read()).await.expect("nobody noticed").unwrap();
+    let away = timeout(PATIENCE, source.read(Room::ONE_RECORD)).await.expect("nobody noticed").unwrap();
     assert!(matches!(away, Input::Away { .. }), "{away:?}");
     assert!(timeout(Duration::from_secs(5), read(&mut source)).await.is_err(), "an outage is no end and no error");
     source.commit(progress(&[(before[0].partition, 9)])).await.unwrap();
@@ -161,17 +161,17 @@ async fn a_broker_that_is_killed_and_comes_back_ends_nothing() {
     assert!(refused.contains("no Kafka broker can be reached"), "{refused}");
 
     broker.run("start");
-    let back = timeout(PATIENCE, source.read()).await.expect("nobody noticed").unwrap();
+    let back = timeout(PATIENCE, source.read(Room::ONE_RECORD)).await.expect("nobody noticed").unwrap();
     assert!(matches!(back, Input::Back), "{back:?}");
     scene.produce(0, 1).await;
     // The group may be joined anew after the outage, at any moment: then what was not committed comes again.
     let all = BTreeMap::from([(0, 11)]);
     let all_are_committed = async {
         while scene.committed(1).await != all {
-            if let Ok(input) = timeout(Duration::from_secs(1), source.read()).await
-                && let Input::Record(record) = input.unwrap()
+            if let Ok(input) = timeout(Duration::from_secs(1), source.read(Room::ONE_RECORD)).await
+                && let Input::Records(records) = input.unwrap()
             {
-                source.commit(progress(&[(record.partition, record.position)])).await.unwrap();
+                source.commit(progress(&[(records[0].partition, records[0].position)])).await.unwrap();
             }
         }
     };

@@ -8,7 +8,7 @@ use rdkafka::producer::FutureRecord;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use webhook_bridge::event::MetaValue;
-use webhook_bridge::source::{Defect, Source};
+use webhook_bridge::source::{Defect, Input, Room, Source};
 
 use super::{PATIENCE, Scene, kafka_partition, progress, read, record, records, unique};
 
@@ -52,6 +52,44 @@ async fn every_part_of_a_message_reaches_the_event() {
     assert_eq!(tombstone.event.payload, None);
     assert_eq!(empty.event.payload.as_deref(), Some(b"".as_slice()));
     assert_eq!(empty.event.key.as_deref(), Some("/w=="));
+    source.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Kafka: make brokers-up"]
+async fn records_that_are_at_hand_come_together_as_far_as_there_is_room() {
+    let scene = Scene::new(2).await;
+    scene.produce(0, 1000).await;
+    scene.produce(1, 1000).await;
+    let mut source = scene.connected(json!({})).await;
+    let mut positions = BTreeMap::<i64, Vec<u64>>::new();
+    let (mut read, mut largest) = (0, 0);
+    while read < 2000 {
+        let room = Room::new(50, 1_000_000).unwrap();
+        let input = timeout(PATIENCE, source.read(room)).await.expect("nothing was read in time").unwrap();
+        let Input::Records(records) = input else { panic!("records were expected, not {input:?}") };
+        read += records.len();
+        largest = largest.max(records.len());
+        for record in &records {
+            positions.entry(kafka_partition(record)).or_default().push(record.position);
+        }
+    }
+    assert_eq!(largest, 50);
+    let all: Vec<u64> = (1..=1000).collect();
+    assert_eq!(positions, [(0, all.clone()), (1, all)].into());
+
+    scene.produce(0, 10).await;
+    let payload = record(&mut source).await.event.size();
+    // The record that reaches the bound on bytes is the last of its bunch.
+    let room = Room::new(50, payload + 1).unwrap();
+    let mut rest = Vec::new();
+    while rest.iter().sum::<usize>() < 9 {
+        let Input::Records(records) = timeout(PATIENCE, source.read(room)).await.unwrap().unwrap() else {
+            panic!("records were expected")
+        };
+        rest.push(records.len());
+    }
+    assert!(rest.iter().all(|count| *count <= 2), "{rest:?}");
     source.close().await;
 }
 

@@ -8,7 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use webhook_bridge::source::kafka::KafkaSource;
-use webhook_bridge::source::{Input, Source};
+use webhook_bridge::source::{Input, Room, Source};
 
 use super::{PATIENCE, Scene, kafka_partition, progress, read, records};
 
@@ -54,7 +54,7 @@ fn keys(start: &str, refresh_ms: &str) -> Value {
 async fn joined(scene: &Scene, keys: Value) -> KafkaSource {
     let mut source = scene.connected(keys).await;
     // Nothing is to be read yet, but the group is joined only while somebody reads.
-    timeout(Duration::from_secs(2), source.read()).await.expect_err("nothing is to be read yet");
+    timeout(Duration::from_secs(2), source.read(Room::ONE_RECORD)).await.expect_err("nothing is to be read yet");
     source
 }
 
@@ -118,7 +118,7 @@ async fn a_topic_created_anew_is_read_from_its_beginning_whatever_was_committed(
         let [.., last] = <[_; 4]>::try_from(records(&mut source, 4).await).unwrap();
         source.commit(progress(&[(last.partition, last.position)])).await.unwrap();
         while scene.committed(1).await.get(&0) != Some(&4) {
-            timeout(Duration::from_millis(50), source.read()).await.ok();
+            timeout(Duration::from_millis(50), source.read(Room::ONE_RECORD)).await.ok();
         }
 
         scene.recreate_topic(9).await;
@@ -146,8 +146,11 @@ async fn all_are_read(scene: &Scene, source: &mut KafkaSource, records: usize) {
     let expected: BTreeSet<String> = (0..records).map(|offset| format!("{}/0/{offset}", scene.topic)).collect();
     let mut seen = BTreeSet::new();
     while seen != expected {
-        match timeout(PATIENCE, source.read()).await.expect("the new topic is not read from its beginning") {
-            Ok(Input::Record(record)) => drop(seen.insert(record.event.id)),
+        match timeout(PATIENCE, source.read(Room::ONE_RECORD))
+            .await
+            .expect("the new topic is not read from its beginning")
+        {
+            Ok(Input::Records(records)) => seen.extend(records.into_iter().map(|record| record.event.id)),
             Ok(Input::Closing { partitions, .. }) => source.release(&partitions).await.unwrap(),
             Ok(Input::Lost { .. } | Input::Away { .. } | Input::Back) => {}
             Ok(other) => panic!("{other:?}"),
@@ -177,8 +180,8 @@ async fn another_member_at_the_first_start_changes_nothing() {
             input = read(&mut one) => input,
             input = read(&mut other) => input,
         };
-        if let Input::Record(record) = input {
-            seen.push(record.event.id);
+        if let Input::Records(records) = input {
+            seen.extend(records.into_iter().map(|record| record.event.id));
         }
     }
     assert!(seen.iter().all(|id| id.ends_with("/3")), "{seen:?}");

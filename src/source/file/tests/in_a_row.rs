@@ -138,9 +138,10 @@ impl Seen {
     /// Reads until so many records have come, or none for so long.
     async fn read(&mut self, reader: &mut Reader, most: usize, patience: Duration) {
         for _ in 0..most {
-            let Ok(input) = timeout(patience, reader.source.read()).await else { return };
+            let Ok(input) = timeout(patience, reader.source.read(Room::ONE_RECORD)).await else { return };
             match input.unwrap() {
-                Input::Record(record) => {
+                Input::Records(mut records) => {
+                    let record = records.remove(0);
                     self.note(&record);
                     reader.read.insert(record.partition, record.position);
                 }

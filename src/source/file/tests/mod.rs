@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use super::session::{Session, Timing};
 use super::{FileConfig, FileSource, FileStart};
 use crate::event::Format;
-use crate::source::{Input, Progress, Record, Source, SourceContext};
+use crate::source::{Input, Progress, Record, Room, Source, SourceContext};
 use crate::store::Store;
 use crate::store::config::{StoreConfig, StoreSettings};
 use crate::store::database::Database;
@@ -182,16 +182,17 @@ fn settings(folder: &Path) -> StoreSettings {
 
 impl Reader {
     async fn next(&mut self) -> Input {
-        timeout(PATIENCE, self.source.read()).await.expect("nothing was read").unwrap()
+        timeout(PATIENCE, self.source.read(Room::ONE_RECORD)).await.expect("nothing was read").unwrap()
     }
 
     /// The next record. Whatever closes meanwhile is settled, committed and released.
     async fn record(&mut self) -> Record {
         loop {
             match self.next().await {
-                Input::Record(record) => {
+                Input::Records(mut records) => {
+                    let record = records.remove(0);
                     self.read.insert(record.partition, record.position);
-                    return *record;
+                    return record;
                 }
                 Input::Closing { partitions, .. } => self.close(&partitions).await,
                 other => panic!("{other:?}"),
@@ -247,7 +248,7 @@ impl Reader {
         let mut lines = Vec::new();
         loop {
             match self.next().await {
-                Input::Record(record) => lines.push(text(&record)),
+                Input::Records(records) => lines.extend(records.iter().map(text)),
                 Input::Closing { .. } => {}
                 Input::End => return lines,
                 Input::Lost { .. } | Input::Away { .. } | Input::Back => panic!("files are never taken away"),

@@ -19,7 +19,7 @@ impl Reader {
             if read_from.is_some_and(|from| from + CHUNK_SIZE as u64 > LONG as u64) {
                 return;
             }
-            assert!(session.next_input().is_none(), "no line is complete yet");
+            assert!(session.next_input(Room::ONE_RECORD).is_none(), "no line is complete yet");
         }
     }
 

@@ -26,7 +26,10 @@ async fn a_line_is_not_read_before_its_end_is_written() {
     setup.write("b.log", "");
     let mut reader = setup.reader().await;
     assert_eq!(reader.lines(1).await, ["one"]);
-    assert!(timeout(Duration::from_millis(100), reader.source.read()).await.is_err(), "half a line was read");
+    assert!(
+        timeout(Duration::from_millis(100), reader.source.read(Room::ONE_RECORD)).await.is_err(),
+        "half a line was read"
+    );
     setup.append("a.log", "o\n");
     assert_eq!(reader.lines(1).await, ["two"]);
 }
@@ -117,15 +120,36 @@ async fn what_is_read_can_be_dropped_halfway_without_losing_a_record() {
     let mut lines = Vec::new();
     while lines.len() < 5_000 {
         // The driver drops the future whenever something else comes first.
-        let read =
-            tokio::select! { biased; read = reader.source.read() => Some(read), () = std::future::ready(()) => None };
+        let read = tokio::select! {
+            biased;
+            read = reader.source.read(Room::new(7, usize::MAX).unwrap()) => Some(read),
+            () = std::future::ready(()) => None,
+        };
         match read {
-            Some(Ok(Input::Record(record))) => lines.push(text(&record)),
+            Some(Ok(Input::Records(records))) => lines.extend(records.iter().map(text)),
             Some(other) => panic!("{other:?}"),
             None => tokio::task::yield_now().await,
         }
     }
     assert_eq!(lines, (0..5_000).map(text_of).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_lines_at_hand_come_together_as_far_as_there_is_room() {
+    let mut setup = Setup::new(&["a.log"]);
+    setup.once = true;
+    setup.write("a.log", "one\ntwo\n3\n4\n5\n\nsix\nlast");
+    let mut reader = setup.reader().await;
+    let mut bunches = Vec::new();
+    for room in [(2, 100), (9, 2), (9, 1), (9, 9), (9, 9)] {
+        let room = Room::new(room.0, room.1).unwrap();
+        match timeout(PATIENCE, reader.source.read(room)).await.unwrap().unwrap() {
+            Input::Records(records) => bunches.push(records.iter().map(text).collect::<Vec<_>>()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(bunches, [vec!["one", "two"], vec!["3", "4"], vec!["5"], vec!["six"], vec!["last"]]);
+    assert!(matches!(reader.next().await, Input::End));
 }
 
 #[tokio::test]

@@ -198,7 +198,7 @@ async fn a_copy_with_lines_behind_it_is_read_on_after_a_restart() {
     let mut reader = setup.reader().await;
     let record = reader.record().await;
     assert_eq!((&*text(&record), content_of(&record)), ("three", content_of(&before[0])));
-    let more = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
+    let more = timeout(2 * reader.source.timing.settle, reader.source.read(Room::ONE_RECORD)).await;
     assert!(more.is_err(), "{more:?}");
 }
 
@@ -218,8 +218,8 @@ async fn rotated_files_that_begin_alike_are_all_read() {
     let mut reader = setup.reader().await;
     let lines = reader.lines(82).await;
     assert_eq!((&*lines[40], &*lines[81]), ("two", "three, and more"));
-    let more = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
-    assert!(!matches!(more, Ok(Ok(Input::Record(_)))), "{more:?}");
+    let more = timeout(2 * reader.source.timing.settle, reader.source.read(Room::ONE_RECORD)).await;
+    assert!(!matches!(more, Ok(Ok(Input::Records(_)))), "{more:?}");
 }
 
 #[tokio::test]
@@ -283,7 +283,7 @@ async fn a_missing_compressed_rest_is_reported() {
     assert!(reason.contains("incomplete") && reason.contains(&format!("to {} of", text.len())), "{reason}");
     assert_eq!(reader.lines(1).await, ["new"]);
     // The incomplete file is still there: it must neither be reported nor read again.
-    let again = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
+    let again = timeout(2 * reader.source.timing.settle, reader.source.read(Room::ONE_RECORD)).await;
     assert!(again.is_err(), "{again:?}");
 }
 
@@ -341,7 +341,7 @@ async fn empty_lines_at_the_end_are_confirmed_with_the_last_line() {
     setup.write("a.log", "one\n\n\n");
     let mut reader = setup.reader().await;
     reader.lines(1).await;
-    assert!(timeout(Duration::from_millis(60), reader.source.read()).await.is_err());
+    assert!(timeout(Duration::from_millis(60), reader.source.read(Room::ONE_RECORD)).await.is_err());
     reader.commit().await;
     assert_eq!(setup.checkpoint().await.unwrap()["state"]["files"][0]["offset"], 6);
 }

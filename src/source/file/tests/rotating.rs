@@ -112,7 +112,7 @@ async fn copytruncate_with_equal_first_lines_gives_each_content_its_own_id() {
         fs::remove_file(setup.path("a.log.1")).unwrap();
         let known = |reader: &Reader| reader.source.session.as_ref().unwrap().registry.iter().count();
         while known(&reader) > 1 {
-            assert!(timeout(Duration::from_millis(20), reader.source.read()).await.is_err());
+            assert!(timeout(Duration::from_millis(20), reader.source.read(Room::ONE_RECORD)).await.is_err());
         }
     }
 }
@@ -140,7 +140,7 @@ async fn what_a_truncation_destroyed_is_reported() {
     assert_eq!(reader.lines(1).await, ["one"]);
     // Wait until the unfinished line was seen: only then can anybody know that it is lost.
     while reader.source.session.as_ref().unwrap().registry.iter().any(|(_, file)| file.size < 14) {
-        assert!(timeout(Duration::from_millis(20), reader.source.read()).await.is_err());
+        assert!(timeout(Duration::from_millis(20), reader.source.read(Room::ONE_RECORD)).await.is_err());
     }
     setup.truncate("a.log");
     setup.append("a.log", "two\n");
@@ -244,8 +244,8 @@ async fn a_copy_that_is_shorter_than_what_was_read_brings_nothing_again_and_no_l
         setup.append("a.log", "{\"n\":5}\n");
         let mut reader = setup.reader().await;
         assert_eq!(reader.lines(1).await, ["{\"n\":5}"]);
-        let more = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
-        assert!(!matches!(more, Ok(Ok(Input::Record(_)))), "{more:?}");
+        let more = timeout(2 * reader.source.timing.settle, reader.source.read(Room::ONE_RECORD)).await;
+        assert!(!matches!(more, Ok(Ok(Input::Records(_)))), "{more:?}");
     }
 }
 
@@ -316,8 +316,8 @@ async fn what_was_added_to_a_file_that_was_replaced_and_rotated_at_once_is_read(
         let lines: Vec<String> = records.iter().map(text).collect();
         assert_eq!(lines, ["three", "four", "and more than there was before"], "{how}");
         assert_eq!(content_of(&records[0]), content_of(&before[0]), "{how}");
-        let more = timeout(2 * reader.source.timing.settle, reader.source.read()).await;
-        assert!(!matches!(more, Ok(Ok(Input::Record(_)))), "{how}: {more:?}");
+        let more = timeout(2 * reader.source.timing.settle, reader.source.read(Room::ONE_RECORD)).await;
+        assert!(!matches!(more, Ok(Ok(Input::Records(_)))), "{how}: {more:?}");
     }
 }
 
@@ -348,7 +348,7 @@ async fn what_a_program_writes_late_to_a_file_out_of_sight_is_read_within_the_wa
         let elsewhere = tempfile::tempdir().unwrap();
         out_of_sight(&setup, how, elsewhere.path());
         assert_eq!(reader.lines(1).await, ["two"], "{how}");
-        let quiet = timeout(3 * reader.source.timing.settle, reader.source.read()).await;
+        let quiet = timeout(3 * reader.source.timing.settle, reader.source.read(Room::ONE_RECORD)).await;
         assert!(quiet.is_err(), "{how}: {quiet:?}");
         for line in ["late", "later"] {
             held.write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -370,7 +370,7 @@ async fn a_file_that_is_only_kept_open_for_late_lines_is_not_lost_by_a_restart()
     reader.lines(1).await;
     reader.commit().await;
     while !setup.checkpoint().await.unwrap().to_string().contains("\"at_rest\":true") {
-        let quiet = timeout(Duration::from_millis(20), reader.source.read()).await;
+        let quiet = timeout(Duration::from_millis(20), reader.source.read(Room::ONE_RECORD)).await;
         assert!(quiet.is_err(), "{quiet:?}");
     }
     drop(reader);

@@ -84,8 +84,8 @@ async fn a_slow_store_is_no_error_and_stops_reading_after_a_while() {
         read += 1;
         setup.append("a.log", &format!("{read}\n"));
         assert!(begun.elapsed() < PATIENCE, "reading goes on for ever");
-        match timeout(Duration::from_millis(300), reader.source.read()).await {
-            Ok(input) => assert!(matches!(input.unwrap(), Input::Record(_))),
+        match timeout(Duration::from_millis(300), reader.source.read(Room::ONE_RECORD)).await {
+            Ok(input) => assert!(matches!(input.unwrap(), Input::Records(_))),
             Err(_) => break,
         }
     }
