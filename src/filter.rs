@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::event::Envelope;
 use crate::interpolated::{InterpolatedText, TextRef};
+use crate::jsonpath::index::ConditionIndex;
 use crate::jsonpath::{self, Condition, ExpressionError};
 
 /// Lets through the events for which an expression holds. Those it turns away leave by `<name>.unmatched`.
@@ -47,6 +48,27 @@ impl Predicate {
     /// Whether the expression holds for this envelope.
     pub fn matches(&self, envelope: &Envelope) -> bool {
         self.0.holds(envelope.as_value())
+    }
+}
+
+/// Of many predicates, those that may hold for an envelope, without asking each. `T` names a predicate.
+#[derive(Debug, Clone)]
+pub struct PredicateIndex<T>(ConditionIndex<T>);
+
+impl<T: Copy> PredicateIndex<T> {
+    /// An index of these predicates.
+    pub fn new<'a>(predicates: impl IntoIterator<Item = (T, &'a Predicate)>) -> Self {
+        Self(ConditionIndex::new(predicates.into_iter().map(|(name, predicate)| (name, &predicate.0))))
+    }
+
+    /// Whether it rules out any for any envelope.
+    pub fn rules_out_any(&self) -> bool {
+        self.0.rules_out_any()
+    }
+
+    /// The predicates that may hold for this envelope, each once. No other holds.
+    pub fn candidates<'a>(&'a self, envelope: &'a Envelope) -> impl Iterator<Item = T> + 'a {
+        self.0.candidates(envelope.as_value())
     }
 }
 

@@ -10,6 +10,7 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark's results are its output")]
 
+mod fan_out;
 mod goaway;
 mod kafka;
 mod measure;
@@ -54,6 +55,8 @@ enum Part {
     Full,
     /// A file's lines as they are
     Pass,
+    /// One sink, and many that each take some of the events
+    Sinks,
     /// A receiver that takes 50 ms
     Slow,
     /// HTTP/2 to a receiver that ends connections after 100 requests, if nginx is installed
@@ -95,6 +98,7 @@ fn measure_all(args: &Args) -> Result<()> {
         match part {
             Part::Full => bench.cost(Shape::Full, events, repetitions, &mut report)?,
             Part::Pass => bench.cost(Shape::PassThrough, events, repetitions, &mut report)?,
+            Part::Sinks => fan_out::measure(&bench, events, repetitions, &mut report)?,
             Part::Slow => bench.slow_receiver(if args.quick { 640 } else { 12_800 }, &mut report)?,
             Part::Goaway => {
                 let (events, repetitions) = if args.quick { (2_000, 1) } else { (20_000, 9) };
@@ -126,7 +130,7 @@ fn measure_store(bench: &Bench, part: Part, quick: bool, report: &mut Report) ->
                 let amounts = (or_quick(50_000), or_quick(100_000), repetitions);
                 store::dead_beside_healthy(bench, &engine, amounts, report)?;
             }
-            Part::Full | Part::Pass | Part::Slow | Part::Goaway | Part::Start | Part::Kafka => {}
+            Part::Full | Part::Pass | Part::Sinks | Part::Slow | Part::Goaway | Part::Start | Part::Kafka => {}
         }
     }
     Ok(())

@@ -59,11 +59,29 @@ const TEMPLATE_AND_SIGNATURE: &str = r#"template = "order"
   secrets = ["whsec_YmVuY2htYXJrLXNlY3JldC1vZi0zMi1ieXRlcyEhISE="]
 "#;
 
+/// A pipeline file with so many sinks, each behind a filter for one tenant: an event goes to one of them.
+pub(crate) fn by_tenant(sinks: usize, source: &str, url: &str) -> String {
+    let mut text = format!("name = \"{NAME}\"\n\n[sources.orders]\n{source}\n");
+    for tenant in 0..sinks {
+        write!(
+            text,
+            "\n[filters.f{tenant}]\nfrom = [\"orders\"]\nwhen = \"$.data.tenant == 't{tenant}'\"\n\
+             \n[sinks.s{tenant}]\ntype = \"webhook\"\nfrom = [\"f{tenant}\"]\nurl = \"{url}\"\n"
+        )
+        .expect("writing to a string cannot fail");
+    }
+    text
+}
+
 /// One event, of about 300 bytes of JSON. Its size does not depend on its number.
 pub(crate) fn event(number: usize) -> String {
+    event_of("acme", number)
+}
+
+fn event_of(tenant: &str, number: usize) -> String {
     format!(
         "{{\"id\":\"o-{number:08}\",\"type\":\"order.paid\",\"total\":{}.5,\"currency\":\"EUR\",\"region\":\"eu\",\
-         \"tenant\":\"acme\",\"customer\":{{\"id\":\"c-{:05}\",\"name\":\"Barbara \\\"B\\\" Liskov\",\
+         \"tenant\":\"{tenant}\",\"customer\":{{\"id\":\"c-{:05}\",\"name\":\"Barbara \\\"B\\\" Liskov\",\
          \"email\":\"barbara@example.com\"}},\"items\":[{{\"sku\":\"A-1001\",\"quantity\":2,\"price\":40.25}},\
          {{\"sku\":\"B-2002\",\"quantity\":1,\"price\":40}}]}}",
         100 + number % 900,
@@ -73,9 +91,19 @@ pub(crate) fn event(number: usize) -> String {
 
 /// A file's text of so many events.
 pub(crate) fn events(count: usize) -> String {
+    lines((0..count).map(event))
+}
+
+/// A file's text of so many events, of so many tenants in turn.
+pub(crate) fn events_of_tenants(tenants: usize, count: usize) -> String {
+    lines((0..count).map(|number| event_of(&format!("t{}", number % tenants), number)))
+}
+
+fn lines(events: impl Iterator<Item = String>) -> String {
     let mut text = String::new();
-    for number in 0..count {
-        writeln!(text, "{}", event(number)).expect("writing to a string cannot fail");
+    for event in events {
+        text.push_str(&event);
+        text.push('\n');
     }
     text
 }

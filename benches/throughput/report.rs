@@ -94,6 +94,14 @@ impl Report {
         self.memory(peak, 30.0);
     }
 
+    pub(crate) fn sinks(&mut self, sinks: usize, ratios: &mut [f64], cpu: &mut [f64]) {
+        let (least, ratio, most) = spread(ratios);
+        let result = format!("{ratio:.2} × ({least:.2} to {most:.2})");
+        let what = format!("{sinks} sinks, each behind a filter: CPU/event against one");
+        self.row(what, result, "≤ 1.5 ×".to_owned(), ratio <= 1.5);
+        self.note("  CPU/event", format!("{:.1} µs", spread(cpu).1));
+    }
+
     pub(crate) fn slow_receiver(&mut self, bridge: f64, bare: f64) {
         let result = format!("{:.1} % (bare loop: {:.1} %)", bridge * 100.0, bare * 100.0);
         let what = "receiver takes 50 ms: share of concurrency/latency";

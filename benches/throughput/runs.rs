@@ -88,8 +88,19 @@ impl Bench {
     }
 
     fn bridge_run(&self, folder: &Folder, shape: Shape, source: &str, delay: Duration, events: usize) -> Result<Cost> {
+        self.run_of(folder, |url| shape.pipeline(source, url), delay, events)
+    }
+
+    /// A run of the bridge that ends when so many events are delivered; the pipeline is told the receiver's URL.
+    pub(crate) fn run_of(
+        &self,
+        folder: &Folder,
+        pipeline: impl FnOnce(&str) -> String,
+        delay: Duration,
+        events: usize,
+    ) -> Result<Cost> {
         let receiver = self.receiver(delay, 200)?;
-        let pipeline = shape.pipeline(source, &receiver.url);
+        let pipeline = pipeline(&receiver.url);
         let started = Instant::now();
         let usage = measure::wait(self.spawn_bridge(folder, &pipeline, ONCE)?, started)?;
         Ok(Cost { usage, receiver: receiver.end(events)?, webhooks: events })

@@ -1,6 +1,7 @@
 //! Compares JSON values as RFC 9535 (2.3.5.2.2) says, for filters and templates alike: numbers by value and exactly, text
 //! by its characters, arrays and objects member by member, and nothing else with each other.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
@@ -26,6 +27,53 @@ pub fn order(one: &Value, other: &Value) -> Option<Ordering> {
         (Value::Number(one), Value::Number(other)) => compare_numbers(one, other),
         (Value::String(one), Value::String(other)) => Some(one.cmp(other)),
         _ => None,
+    }
+}
+
+/// A value that is no array and no object, in the one form that all its equals have: two of them are the same exactly
+/// when [`equal`] holds for the values. So they can be looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Scalar<'a> {
+    Null,
+    Boolean(bool),
+    /// An integer, written as one or not.
+    Integer(i128),
+    /// The bits of a number that is no integer of this size.
+    Float(u64),
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Scalar<'a> {
+    /// `None` for an array or an object.
+    pub(super) fn of(value: &'a Value) -> Option<Self> {
+        Some(match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Boolean(*value),
+            Value::Number(number) => Self::of_number(number)?,
+            Value::String(text) => Self::Text(text.into()),
+            Value::Array(_) | Value::Object(_) => return None,
+        })
+    }
+
+    fn of_number(number: &Number) -> Option<Self> {
+        if let Some(integer) = integer(number) {
+            return Some(Self::Integer(integer));
+        }
+        let float = number.as_f64()?;
+        // Integers of the event have 64 bits. Beyond them a float equals only itself.
+        let is_integer = float.fract() == 0.0 && float.abs() < 2_f64.powi(100);
+        Some(if is_integer { Self::Integer(float as i128) } else { Self::Float(float.to_bits()) })
+    }
+
+    /// The same without what it was made of.
+    pub(super) fn into_owned(self) -> Scalar<'static> {
+        match self {
+            Self::Null => Scalar::Null,
+            Self::Boolean(value) => Scalar::Boolean(value),
+            Self::Integer(integer) => Scalar::Integer(integer),
+            Self::Float(bits) => Scalar::Float(bits),
+            Self::Text(text) => Scalar::Text(text.into_owned().into()),
+        }
     }
 }
 
@@ -82,7 +130,30 @@ mod tests {
         assert_eq!(order(&json!("10"), &json!("9")), Some(Ordering::Less));
     }
 
+    /// Values that are equal to some others, or nearly.
+    fn any_scalar() -> impl Strategy<Value = Value> {
+        let integers = [0, 1, -1, i64::MAX, i64::MIN, 9_007_199_254_740_992, 9_007_199_254_740_993];
+        let integer = prop_oneof![proptest::sample::select(integers.to_vec()), any::<i64>()];
+        let float =
+            prop_oneof![integer.clone().prop_map(|integer| integer as f64), any::<f64>(), Just(-0.0), Just(1e300)];
+        let text = "(0|1|true|null|a|b)?";
+        let others = vec![Value::Null, json!(true), json!(false), json!(u64::MAX), json!(1e19), json!([]), json!({})];
+        prop_oneof![
+            integer.prop_map(Value::from),
+            float.prop_map(Value::from),
+            text.prop_map(Value::from),
+            proptest::sample::select(others),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn scalars_are_the_same_exactly_when_their_values_are_equal(one in any_scalar(), other in any_scalar()) {
+            if let (Some(one_scalar), Some(other_scalar)) = (Scalar::of(&one), Scalar::of(&other)) {
+                prop_assert_eq!(one_scalar == other_scalar, equal(&one, &other), "{} {}", one, other);
+            }
+        }
+
         /// A float of this size is an integer times a power of two, so that doubling both sides compares integers.
         #[test]
         fn integers_and_floats_compare_as_exact_numbers(integer in any::<i64>(), near in -3_i64..3, half in any::<bool>()) {

@@ -7,14 +7,14 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use jsonpath_rust::parser::model::{
-    Comparable, Comparison, Filter, FilterAtom, FnArg, Literal, Segment, Selector, SingularQuery, SingularQuerySegment,
-    Test, TestFunction,
+    Comparable, Comparison, Filter, FilterAtom, FnArg, Literal, Segment, Selector, Test, TestFunction,
 };
 use regex::Regex;
 use serde_json::Value;
 
 use super::check::{Fault, compile_pattern};
 use super::comparison::{equal, order};
+use super::singular::{SingularPath, item};
 
 /// What `$` and `@` stand for.
 #[derive(Clone, Copy)]
@@ -25,14 +25,16 @@ pub(super) struct Scope<'a> {
 
 /// Steps from `$` or `@` to some values.
 #[derive(Debug, Clone)]
-pub(super) struct Path {
-    starts_at_root: bool,
-    steps: Vec<Step>,
+pub(super) enum Path {
+    /// To at most one.
+    Singular(SingularPath),
+    /// To any number.
+    Plural { starts_at_root: bool, steps: Vec<Step> },
 }
 
 /// From each value to some of its children, or to some of those of each of its descendants and itself.
 #[derive(Debug, Clone)]
-struct Step {
+pub(super) struct Step {
     descends: bool,
     choices: Vec<Choice>,
 }
@@ -72,7 +74,7 @@ pub(super) enum Operator {
 pub(super) enum Operand {
     Literal(Value),
     /// What the path finds, if that is exactly one value.
-    Single(Path),
+    Only(Path),
     Length(Box<Operand>),
     Count(Path),
 }
@@ -80,21 +82,11 @@ pub(super) enum Operand {
 impl Path {
     /// The path of a query that has been checked.
     pub(super) fn new(starts_at_root: bool, segments: &[Segment]) -> Result<Self, Fault> {
+        if let Some(path) = SingularPath::of_segments(starts_at_root, segments) {
+            return Ok(Self::Singular(path));
+        }
         let steps = segments.iter().map(Step::new).collect::<Result<_, _>>()?;
-        Ok(Self { starts_at_root, steps })
-    }
-
-    fn singular(query: &SingularQuery) -> Self {
-        let (starts_at_root, steps) = match query {
-            SingularQuery::Root(steps) => (true, steps),
-            SingularQuery::Current(steps) => (false, steps),
-        };
-        let choice = |step: &SingularQuerySegment| match step {
-            SingularQuerySegment::Name(name) => Choice::Name(name.clone()),
-            SingularQuerySegment::Index(index) => Choice::Index(*index),
-        };
-        let step = |step| Step { descends: false, choices: vec![choice(step)] };
-        Self { starts_at_root, steps: steps.iter().map(step).collect() }
+        Ok(Self::Plural { starts_at_root, steps })
     }
 
     fn of_test(test: &Test) -> Result<Self, Fault> {
@@ -114,24 +106,49 @@ impl Path {
 
     /// The name of the first step, if it is one.
     pub(super) fn first_name(&self) -> Option<&str> {
-        match self.steps.first() {
-            Some(Step { descends: false, choices }) => match &**choices {
-                [Choice::Name(name)] => Some(name),
+        match self {
+            Self::Singular(path) => path.first_name(),
+            Self::Plural { steps, .. } => match steps.first() {
+                Some(Step { descends: false, choices }) => match &**choices {
+                    [Choice::Name(name)] => Some(name),
+                    _ => None,
+                },
                 _ => None,
             },
-            _ => None,
         }
     }
 
     /// What it finds, in the order of the standard.
     pub(super) fn select<'a>(&self, scope: Scope<'a>) -> Vec<&'a Value> {
-        let mut values = vec![if self.starts_at_root { scope.root } else { scope.current }];
-        for step in &self.steps {
+        let (starts_at_root, steps) = match self {
+            Self::Singular(path) => return path.find(scope).into_iter().collect(),
+            Self::Plural { starts_at_root, steps } => (*starts_at_root, steps),
+        };
+        let mut values = vec![if starts_at_root { scope.root } else { scope.current }];
+        for step in steps {
             let mut found = Vec::new();
             values.into_iter().for_each(|value| step.select(value, scope.root, &mut found));
             values = found;
         }
         values
+    }
+
+    /// What it finds, if that is exactly one value.
+    fn only<'a>(&self, scope: Scope<'a>) -> Option<&'a Value> {
+        match self {
+            Self::Singular(path) => path.find(scope),
+            Self::Plural { .. } => match *self.select(scope) {
+                [value] => Some(value),
+                _ => None,
+            },
+        }
+    }
+
+    fn finds_any(&self, scope: Scope<'_>) -> bool {
+        match self {
+            Self::Singular(path) => path.find(scope).is_some(),
+            Self::Plural { .. } => !self.select(scope).is_empty(),
+        }
     }
 }
 
@@ -184,11 +201,6 @@ impl Choice {
 fn children(value: &Value) -> impl Iterator<Item = &Value> {
     let items = value.as_array().into_iter().flatten();
     items.chain(value.as_object().into_iter().flat_map(|members| members.values()))
-}
-
-fn item(items: &[Value], index: i64) -> Option<&Value> {
-    let index = if index < 0 { index.checked_add(items.len() as i64)? } else { index };
-    items.get(usize::try_from(index).ok()?)
 }
 
 /// RFC 9535, 2.3.4.2.2.
@@ -254,7 +266,7 @@ impl Condition {
             Self::Any(parts) => parts.iter().any(|part| part.holds(scope)),
             Self::All(parts) => parts.iter().all(|part| part.holds(scope)),
             Self::Not(part) => !part.holds(scope),
-            Self::Finds(path) => !path.select(scope).is_empty(),
+            Self::Finds(path) => path.finds_any(scope),
             Self::Matches { text, pattern } => {
                 let text = text.value(scope);
                 text.as_deref().and_then(Value::as_str).is_some_and(|text| pattern.is_match(text))
@@ -289,7 +301,7 @@ impl Operand {
     fn new(comparable: &Comparable) -> Result<Self, Fault> {
         match comparable {
             Comparable::Literal(literal) => Ok(Self::Literal(value(literal))),
-            Comparable::SingularQuery(query) => Ok(Self::Single(Path::singular(query))),
+            Comparable::SingularQuery(query) => Ok(Self::Only(Path::Singular(SingularPath::new(query)))),
             Comparable::Function(call) => Self::of_call(call),
         }
     }
@@ -300,7 +312,7 @@ impl Operand {
             FnArg::Filter(_) => Err(Fault::new("a condition stands where a value is meant")),
             FnArg::Test(test) => match &**test {
                 Test::Function(call) => Self::of_call(call),
-                query => Path::of_test(query).map(Self::Single),
+                query => Path::of_test(query).map(Self::Only),
             },
         }
     }
@@ -308,7 +320,7 @@ impl Operand {
     fn of_call(call: &TestFunction) -> Result<Self, Fault> {
         match call {
             TestFunction::Length(argument) => Ok(Self::Length(Box::new(Self::of_argument(argument)?))),
-            TestFunction::Value(argument) => Path::of_argument(argument).map(Self::Single),
+            TestFunction::Value(argument) => Path::of_argument(argument).map(Self::Only),
             TestFunction::Count(argument) => Path::of_argument(argument).map(Self::Count),
             // An integer that has no place among the library's literals; see `numbers`.
             TestFunction::Custom(name, _) => match name.parse::<u64>() {
@@ -324,10 +336,7 @@ impl Operand {
     fn value<'a>(&'a self, scope: Scope<'a>) -> Option<Cow<'a, Value>> {
         match self {
             Self::Literal(value) => Some(Cow::Borrowed(value)),
-            Self::Single(path) => match *path.select(scope) {
-                [value] => Some(Cow::Borrowed(value)),
-                _ => None,
-            },
+            Self::Only(path) => path.only(scope).map(Cow::Borrowed),
             Self::Length(operand) => operand.value(scope).and_then(|value| length(&value)).map(Cow::Owned),
             Self::Count(path) => Some(Cow::Owned(path.select(scope).len().into())),
         }

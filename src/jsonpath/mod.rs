@@ -1,7 +1,7 @@
 //! JSONPath (RFC 9535) as filters and templates use it: parsed, bounded and type-checked at load.
 //!
 //! `jsonpath-rust` parses; this module holds what it parsed to the standard where the library is more lenient (`check`),
-//! evaluates it (`evaluation`) and says in plain words what is wrong with an expression (`mistakes`, `words`). What an expression
+//! evaluates it (`evaluation`, `singular`), looks up which of many conditions may hold ([`index`]) and says in plain words what is wrong with an expression (`mistakes`, `words`). What an expression
 //! is for, its callers know. It must not do I/O.
 //!
 //! Limits, all checked at load:
@@ -14,8 +14,10 @@
 mod check;
 pub mod comparison;
 mod evaluation;
+pub mod index;
 mod mistakes;
 mod numbers;
+mod singular;
 mod values;
 mod words;
 

@@ -340,7 +340,7 @@ fn routing_plan(
     let all = 0..of_sinks.len();
     RoutingPlan {
         routes: Arc::clone(routes),
-        outputs: source.outputs.clone(),
+        start: routes.start(&source.outputs),
         queues: all.clone().map(|index| of_reached(index).map(|index| queues.senders[index].clone())).collect(),
         dead_letters: dead_letters.clone(),
         sink_dead_letters: all.map(|index| of_reached(index).map(|index| of_sinks[index].clone())).collect(),

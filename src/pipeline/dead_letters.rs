@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::graph::{LetterTarget, SinkNode, SourceNode, Target};
+use super::fan_out::FanOut;
+use super::graph::{LetterTarget, SinkNode, SourceNode};
 use super::router::QueueSender;
 use super::routes::{Failure, Prepared, Routes, Stop};
 use crate::ack::{Ack, Ticket};
@@ -147,7 +148,7 @@ impl OtherSink {
         let ack = Ack::new(Ticket { session: 0, partition: 0, sequence: 0 }, 0, sender);
         let event = Arc::new(event_of(letter));
         let mut stops = Vec::new();
-        self.routes.walk(&event, &[Target::Sink(self.index)], &mut stops);
+        self.routes.walk(&event, &FanOut::to_sink(self.index), &mut stops);
         for stop in stops {
             match stop {
                 Stop::Sink(_, Prepared { core, request }) => {

@@ -60,7 +60,7 @@ impl Graph {
     /// The ways through the graph.
     pub fn routes(&self) -> Routes {
         let sinks = self.sinks.iter().map(|sink| Arc::clone(&sink.entrance)).collect();
-        Routes { filters: Arc::clone(&self.filters), sinks }
+        Routes::new(Arc::clone(&self.filters), sinks)
     }
 
     /// Where an event is to start that ended at this node, so that the node handles it anew; `None` when there is no such

@@ -15,6 +15,7 @@ pub mod compile;
 mod controller;
 mod dead_letters;
 pub mod demand;
+mod fan_out;
 pub mod graph;
 pub mod load;
 mod nodes;

@@ -65,7 +65,7 @@ impl Replayer {
         let event = self.as_read_today(&letter.core.event);
         let start = self.starts.get(&letter.node).map(Vec::as_slice).unwrap_or_default();
         let mut stops = Vec::new();
-        self.routes.walk(&event, start, &mut stops);
+        self.routes.walk(&event, &self.routes.start(start), &mut stops);
         // At a sink there is one way, and it ends there. An event that goes on from a source or a filter leaves its row.
         let stays = |stop: &Stop| self.node_of(stop) == letter.node;
         Ok(match stops.pop_if(|stop| stays(stop)) {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::graph::Target;
+use super::fan_out::FanOut;
 use super::routes::{Failure, Prepared, Routes, Stop};
 use crate::ack::Ack;
 use crate::delivery::Delivery;
@@ -33,7 +33,7 @@ pub(super) struct Router {
 /// Where the events of one source go. All of one event goes by one plan.
 pub(super) struct RoutingPlan {
     pub(super) routes: Arc<Routes>,
-    pub(super) outputs: Vec<Target>,
+    pub(super) start: FanOut,
     /// The queue of each sink, by index. A plan holds those that its source reaches: a sink ends once all that hold its
     /// queue are gone.
     pub(super) queues: Vec<Option<QueueSender>>,
@@ -74,7 +74,7 @@ impl RoutingPlan {
         if let Some(defect) = defect {
             return self.give_up(&event, defect_of_source(source, &defect), ack);
         }
-        self.routes.walk(&event, &self.outputs, stops);
+        self.routes.walk(&event, &self.start, stops);
         if stops.is_empty() {
             debug!(source, event = %event.id, "filtered");
         }

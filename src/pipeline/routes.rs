@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::fan_out::FanOut;
 use super::graph::{FilterNode, Target};
 use crate::delivery::schedule::BucketName;
 use crate::event::{Envelope, Event};
@@ -27,6 +28,8 @@ use crate::template::{Context, Template};
 pub struct Routes {
     pub(super) filters: Arc<[FilterNode]>,
     pub(super) sinks: Vec<Arc<Entrance>>,
+    /// Of each filter: who takes what it lets through, and who takes the rest.
+    outputs: Vec<(FanOut, FanOut)>,
 }
 
 /// The way into a sink.
@@ -93,6 +96,17 @@ impl Failure {
 }
 
 impl Routes {
+    pub(super) fn new(filters: Arc<[FilterNode]>, sinks: Vec<Arc<Entrance>>) -> Self {
+        let fan_out = |targets: &[Target]| FanOut::new(targets, &filters);
+        let outputs = filters.iter().map(|filter| (fan_out(&filter.matched), fan_out(&filter.unmatched))).collect();
+        Self { filters, sinks, outputs }
+    }
+
+    /// Where events start that go to all of `targets`.
+    pub(super) fn start(&self, targets: &[Target]) -> FanOut {
+        FanOut::new(targets, &self.filters)
+    }
+
     /// The index of a sink by its name.
     pub(super) fn index_of_sink(&self, name: &str) -> Option<usize> {
         self.sinks.iter().position(|sink| *sink.name == *name)
@@ -100,7 +114,7 @@ impl Routes {
 
     /// Takes an event from `start` to wherever its ways end, and adds those ends to `stops`. The filters decide on the
     /// way; an event that they turn away everywhere adds nothing.
-    pub fn walk(&self, event: &Arc<Event>, start: &[Target], stops: &mut Vec<Stop>) {
+    pub(super) fn walk(&self, event: &Arc<Event>, start: &FanOut, stops: &mut Vec<Stop>) {
         let mut view = View::Unread;
         let reached = self.reached_sinks(event, start, &mut view, stops);
         let needs_context = reached.iter().any(|index| self.sinks[*index].needs_envelope());
@@ -128,9 +142,10 @@ impl Routes {
         decisions.into_values().collect()
     }
 
-    fn reached_sinks(&self, event: &Event, start: &[Target], view: &mut View, stops: &mut Vec<Stop>) -> Vec<usize> {
+    fn reached_sinks(&self, event: &Event, start: &FanOut, view: &mut View, stops: &mut Vec<Stop>) -> Vec<usize> {
         let mut reached = Vec::new();
-        let mut next = start.to_vec();
+        let mut next = Vec::new();
+        extend_with_takers(&mut next, start, event, view);
         while let Some(target) = next.pop() {
             let index = match target {
                 Target::Sink(index) => {
@@ -140,9 +155,10 @@ impl Routes {
                 Target::Filter(index) => index,
             };
             let filter = &self.filters[index];
+            let (matched, unmatched) = &self.outputs[index];
             match view.envelope(event) {
-                Ok(envelope) if filter.predicate.matches(envelope) => next.extend(&filter.matched),
-                Ok(_) => next.extend(&filter.unmatched),
+                Ok(envelope) if filter.predicate.matches(envelope) => next.extend(matched.takers(envelope)),
+                Ok(envelope) => next.extend(unmatched.takers(envelope)),
                 Err(error) => {
                     let node = NodeName::filter(Arc::clone(&filter.name));
                     let message = error.to_owned();
@@ -170,6 +186,17 @@ impl Routes {
                 Stop::Failed(Failure { node: NodeName::sink(Arc::clone(&sink.name)), copy, reason, message })
             }
         }
+    }
+}
+
+/// Adds where an event goes. One that cannot be read goes to all: each filter among them says so of itself.
+fn extend_with_takers(next: &mut Vec<Target>, fan_out: &FanOut, event: &Event, view: &mut View) {
+    if !fan_out.needs_envelope() {
+        return next.extend(fan_out.all());
+    }
+    match view.envelope(event) {
+        Ok(envelope) => next.extend(fan_out.takers(envelope)),
+        Err(_) => next.extend(fan_out.all()),
     }
 }
 

@@ -133,7 +133,7 @@ impl<'a> Trial<'a> {
         outcomes: &mut Vec<Outcome>,
     ) {
         let mut stops = Vec::new();
-        self.routes.walk(event, start, &mut stops);
+        self.routes.walk(event, &self.routes.start(start), &mut stops);
         // The walk has no order that anybody should rely on.
         stops.sort_by_key(|stop| match stop {
             Stop::Sink(index, prepared) => (*index, prepared.core.copy),
@@ -334,6 +334,35 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(&attempt.body).unwrap();
         let basic = "dSJ9fTp4e3tkYXRhLm59fSJceQ==";
         assert_eq!(body, serde_json::json!({"token": r#"x{{data.n}}"\y"#, "n": 2, "basic": basic}));
+    }
+
+    #[test]
+    fn filters_that_are_looked_up_decide_as_if_each_were_asked() {
+        let tenants = ["'a'", "'b'", "1", "1.0", "null", "true"];
+        let mut pipeline = "name = 'test'\n[sources.a]\ntype = 'stdin'\n".to_owned();
+        for (index, tenant) in tenants.iter().enumerate() {
+            pipeline += &format!(
+                "[filters.f{index}]\nfrom = ['a']\nwhen = \"$.data.type == 'x' && $.data.tenant == {tenant}\"\n\
+                 [sinks.s{index}]\ntype = 'webhook'\nfrom = ['f{index}']\nurl = 'http://127.0.0.1:9/'\n"
+            );
+        }
+        let payloads = [
+            r#"{"type":"x","tenant":"b"}"#,
+            r#"{"type":"x","tenant":1}"#,
+            r#"{"type":"x","tenant":null}"#,
+            r#"{"type":"x"}"#,
+            r#"{"type":"y","tenant":"b"}"#,
+            "no JSON",
+        ];
+        let courses = run_pipeline(&pipeline, &|_| None, payloads);
+        let sinks =
+            courses.each_ref().map(|course| shown(course).into_iter().map(|(node, _)| node).collect::<Vec<_>>());
+        assert_eq!(sinks[..5], [vec!["s1"], vec!["s2", "s3"], vec!["s4"], vec![], vec![]]);
+        let letters: Vec<_> = (0..6).map(|index| pair(&format!("filters.f{index}"), "undecodable")).collect();
+        let mut given_up = shown(&courses[5]);
+        given_up.sort();
+        assert_eq!(given_up, letters, "each filter that cannot read it says so");
+        assert_eq!(courses[4].decisions.len(), 6);
     }
 
     #[test]
