@@ -105,9 +105,9 @@ async fn no_proxy_stands_between_the_bridge_and_this_machine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_headers_of_an_answer_do_not_undo_its_status() {
-    let names: Vec<String> = (0..5_000).map(|index| format!("x-{index}")).collect();
+    let names: Vec<String> = (0..300).map(|index| format!("x-{index}")).collect();
     let mut site = Site::choosing(move |request| {
-        let count = [150, 500, 3_000, 5_000][usize::try_from(number(request)).unwrap() - 1];
+        let count = [20, 150, 250, 300][usize::try_from(number(request)).unwrap() - 1];
         let headers: Vec<_> = names[..count].iter().map(|name| (name.as_str(), "some value of a header")).collect();
         answer(200, &headers, "")
     })
