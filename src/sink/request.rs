@@ -240,7 +240,7 @@ impl BodyTemplate {
             }
             Self::Rendered { template, content_type } => {
                 let body = render("body", template, context)?;
-                template.escape().verify(&body).map_err(RequestError::NotJson)?;
+                template.verify(&body).map_err(RequestError::NotJson)?;
                 Ok((content_type.clone(), body.into()))
             }
         }

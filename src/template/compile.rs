@@ -9,6 +9,7 @@ use handlebars::template::TemplateElement;
 
 use super::fault::Fault;
 use super::nesting::{self, MAX_NESTING};
+use super::rendering::Insertion;
 use super::values::Values;
 use super::walk::Walk;
 use super::{Doubt, Escape, Outline, TemplateError, has_dot_segment, infix, never_json, syntax};
@@ -28,6 +29,10 @@ pub(super) struct Compiled {
     pub(super) doubts: Vec<Doubt>,
     /// Some value is inserted with the escaping of its place, which `{{{…}}}` switches off.
     pub(super) inserts: bool,
+    /// What its elements insert, of those that insert the value of a path and no more.
+    pub(super) insertions: Vec<Option<Insertion>>,
+    /// The output is the JSON that its content type promises, whatever the event holds.
+    pub(super) is_always_json: bool,
     /// Why it can never be the JSON that it should be, if it were a body.
     pub(super) never_json: Vec<TemplateError>,
 }
@@ -59,6 +64,8 @@ pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Vec
     // Where quotes are opened in one branch only, nothing is certain.
     let never_json = if walk.uncertain { None } else { never_json::fault(&template, text, escape) };
     Ok(Compiled {
+        insertions: template.elements.iter().map(Insertion::of).collect(),
+        is_always_json: !walk.uncertain && never_json::is_always(&template, text, escape),
         never_json: never_json.map_or_else(Vec::new, |fault| likelier(fault, &walk.doubts)),
         literal: literal(&template),
         queries: walk.queries,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use handlebars::template::HelperTemplate;
 use handlebars::{Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -20,6 +21,11 @@ pub(super) struct Insert(pub(super) Place);
 /// The name of the helper for a place. It has a blank, so that no template can call it.
 pub(super) fn name(place: Place) -> String {
     format!("insert {place:?}")
+}
+
+/// Whether a call inserts a value at this place.
+pub(super) fn is_call_of(call: &HelperTemplate, place: Place) -> bool {
+    call.name.as_name() == Some(name(place).as_str())
 }
 
 impl HelperDef for Insert {
@@ -45,7 +51,11 @@ impl HelperDef for Insert {
     }
 }
 
-fn inserted(
+/// A value as it stands at a place.
+///
+/// # Errors
+/// When it cannot stand there; `name` is what the template calls it.
+pub(super) fn inserted(
     value: &Value,
     place: Place,
     as_it_is: bool,
@@ -53,7 +63,7 @@ fn inserted(
 ) -> Result<Cow<'_, str>, RenderFault> {
     let text = match value {
         Value::String(text) if place == Place::JsonValue && !as_it_is => {
-            return Ok(serde_json::Value::from(text.as_str()).to_string().into());
+            return Ok(format!("\"{}\"", json_escape(text)).into());
         }
         _ if place == Place::JsonValue => return Ok(value_text(value)),
         Value::Null => return Err(RenderFault::Null(name())),
@@ -64,7 +74,10 @@ fn inserted(
         Place::Header if !is_header_text(&text) => return Err(RenderFault::NotHeaderText(name())),
         Place::Header | Place::Text | Place::JsonValue => text,
         _ if as_it_is => text,
-        Place::JsonString => json_escape(&text).into(),
+        Place::JsonString => match json_escape(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(escaped) => escaped.into(),
+        },
         Place::Encoded => url_encode(&text).into(),
         Place::Xml => xml_escape(&text).ok_or_else(|| RenderFault::NotInPlace(name(), "XML"))?.into(),
         Place::XmlName if !text.is_empty() && text.chars().all(is_name_character) => text,
@@ -99,11 +112,14 @@ pub(super) fn is_header_text(text: &str) -> bool {
 }
 
 /// The inside of the JSON string that stands for `text`.
-pub(super) fn json_escape(text: &str) -> String {
+pub(super) fn json_escape(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')) {
+        return text.into();
+    }
     let mut quoted = Value::from(text).to_string();
     quoted.pop();
     quoted.remove(0);
-    quoted
+    quoted.into()
 }
 
 /// Text for XML and HTML, between tags and in quoted attributes. `None` when it holds what no XML can (XML 1.0, 2.2).

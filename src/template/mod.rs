@@ -44,6 +44,7 @@ mod mistakes;
 mod nesting;
 mod never_json;
 mod place;
+mod rendering;
 mod syntax;
 mod tags;
 pub(crate) mod values;
@@ -54,7 +55,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use handlebars::{Handlebars, Output, RenderContext, RenderError, RenderErrorReason, Renderable as _};
+use handlebars::{Handlebars, RenderError, RenderErrorReason};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -62,6 +63,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use content::{NotJson, is_json};
+
+use rendering::Insertion;
 
 use crate::event::Envelope;
 use crate::interpolated::{InterpolatedText, TextRef};
@@ -130,7 +133,10 @@ pub struct Options {
 pub struct Template {
     compiled: handlebars::Template,
     registry: Handlebars<'static>,
+    /// By element.
+    insertions: Vec<Option<Insertion>>,
     escape: Escape,
+    is_always_json: bool,
     literal: Option<String>,
     outline: Outline,
     doubts: Vec<Doubt>,
@@ -274,7 +280,9 @@ impl Template {
         Self {
             compiled: compiled.template,
             registry: helpers::registry(options, compiled.queries),
+            insertions: compiled.insertions,
             escape,
+            is_always_json: compiled.is_always_json,
             literal: compiled.literal,
             outline: compiled.outline,
             doubts: compiled.doubts,
@@ -316,14 +324,21 @@ impl Template {
         if let Some(literal) = &self.literal {
             return Ok(literal.clone());
         }
-        let mut output = BoundedOutput { text: String::with_capacity(256), limit: self.max_output };
-        self.compiled
-            .render(&self.registry, &context.0, &mut RenderContext::new(None), &mut output)
+        let (elements, insertions) = (&self.compiled, &self.insertions);
+        let text = rendering::render(elements, insertions, &self.registry, &context.0, self.max_output)
             .map_err(|error| RenderFailure::from_handlebars(error, self.max_output))?;
-        if self.escape == Escape::Url && has_dot_segment(&output.text) {
+        if self.escape == Escape::Url && has_dot_segment(&text) {
             return Err(RenderFailure { fault: RenderFault::DotSegment, place: None });
         }
-        Ok(output.text)
+        Ok(text)
+    }
+
+    /// Checks that a rendered body is what its content type promises.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn verify(&self, body: &str) -> Result<(), NotJson> {
+        if self.is_always_json { Ok(()) } else { self.escape.verify(body) }
     }
 }
 
@@ -349,22 +364,6 @@ impl From<Envelope> for Context {
 fn has_dot_segment(url: &str) -> bool {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     path.split('/').any(|segment| matches!(segment, "." | ".."))
-}
-
-/// Collects the output and stops at the limit, so that no event can make it grow without bound.
-struct BoundedOutput {
-    text: String,
-    limit: usize,
-}
-
-impl Output for BoundedOutput {
-    fn write(&mut self, part: &str) -> std::io::Result<()> {
-        if self.text.len() + part.len() > self.limit {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        self.text.push_str(part);
-        Ok(())
-    }
 }
 
 impl Default for Options {

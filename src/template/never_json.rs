@@ -1,4 +1,4 @@
-//! Finds a JSON body that can never be JSON, whatever the event, before any event comes.
+//! Finds a JSON body that can never be JSON, or that always is, whatever the event, before any event comes.
 //!
 //! The template is written out with a stand-in for each value, once for every way through its conditions and lists. A
 //! template is refused only when all ways fail, or all ways on which one `{{#each}}` finds elements; behind what cannot be
@@ -8,8 +8,9 @@ use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use serde::de::IgnoredAny;
 
 use super::fault::{Fault, offset_of};
+use super::insert::is_call_of;
 use super::place::Place;
-use super::{Escape, TemplateError, each, insert};
+use super::{Escape, TemplateError, each};
 
 /// As many ways through a template are looked at. Each condition doubles them, and each list makes more of them.
 const MOST_WAYS: usize = 64;
@@ -73,6 +74,25 @@ fn furthest<'a>(wrongs: impl Iterator<Item = &'a Option<Wrong>>) -> Option<&'a W
     wrongs?.into_iter().max_by_key(|wrong| wrong.offset)
 }
 
+/// Whether the output of a checked template is JSON whatever the event holds, so that it need not be checked each time.
+///
+/// A letter that ends every escape sequence stands for what is inserted within a string, and a value that can be neither
+/// the name of a member nor a part of a number for any other: where these make JSON, everything does. Lists may have any
+/// length, so that nothing is said of a template with one.
+pub(super) fn is_always(template: &handlebars::Template, text: &str, escape: Escape) -> bool {
+    let mut ways = vec![Way::default()];
+    escape.is_json()
+        && extend(&mut ways, template, text)
+        && ways.iter().all(|way| {
+            let piece = |piece: &Piece<'_>| match piece.content {
+                Content::Text(text) => text.to_owned(),
+                Content::WithinString => "z".to_owned(),
+                Content::Value => "{}".to_owned(),
+            };
+            way.lists.is_empty() && escape.verify(&way.pieces.iter().map(piece).collect::<String>()).is_ok()
+        })
+}
+
 /// Goes all ways through a template. False when the rest of it, or some of that, cannot be foreseen.
 fn extend<'a>(ways: &mut Vec<Way<'a>>, template: &'a handlebars::Template, text: &str) -> bool {
     for (index, element) in template.elements.iter().enumerate() {
@@ -87,9 +107,9 @@ fn extend<'a>(ways: &mut Vec<Way<'a>>, template: &'a handlebars::Template, text:
                 let skipped = text.get(from..).and_then(|rest| rest.find(raw.as_str()));
                 (Content::Text(raw), skipped.map_or(offset, |skipped| from + skipped))
             }
-            TemplateElement::Expression(call) if is_in(call, Place::JsonString) => (Content::WithinString, offset),
-            TemplateElement::Expression(call) if is_in(call, Place::JsonValue) => (Content::Value, offset),
-            TemplateElement::HtmlExpression(call) if is_in(call, Place::JsonValue) && is_json_text(call) => {
+            TemplateElement::Expression(call) if is_call_of(call, Place::JsonString) => (Content::WithinString, offset),
+            TemplateElement::Expression(call) if is_call_of(call, Place::JsonValue) => (Content::Value, offset),
+            TemplateElement::HtmlExpression(call) if is_call_of(call, Place::JsonValue) && is_json_text(call) => {
                 (Content::Value, offset)
             }
             TemplateElement::HelperBlock(block) => {
@@ -140,10 +160,6 @@ fn extend_by_list<'a>(ways: &mut Vec<Way<'a>>, each: &'a HelperTemplate, offset:
     ways.append(&mut one);
     ways.append(&mut two);
     is_whole
-}
-
-fn is_in(call: &HelperTemplate, place: Place) -> bool {
-    call.name.as_name() == Some(insert::name(place).as_str())
 }
 
 /// Whether the helper `json` wrote the value.
@@ -361,5 +377,38 @@ mod tests {
         for escape in [Escape::Text, Escape::Xml, Escape::Form] {
             assert_eq!(fault_in("hello", escape), None);
         }
+    }
+
+    #[test]
+    fn a_body_that_is_always_json_is_known() {
+        let is_always = |text: &str, escape| Template::compile(text, escape).unwrap().is_always_json;
+        for text in [
+            "{\"a\": \"{{data.id}}\", \"b {{key}}\": {{data.n}}, \"c\": [{{json data.x}}, {{now}}], \"d\": 1}",
+            "[1{{#if data.x}},2{{/if}}]",
+            "{{#with data.x}}{{json this}}{{else}}null{{/with}}",
+            "{{data}}",
+            "\"\\u00e4{{data.x}}\"",
+            "{\"a\": 1}",
+        ] {
+            assert!(is_always(text, Escape::Json), "{text}");
+        }
+        assert!(is_always("{{data.a}}\n\n{{data.b}}\n", Escape::JsonLines));
+        for text in [
+            "{{{data.raw}}}",
+            "\"{{{data.raw}}}\"",
+            "{ {{data.name}}: 1}",
+            "[-{{data.n}}]",
+            "[{{data.n}}.5]",
+            "[{{data.a}}{{data.b}}]",
+            "\"\\u{{data.hex}}\"",
+            "\"\\u12{{data.hex}}34\"",
+            "[{{#each data.x}}{{this}}{{#unless @last}},{{/unless}}{{/each}}]",
+            "{{#if data.x}}{\"a\": 1}{{/if}}",
+            "{{#if data.x}}\"{{else}}[{{/if}}{{data.a}}{{#if data.x}}\"{{else}}]{{/if}}",
+        ] {
+            assert!(!is_always(text, Escape::Json), "{text}");
+        }
+        assert!(!is_always("{{data.a}}\n{{data.b}}", Escape::Json));
+        assert!(!is_always("{{data.a}}", Escape::Text));
     }
 }

@@ -108,7 +108,7 @@ impl<'a> Values<'a> {
             }
             Escape::Csv | Escape::Tsv => Ok(value.into()),
             Escape::Json | Escape::JsonLines | Escape::JsonSequence if is_within_json_string(&self.before) => {
-                Ok(json_escape(value).into())
+                Ok(json_escape(value))
             }
             Escape::Json | Escape::JsonLines | Escape::JsonSequence if is_json_scalar(value) => Ok(value.into()),
             Escape::Json | Escape::JsonLines | Escape::JsonSequence => {
