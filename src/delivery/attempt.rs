@@ -8,9 +8,9 @@ use std::{iter, vec};
 
 use tokio::time::Instant;
 
-use super::Delivery;
 use super::breaker::Permit;
 use super::schedule::BucketName;
+use super::{Deliveries, Delivery};
 use crate::sink::verdict::Verdict;
 use crate::sink::webhook::Webhook;
 
@@ -31,7 +31,7 @@ pub(super) struct Attempted {
 /// The deliveries of one attempt: at least one, all of one bucket.
 pub(super) struct Members {
     first: Box<Delivery>,
-    others: Vec<Box<Delivery>>,
+    others: Deliveries,
 }
 
 impl Attempt {

@@ -106,6 +106,9 @@ pub struct Delivery {
     pub unprocessed: Unprocessed,
 }
 
+/// Several deliveries, in the boxes in which they came and go on.
+type Deliveries = Vec<Box<Delivery>>;
+
 impl Delivery {
     /// A delivery that came to its sink at `since`. The ack settles once it has ended or is parked; what comes from the
     /// store has none.

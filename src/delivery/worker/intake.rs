@@ -4,13 +4,13 @@
 
 use std::collections::VecDeque;
 
-use crate::delivery::Delivery;
 use crate::delivery::control::Queue;
+use crate::delivery::{Deliveries, Delivery};
 
 /// The queues of one sink, and what came out of them too early.
 pub(super) struct Intake {
     queues: VecDeque<Queue>,
-    undecided: Vec<Box<Delivery>>,
+    undecided: Deliveries,
 }
 
 /// Deliveries taken from the queue in one go.
@@ -28,7 +28,7 @@ impl Intake {
 
     /// Takes what is in the queue into `taken`; nothing when the queue has ended, and the next is read at the next call.
     /// Waits for ever once all have. Cancel safe.
-    pub(super) async fn receive(&mut self, taken: &mut Vec<Box<Delivery>>) {
+    pub(super) async fn receive(&mut self, taken: &mut Deliveries) {
         let Some(queue) = self.queues.front_mut() else { return std::future::pending().await };
         if queue.recv_many(taken, TAKEN_AT_ONCE).await == 0 {
             self.queues.pop_front();
@@ -51,7 +51,7 @@ impl Intake {
     }
 
     /// What was kept.
-    pub(super) fn take_undecided(&mut self) -> Vec<Box<Delivery>> {
+    pub(super) fn take_undecided(&mut self) -> Deliveries {
         std::mem::take(&mut self.undecided)
     }
 

@@ -180,8 +180,12 @@ impl Running {
 
     /// Whether deliveries that the receiver has not processed go again at once.
     fn may_go_again(&self, members: &mut Members) -> bool {
-        // Each of them counts, also where one alone decides.
-        members.iter_mut().fold(true, |all, member| member.unprocessed.goes_again(self.answers) && all)
+        let mut may_all_go = true;
+        for member in members.iter_mut() {
+            // Each of them counts this, whatever the others say.
+            may_all_go &= member.unprocessed.goes_again(self.answers);
+        }
+        may_all_go
     }
 
     /// Lets deliveries go again that the receiver has not processed: that was no attempt.
