@@ -22,7 +22,7 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a node, or a pipeline as a whole, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum NodeState {
     /// It does not work yet: a source that connects for the first time, a store that is being opened. Not ready.
     Starting,
     /// It works.
@@ -80,7 +80,7 @@ pub struct NodeHealth(Arc<Mutex<Status>>);
 
 #[derive(Debug)]
 struct Status {
-    state: State,
+    state: NodeState,
     detail: String,
 }
 
@@ -141,49 +141,49 @@ impl PipelineHealth {
 
 impl NodeHealth {
     /// Notes a state and what there is to say about it.
-    pub fn set(&self, state: State, detail: impl Into<String>) {
+    pub fn set(&self, state: NodeState, detail: impl Into<String>) {
         *lock(&self.0) = Status { state, detail: detail.into() };
     }
 
     /// It works.
     pub fn ready(&self) {
-        self.set(State::Ready, "");
+        self.set(NodeState::Ready, "");
     }
 
     /// It does not work, which is not tolerated at all. A failure that goes on keeps its beginning.
     pub fn failing(&self, detail: impl Into<String>, now: Instant) {
         let mut status = lock(&self.0);
         let since = match status.state {
-            State::Failing(trouble) => trouble.since,
-            State::Starting | State::Ready | State::Ended | State::Stopped => now,
+            NodeState::Failing(trouble) => trouble.since,
+            NodeState::Starting | NodeState::Ready | NodeState::Ended | NodeState::Stopped => now,
         };
         let trouble = Trouble { since, tolerated: Duration::ZERO, forgotten_at: None };
-        *status = Status { state: State::Failing(trouble), detail: detail.into() };
+        *status = Status { state: NodeState::Failing(trouble), detail: detail.into() };
     }
 
     /// It has ended as it should.
     pub fn ended(&self) {
-        self.set(State::Ended, "");
+        self.set(NodeState::Ended, "");
     }
 
     /// It has ended and should not have.
     pub fn stopped(&self, detail: impl Into<String>) {
-        self.set(State::Stopped, detail);
+        self.set(NodeState::Stopped, detail);
     }
 
     /// The state now.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> NodeState {
         lock(&self.0).state
     }
 }
 
 impl Default for NodeHealth {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Status { state: State::Starting, detail: String::new() })))
+        Self(Arc::new(Mutex::new(Status { state: NodeState::Starting, detail: String::new() })))
     }
 }
 
-impl State {
+impl NodeState {
     /// True when nothing is wrong that should keep others from relying on it.
     pub fn is_ready(&self, now: Instant) -> bool {
         match self {

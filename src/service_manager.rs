@@ -1,4 +1,4 @@
-//! What a service manager hears (systemd's `Type=notify`, sd_notify(3)): that the bridge is up, reloads, ends, and works.
+//! What a service manager is told (systemd's `Type=notify`, sd_notify(3)): that the bridge is up, reloads, ends, and works.
 //! Without one, that is without `NOTIFY_SOCKET`, nothing of this does anything.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The end of a run: one signal that everybody hears, and the moments by which all must be done.
+//! The end of a run: one signal that everybody receives, and the moments by which all must be done.
 //!
 //! Sources stop reading at the signal; deliveries in flight go on until the deadline. Then sources have a moment to
 //! commit and to close, and after them the store to write; what then hangs in the threads of a runtime is left after a

@@ -7,7 +7,7 @@ use tracing::error;
 
 use super::logging::LogFormat;
 use crate::config::files::FilesError;
-use crate::config::{ConfigErrors, Look};
+use crate::config::{ConfigErrors, ReportStyle};
 use crate::pipeline::RunError;
 use crate::secret::mask;
 use crate::store::StoreError;
@@ -116,10 +116,10 @@ impl CliError {
     fn print(&self) {
         let text = match self {
             Self::Config(files) => {
-                let look = Look::for_stderr();
+                let look = ReportStyle::for_stderr();
                 files.iter().map(|errors| errors.render(look)).collect::<Vec<_>>().join("\n")
             }
-            Self::Expression(errors) => errors.render(Look::for_stderr()),
+            Self::Expression(errors) => errors.render(ReportStyle::for_stderr()),
             other => format!("error: {}\n", mask(&other.to_string())),
         };
         // Nobody is left to tell when standard error is closed.

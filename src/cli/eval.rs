@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::CliError;
-use crate::config::{ConfigErrors, Fault, Look};
+use crate::config::{ConfigErrors, Fault, ReportStyle};
 use crate::event::{ENVELOPE, Envelope};
 use crate::filter::Predicate;
 use crate::secret::mask;
@@ -76,7 +76,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
             Ok(result) => print(&result)?,
             Err(failure) => {
                 failed += 1;
-                complain(&format!("event {number}:\n{}", failure.render(Look::for_stderr())));
+                complain(&format!("event {number}:\n{}", failure.render(ReportStyle::for_stderr())));
             }
         }
     }

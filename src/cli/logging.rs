@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::Look;
+use crate::config::ReportStyle;
 use crate::secret::mask;
 
 /// What to log, and how.
@@ -47,7 +47,9 @@ pub fn start(args: &LogArgs) {
     let registry = tracing_subscriber::registry().with(filter);
     // Fails only when a logger is there already, as in tests: that one will do.
     match args.log_format {
-        LogFormat::Text => registry.with(layer.with_ansi(Look::for_stderr() == Look::Colour)).try_init().ok(),
+        LogFormat::Text => {
+            registry.with(layer.with_ansi(ReportStyle::for_stderr() == ReportStyle::Colour)).try_init().ok()
+        }
         LogFormat::Json => registry.with(layer.json().flatten_event(true).with_ansi(false)).try_init().ok(),
     };
 }

@@ -116,7 +116,7 @@ fn list(args: &SinksListArgs) -> Result<(), CliError> {
     let mut states = runtime.block_on(async { SinkStates::open(&settings).await?.all().await })?;
     let mut sinks = Vec::new();
     for sink in &compiled.graph.sinks {
-        let name = sink.entrance.name.to_string();
+        let name = sink.route.name.to_string();
         let state = states.remove(&name).unwrap_or_default();
         sinks.push(Listed { name, state, is_in_pipeline: true });
     }
@@ -149,7 +149,7 @@ fn resume(args: &SinksResumeArgs) -> Result<(), CliError> {
 }
 
 fn must_have_sink(compiled: &Compiled, name: &str) -> Result<(), CliError> {
-    let names: Vec<&str> = compiled.graph.sinks.iter().map(|sink| &*sink.entrance.name).collect();
+    let names: Vec<&str> = compiled.graph.sinks.iter().map(|sink| &*sink.route.name).collect();
     if !names.contains(&name) {
         let help = did_you_mean(name, names).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
         return Err(CliError::Usage(format!("the pipeline has no sink `{name}`{help}")));

@@ -42,14 +42,14 @@ pub struct ConfigErrors {
 
 /// How faults are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum ReportStyle {
     /// ASCII without colour, for pipes, log files and tests.
     Plain,
     /// Box drawing characters and colour, for people.
     Colour,
 }
 
-impl Look {
+impl ReportStyle {
     /// Colour when standard error is a terminal and `NO_COLOR` is unset or empty (see <https://no-color.org>).
     pub fn for_stderr() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -98,13 +98,13 @@ impl ConfigErrors {
     }
 
     /// Draws all faults, with a blank line between them and a line break at the end.
-    pub fn render(&self, look: Look) -> String {
-        let shown = self.faults.iter().map(|fault| draw(&self.name, &self.text, Severity::Error, fault, look));
+    pub fn render(&self, style: ReportStyle) -> String {
+        let shown = self.faults.iter().map(|fault| draw(&self.name, &self.text, Severity::Error, fault, style));
         shown.collect::<Vec<_>>().join("\n")
     }
 }
 
-/// What is worth a second look in a sound pipeline file.
+/// What is worth a second style in a sound pipeline file.
 #[derive(Clone)]
 pub struct ConfigWarnings {
     name: String,
@@ -134,11 +134,11 @@ impl ConfigWarnings {
     }
 
     /// Draws all warnings, each with its code, with a blank line between them and a line break at the end.
-    pub fn render(&self, look: Look) -> String {
+    pub fn render(&self, style: ReportStyle) -> String {
         let shown = self.warnings.iter().map(|(code, fault)| {
             let message = format!("{} [{}]", fault.message, code.as_str());
             let fault = Fault { message, ..fault.clone() };
-            draw(&self.name, &self.text, Severity::Warning, &fault, look)
+            draw(&self.name, &self.text, Severity::Warning, &fault, style)
         });
         shown.collect::<Vec<_>>().join("\n")
     }
@@ -151,10 +151,10 @@ impl fmt::Debug for ConfigWarnings {
     }
 }
 
-fn draw(name: &str, text: &str, severity: Severity, fault: &Fault, look: Look) -> String {
-    let theme = match look {
-        Look::Plain => GraphicalTheme::none(),
-        Look::Colour => GraphicalTheme::unicode(),
+fn draw(name: &str, text: &str, severity: Severity, fault: &Fault, style: ReportStyle) -> String {
+    let theme = match style {
+        ReportStyle::Plain => GraphicalTheme::none(),
+        ReportStyle::Colour => GraphicalTheme::unicode(),
     };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH);
     let mut drawn = String::new();
@@ -167,7 +167,7 @@ fn draw(name: &str, text: &str, severity: Severity, fault: &Fault, look: Look) -
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(Look::Plain))
+        f.write_str(&self.render(ReportStyle::Plain))
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Finding {
     pub help: Option<String>,
     /// Where it is; `None` when it is about the file as a whole.
     #[serde(flatten)]
-    pub place: Option<Place>,
+    pub place: Option<TextRange>,
 }
 
 /// How bad a finding is.
@@ -34,7 +34,7 @@ pub enum Level {
 
 /// A part of a line. Lines and columns are counted from 1, columns in characters (Unicode code points).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct TextRange {
     /// The line.
     pub line: usize,
     /// The first column.
@@ -57,12 +57,12 @@ pub(super) fn new(level: Level, code: &'static str, text: &str, fault: &Fault) -
     }
 }
 
-fn place(text: &str, span: std::ops::Range<usize>) -> Option<Place> {
+fn place(text: &str, span: std::ops::Range<usize>) -> Option<TextRange> {
     let before = text.get(..span.start)?;
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let column = 1 + text.get(line_start..span.start)?.chars().count();
     let end_column = column + text.get(span)?.chars().count();
-    Some(Place { line: 1 + before.matches('\n').count(), column, end_column })
+    Some(TextRange { line: 1 + before.matches('\n').count(), column, end_column })
 }
 
 #[cfg(test)]
@@ -73,15 +73,15 @@ mod tests {
 
     #[test]
     fn places_are_counted_from_one_in_characters() {
-        assert_eq!(place(TEXT, 0..1), Some(Place { line: 1, column: 1, end_column: 2 }));
-        assert_eq!(place(TEXT, 4..8), Some(Place { line: 1, column: 5, end_column: 8 }));
-        assert_eq!(place("", 0..0), Some(Place { line: 1, column: 1, end_column: 1 }));
+        assert_eq!(place(TEXT, 0..1), Some(TextRange { line: 1, column: 1, end_column: 2 }));
+        assert_eq!(place(TEXT, 4..8), Some(TextRange { line: 1, column: 5, end_column: 8 }));
+        assert_eq!(place("", 0..0), Some(TextRange { line: 1, column: 1, end_column: 1 }));
     }
 
     #[test]
     fn what_spans_several_lines_is_shown_by_its_first() {
         let fault = Fault { span: Some(14..22), message: "m".into(), help: None };
         let finding = new(Level::Warning, "code", TEXT, &fault);
-        assert_eq!(finding.place, Some(Place { line: 2, column: 5, end_column: 8 }));
+        assert_eq!(finding.place, Some(TextRange { line: 2, column: 5, end_column: 8 }));
     }
 }

@@ -47,7 +47,7 @@ use crate::store::config::StoreConfig;
 use crate::template::TemplateConfig;
 use crate::units::Period;
 
-pub use diagnostics::{ConfigErrors, ConfigWarnings, Fault, Look};
+pub use diagnostics::{ConfigErrors, ConfigWarnings, Fault, ReportStyle};
 use document::Document;
 pub use fingerprint::{Fingerprint, Fingerprints, NodeFingerprint, Settings};
 pub use interpolate::MaskedValue;

@@ -16,7 +16,7 @@ use window::{Share, Window};
 #[derive(Debug)]
 pub struct Breaker {
     policy: BreakerPolicy,
-    state: State,
+    state: Phase,
     /// Grows with every change of state: the results of attempts that began in an earlier one say nothing new.
     generation: u32,
     failures_in_a_row: u32,
@@ -63,7 +63,7 @@ pub enum BreakerState {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Phase {
     Closed,
     Open { until: Instant, opened_for: Duration, since: Instant },
     HalfOpen { opened_for: Duration, since: Instant },
@@ -73,7 +73,7 @@ impl Breaker {
     /// A closed breaker.
     pub fn new(policy: BreakerPolicy, now: Instant) -> Self {
         let window = Window::new(policy.window, now);
-        Self { policy, state: State::Closed, generation: 0, failures_in_a_row: 0, window }
+        Self { policy, state: Phase::Closed, generation: 0, failures_in_a_row: 0, window }
     }
 
     /// Whether an attempt may start. Changes nothing; [`start`](Self::start) does.
@@ -82,19 +82,19 @@ impl Breaker {
     /// How long none may.
     pub fn check(&self, now: Instant) -> Result<(), Closed> {
         match self.state {
-            State::Open { until, .. } if now < until => Err(Closed::Until(until)),
-            State::HalfOpen { .. } => Err(Closed::UntilProbed),
-            State::Closed | State::Open { .. } => Ok(()),
+            Phase::Open { until, .. } if now < until => Err(Closed::Until(until)),
+            Phase::HalfOpen { .. } => Err(Closed::UntilProbed),
+            Phase::Closed | Phase::Open { .. } => Ok(()),
         }
     }
 
     /// Notes the start of an attempt that [`check`](Self::check) allowed. The first one after the open time is the
     /// probe, and the only one until its result is reported.
     pub fn start(&mut self) -> Permit {
-        let State::Open { opened_for, since, .. } = self.state else {
+        let Phase::Open { opened_for, since, .. } = self.state else {
             return Permit { generation: self.generation, is_probe: false };
         };
-        self.enter(State::HalfOpen { opened_for, since });
+        self.enter(Phase::HalfOpen { opened_for, since });
         Permit { generation: self.generation, is_probe: true }
     }
 
@@ -104,38 +104,38 @@ impl Breaker {
             return None;
         }
         match self.state {
-            State::Closed => self.note(failed, now),
-            State::HalfOpen { since, .. } if !failed => {
+            Phase::Closed => self.note(failed, now),
+            Phase::HalfOpen { since, .. } if !failed => {
                 self.failures_in_a_row = 0;
                 self.window = Window::new(self.policy.window, now);
-                self.enter(State::Closed);
+                self.enter(Phase::Closed);
                 Some(Change::Closed(now - since))
             }
-            State::HalfOpen { opened_for, since } => {
+            Phase::HalfOpen { opened_for, since } => {
                 let opened_for = opened_for.saturating_mul(2).min(self.policy.max_open);
-                self.enter(State::Open { until: now + opened_for, opened_for, since });
+                self.enter(Phase::Open { until: now + opened_for, opened_for, since });
                 Some(Change::Reopened(opened_for))
             }
-            State::Open { .. } => None,
+            Phase::Open { .. } => None,
         }
     }
 
     /// Takes back an attempt that has no result, as its request was not processed. Was it the probe, the next one is.
     pub fn withdraw(&mut self, permit: Permit, now: Instant) {
         let is_current = permit.generation == self.generation;
-        if let State::HalfOpen { opened_for, since } = self.state
+        if let Phase::HalfOpen { opened_for, since } = self.state
             && is_current
         {
-            self.enter(State::Open { until: now, opened_for, since });
+            self.enter(Phase::Open { until: now, opened_for, since });
         }
     }
 
     /// The state, for people and metrics.
     pub fn state(&self) -> BreakerState {
         match self.state {
-            State::Closed => BreakerState::Closed,
-            State::HalfOpen { .. } => BreakerState::HalfOpen,
-            State::Open { .. } => BreakerState::Open,
+            Phase::Closed => BreakerState::Closed,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+            Phase::Open { .. } => BreakerState::Open,
         }
     }
 
@@ -144,9 +144,9 @@ impl Breaker {
     pub fn trouble(&self) -> Option<Trouble> {
         let tolerated = self.policy.max_open;
         match self.state {
-            State::Closed => None,
-            State::HalfOpen { since, .. } => Some(Trouble { since, tolerated, forgotten_at: None }),
-            State::Open { until, since, .. } => {
+            Phase::Closed => None,
+            Phase::HalfOpen { since, .. } => Some(Trouble { since, tolerated, forgotten_at: None }),
+            Phase::Open { until, since, .. } => {
                 Some(Trouble { since, tolerated, forgotten_at: Some(until + tolerated) })
             }
         }
@@ -155,8 +155,8 @@ impl Breaker {
     /// When the open time ends or has ended; `None` unless the breaker is open.
     pub fn open_until(&self) -> Option<Instant> {
         match self.state {
-            State::Open { until, .. } => Some(until),
-            State::Closed | State::HalfOpen { .. } => None,
+            Phase::Open { until, .. } => Some(until),
+            Phase::Closed | Phase::HalfOpen { .. } => None,
         }
     }
 
@@ -164,9 +164,9 @@ impl Breaker {
     /// open for so long that its next life may as well begin closed.
     pub fn is_idle(&self, last_used: Instant, now: Instant) -> bool {
         match self.state {
-            State::Closed => last_used + self.policy.window <= now,
-            State::Open { until, .. } => until + FORGOTTEN_AFTER <= now,
-            State::HalfOpen { .. } => false,
+            Phase::Closed => last_used + self.policy.window <= now,
+            Phase::Open { until, .. } => until + FORGOTTEN_AFTER <= now,
+            Phase::HalfOpen { .. } => false,
         }
     }
 
@@ -184,11 +184,11 @@ impl Breaker {
             return None;
         }
         let opened_for = self.policy.open_for;
-        self.enter(State::Open { until: now + opened_for, opened_for, since: now });
+        self.enter(Phase::Open { until: now + opened_for, opened_for, since: now });
         Some(Change::Opened(opened_for))
     }
 
-    fn enter(&mut self, state: State) {
+    fn enter(&mut self, state: Phase) {
         self.state = state;
         self.generation = self.generation.wrapping_add(1);
     }

@@ -13,7 +13,7 @@ pub mod breaker;
 mod claims;
 pub mod control;
 pub mod dead_letter;
-mod health;
+mod failure_log;
 pub mod lane;
 mod long_pauses;
 mod parking;

@@ -26,7 +26,7 @@ use tracing::info;
 use super::Delivery;
 use super::attempt::Attempt;
 use super::control::{Queue, SinkContext, SinkControl, SinkSettings};
-use super::health::Health;
+use super::failure_log::FailureLog;
 use super::lane::{Arrived, Lanes};
 use super::long_pauses::LongPauses;
 use super::parking::Parking;
@@ -84,7 +84,7 @@ struct Running {
     /// Of connections, in this process.
     shortage: Shortage,
     /// What people are told of its failures.
-    health: Health,
+    health: FailureLog,
     /// Answers that the receiver has given.
     answers: u64,
     /// Set by a 410: the receiver wants nothing any more.
@@ -190,7 +190,7 @@ impl Running {
         let only_replay = worker.only_replay.clone();
         let sink = Self {
             parking: store.map(|store| Parking::new(store, worker.has_keyed_buckets, only_replay)),
-            health: Health::new(worker.name.clone()),
+            health: FailureLog::new(worker.name.clone()),
             worker,
             intake: Intake::new(queue),
             lanes: Lanes::default(),

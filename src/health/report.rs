@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Health, NodeHealth, PipelineHealth, STUCK_AFTER, State, lock};
+use super::{Health, NodeHealth, NodeState, PipelineHealth, STUCK_AFTER, lock};
 use crate::secret::mask;
 
 /// Whether the process works.
@@ -125,8 +125,8 @@ impl NodeHealth {
     fn report(&self, now: Instant) -> NodeReport {
         let status = lock(&self.0);
         let trouble = match status.state {
-            State::Failing(trouble) => Some(trouble),
-            State::Starting | State::Ready | State::Ended | State::Stopped => None,
+            NodeState::Failing(trouble) => Some(trouble),
+            NodeState::Starting | NodeState::Ready | NodeState::Ended | NodeState::Stopped => None,
         };
         NodeReport {
             state: status.state.name(),
@@ -146,7 +146,7 @@ impl NodeReport {
     }
 }
 
-impl State {
+impl NodeState {
     /// The name in reports.
     pub fn name(&self) -> &'static str {
         match self {

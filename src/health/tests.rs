@@ -5,8 +5,8 @@ use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn failing(since: Instant, tolerated: Duration, forgotten_at: Option<Instant>) -> State {
-    State::Failing(Trouble { since, tolerated, forgotten_at })
+fn failing(since: Instant, tolerated: Duration, forgotten_at: Option<Instant>) -> NodeState {
+    NodeState::Failing(Trouble { since, tolerated, forgotten_at })
 }
 
 #[test]
@@ -14,10 +14,10 @@ fn each_state_says_whether_it_is_ready() {
     let now = Instant::now();
     let then = now + 60 * SECOND;
     for (state, ready) in [
-        (State::Starting, false),
-        (State::Ready, true),
-        (State::Ended, true),
-        (State::Stopped, false),
+        (NodeState::Starting, false),
+        (NodeState::Ready, true),
+        (NodeState::Ended, true),
+        (NodeState::Stopped, false),
         (failing(now, Duration::ZERO, None), false),
         (failing(now, 61 * SECOND, None), true),
         (failing(now, 60 * SECOND, None), false),

@@ -13,13 +13,13 @@ use super::numbers::LongNumbers;
 use super::{ExpressionError, FUNCTIONS, words};
 
 /// What is wrong, and a piece of text by which its place can be found: the parsed query keeps no positions.
-pub(super) struct Fault {
+pub(super) struct QueryFault {
     message: String,
     call: Option<&'static str>,
     help: Option<String>,
 }
 
-type Checked = Result<(), Fault>;
+type Checked = Result<(), QueryFault>;
 
 /// Checks a whole query, and puts the long numbers back.
 pub(super) fn query(query: &mut JpQuery, numbers: &LongNumbers<'_>) -> Checked {
@@ -37,15 +37,15 @@ pub(super) fn filter(filter_: &mut Filter, numbers: &LongNumbers<'_>) -> Checked
                 return function(call, numbers);
             }
             let beyond = |number| format!("the number {number} is beyond the range of JSON's numbers, some 1.8e308");
-            numbers.put_back(operand).map_err(|number| Fault::new(beyond(number)))
+            numbers.put_back(operand).map_err(|number| QueryFault::new(beyond(number)))
         }),
     }
 }
 
 /// The pattern of a call of `match` or `search`, compiled.
-pub(super) fn compile_pattern(name: &'static str, pattern: &FnArg) -> Result<Regex, Fault> {
+pub(super) fn compile_pattern(name: &'static str, pattern: &FnArg) -> Result<Regex, QueryFault> {
     let FnArg::Literal(Literal::String(pattern)) = pattern else {
-        return Err(Fault::in_call(
+        return Err(QueryFault::in_call(
             name,
             "needs its pattern as a literal, so that it can be checked before events come",
         ));
@@ -57,17 +57,17 @@ pub(super) fn compile_pattern(name: &'static str, pattern: &FnArg) -> Result<Reg
         RegexBuilder::new(&whole).crlf(true).build()
     });
     whole.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => Fault::in_call(name, "has a pattern that is too big"),
+        regex::Error::CompiledTooBig(_) => QueryFault::in_call(name, "has a pattern that is too big"),
         error => {
             // The last line says what is wrong, those before it draw the pattern.
             let error = error.to_string();
             let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            Fault::in_call(name, &format!("has a pattern that is not a regular expression: {reason}"))
+            QueryFault::in_call(name, &format!("has a pattern that is not a regular expression: {reason}"))
         }
     })
 }
 
-impl Fault {
+impl QueryFault {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), call: None, help: None }
     }
@@ -119,7 +119,7 @@ fn condition(test: &mut Test, numbers: &LongNumbers<'_>) -> Checked {
     function(call, numbers)?;
     match name(call) {
         value @ ("length" | "count" | "value") => {
-            Err(Fault::in_call(value, "gives a value, not true or false; compare it with something")
+            Err(QueryFault::in_call(value, "gives a value, not true or false; compare it with something")
                 .with_help(format!("for example `{value}(…) > 0`")))
         }
         _ => Ok(()),
@@ -132,14 +132,15 @@ fn function(call: &mut TestFunction, numbers: &LongNumbers<'_>) -> Checked {
         TestFunction::Length(argument) => value_argument(name, argument, numbers),
         TestFunction::Count(argument) | TestFunction::Value(argument) => match argument {
             FnArg::Test(test) if !matches!(**test, Test::Function(_)) => nodes(test, numbers),
-            _ => Err(Fault::in_call(name, "takes a query, such as `$.data.items[*]`")),
+            _ => Err(QueryFault::in_call(name, "takes a query, such as `$.data.items[*]`")),
         },
         TestFunction::Match(text, pattern) | TestFunction::Search(text, pattern) => {
             value_argument(name, text, numbers)?;
             compile_pattern(name, pattern).map(drop)
         }
         TestFunction::Custom(name, _) => {
-            Err(Fault::new(format!("`{name}` is not a function of RFC 9535")).with_help(words::functions_help(name)))
+            Err(QueryFault::new(format!("`{name}` is not a function of RFC 9535"))
+                .with_help(words::functions_help(name)))
         }
     }
 }
@@ -148,10 +149,10 @@ fn function(call: &mut TestFunction, numbers: &LongNumbers<'_>) -> Checked {
 fn value_argument(name: &'static str, argument: &mut FnArg, numbers: &LongNumbers<'_>) -> Checked {
     let single = match argument {
         FnArg::Literal(_) => return Ok(()),
-        FnArg::Filter(_) => return Err(Fault::in_call(name, "takes a value, not a condition")),
+        FnArg::Filter(_) => return Err(QueryFault::in_call(name, "takes a value, not a condition")),
         FnArg::Test(test) => match &mut **test {
             Test::Function(call) if matches!(**call, TestFunction::Match(..) | TestFunction::Search(..)) => {
-                return Err(Fault::in_call(name, "takes a value, not a condition"));
+                return Err(QueryFault::in_call(name, "takes a value, not a condition"));
             }
             Test::Function(call) => return function(call, numbers),
             Test::RelQuery(segments) => is_singular(segments),
@@ -161,7 +162,7 @@ fn value_argument(name: &'static str, argument: &mut FnArg, numbers: &LongNumber
     if single {
         return Ok(());
     }
-    Err(Fault::in_call(name, "takes a single value, and this query may find several")
+    Err(QueryFault::in_call(name, "takes a single value, and this query may find several")
         .with_help("`value(…)` turns a query that finds exactly one node into its value"))
 }
 

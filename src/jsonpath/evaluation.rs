@@ -12,7 +12,7 @@ use jsonpath_rust::parser::model::{
 use regex::Regex;
 use serde_json::Value;
 
-use super::check::{Fault, compile_pattern};
+use super::check::{QueryFault, compile_pattern};
 use super::comparison::{equal, order};
 use super::singular::{SingularPath, item};
 
@@ -81,7 +81,7 @@ pub(super) enum Operand {
 
 impl Path {
     /// The path of a query that has been checked.
-    pub(super) fn new(starts_at_root: bool, segments: &[Segment]) -> Result<Self, Fault> {
+    pub(super) fn new(starts_at_root: bool, segments: &[Segment]) -> Result<Self, QueryFault> {
         if let Some(path) = SingularPath::of_segments(starts_at_root, segments) {
             return Ok(Self::Singular(path));
         }
@@ -89,18 +89,18 @@ impl Path {
         Ok(Self::Plural { starts_at_root, steps })
     }
 
-    fn of_test(test: &Test) -> Result<Self, Fault> {
+    fn of_test(test: &Test) -> Result<Self, QueryFault> {
         match test {
             Test::AbsQuery(query) => Self::new(true, &query.segments),
             Test::RelQuery(segments) => Self::new(false, segments),
-            Test::Function(_) => Err(Fault::new("a function stands where a query is meant")),
+            Test::Function(_) => Err(QueryFault::new("a function stands where a query is meant")),
         }
     }
 
-    fn of_argument(argument: &FnArg) -> Result<Self, Fault> {
+    fn of_argument(argument: &FnArg) -> Result<Self, QueryFault> {
         match argument {
             FnArg::Test(test) => Self::of_test(test),
-            FnArg::Literal(_) | FnArg::Filter(_) => Err(Fault::new("a function takes a query here")),
+            FnArg::Literal(_) | FnArg::Filter(_) => Err(QueryFault::new("a function takes a query here")),
         }
     }
 
@@ -153,7 +153,7 @@ impl Path {
 }
 
 impl Step {
-    fn new(segment: &Segment) -> Result<Self, Fault> {
+    fn new(segment: &Segment) -> Result<Self, QueryFault> {
         Ok(match segment {
             Segment::Descendant(inner) => Self { descends: true, ..Self::new(inner)? },
             Segment::Selector(one) => Self { descends: false, choices: vec![Choice::new(one)?] },
@@ -172,7 +172,7 @@ impl Step {
 }
 
 impl Choice {
-    fn new(selector: &Selector) -> Result<Self, Fault> {
+    fn new(selector: &Selector) -> Result<Self, QueryFault> {
         Ok(match selector {
             Selector::Name(name) => Self::Name(name.clone()),
             Selector::Wildcard => Self::Every,
@@ -220,7 +220,7 @@ fn slice<'a>(items: &'a [Value], start: Option<i64>, end: Option<i64>, step: i64
 
 impl Condition {
     /// The condition of a filter that has been checked.
-    pub(super) fn new(filter: &Filter) -> Result<Self, Fault> {
+    pub(super) fn new(filter: &Filter) -> Result<Self, QueryFault> {
         let several = |parts: &[Filter]| parts.iter().map(Self::new).collect::<Result<_, _>>();
         Ok(match filter {
             Filter::Or(parts) => Self::Any(several(parts)?),
@@ -231,7 +231,7 @@ impl Condition {
         })
     }
 
-    fn of_test(test: &Test) -> Result<Self, Fault> {
+    fn of_test(test: &Test) -> Result<Self, QueryFault> {
         let Test::Function(call) = test else { return Path::of_test(test).map(Self::Finds) };
         match &**call {
             TestFunction::Match(text, pattern) => {
@@ -240,11 +240,11 @@ impl Condition {
             TestFunction::Search(text, pattern) => {
                 Ok(Self::Matches { text: Operand::of_argument(text)?, pattern: compile_pattern("search", pattern)? })
             }
-            _ => Err(Fault::new("a value stands where a condition is meant")),
+            _ => Err(QueryFault::new("a value stands where a condition is meant")),
         }
     }
 
-    fn of_comparison(comparison: &Comparison) -> Result<Self, Fault> {
+    fn of_comparison(comparison: &Comparison) -> Result<Self, QueryFault> {
         let operator = match comparison {
             Comparison::Eq(..) => Operator::Equal,
             Comparison::Ne(..) => Operator::Unequal,
@@ -298,7 +298,7 @@ impl Operator {
 }
 
 impl Operand {
-    fn new(comparable: &Comparable) -> Result<Self, Fault> {
+    fn new(comparable: &Comparable) -> Result<Self, QueryFault> {
         match comparable {
             Comparable::Literal(literal) => Ok(Self::Literal(value(literal))),
             Comparable::SingularQuery(query) => Ok(Self::Only(Path::Singular(SingularPath::new(query)))),
@@ -306,10 +306,10 @@ impl Operand {
         }
     }
 
-    fn of_argument(argument: &FnArg) -> Result<Self, Fault> {
+    fn of_argument(argument: &FnArg) -> Result<Self, QueryFault> {
         match argument {
             FnArg::Literal(literal) => Ok(Self::Literal(value(literal))),
-            FnArg::Filter(_) => Err(Fault::new("a condition stands where a value is meant")),
+            FnArg::Filter(_) => Err(QueryFault::new("a condition stands where a value is meant")),
             FnArg::Test(test) => match &**test {
                 Test::Function(call) => Self::of_call(call),
                 query => Path::of_test(query).map(Self::Only),
@@ -317,7 +317,7 @@ impl Operand {
         }
     }
 
-    fn of_call(call: &TestFunction) -> Result<Self, Fault> {
+    fn of_call(call: &TestFunction) -> Result<Self, QueryFault> {
         match call {
             TestFunction::Length(argument) => Ok(Self::Length(Box::new(Self::of_argument(argument)?))),
             TestFunction::Value(argument) => Path::of_argument(argument).map(Self::Only),
@@ -325,10 +325,10 @@ impl Operand {
             // An integer that has no place among the library's literals; see `numbers`.
             TestFunction::Custom(name, _) => match name.parse::<u64>() {
                 Ok(number) => Ok(Self::Literal(number.into())),
-                Err(_) => Err(Fault::new(format!("`{name}` is not a function of RFC 9535"))),
+                Err(_) => Err(QueryFault::new(format!("`{name}` is not a function of RFC 9535"))),
             },
             TestFunction::Match(..) | TestFunction::Search(..) => {
-                Err(Fault::new("a condition stands where a value is meant"))
+                Err(QueryFault::new("a condition stands where a value is meant"))
             }
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::graph::{FilterNode, Graph, SinkNode, SourceNode};
-use super::routes::Entrance;
+use super::routes::SinkRoute;
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::rate_limit::Rate;
@@ -221,7 +221,7 @@ impl Compiler<'_> {
         let rules = AnswerRules { responses: responses.unwrap_or_default(), max_retry_after };
         let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency, fixed_headers, rules));
         Some(SinkNode {
-            entrance: Arc::new(Entrance { name: name.into(), request: request?, bucket: bucket?, order_by: order_by? }),
+            route: Arc::new(SinkRoute { name: name.into(), request: request?, bucket: bucket?, order_by: order_by? }),
             webhook: webhook?,
             concurrency: delivery.concurrency,
             retry: retry?,

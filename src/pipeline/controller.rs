@@ -15,7 +15,7 @@ use tracing::{Instrument as _, error, info};
 use super::changes::{Change, Changes};
 use super::dead_letters::{LetterMaker, RunningKeepers};
 use super::graph::{Graph, SinkNode, SourceNode, reachable_sinks};
-use super::nodes::{Ended, RunningSink, RunningSource, Surroundings, Task, keeper_task, settings_of};
+use super::nodes::{Ended, PipelineContext, RunningSink, RunningSource, Task, keeper_task, settings_of};
 use super::router::{QueueSender, RoutingPlan};
 use super::routes::Routes;
 use super::run::RunError;
@@ -34,7 +34,7 @@ pub struct Reload {
 
 /// Runs the nodes of one pipeline.
 pub(super) struct Controller {
-    surroundings: Surroundings,
+    pipeline_context: PipelineContext,
     sources: BTreeMap<String, RunningSource>,
     sinks: BTreeMap<String, RunningSink>,
     keepers: RunningKeepers,
@@ -58,9 +58,9 @@ struct Letters {
 }
 
 impl Controller {
-    pub(super) fn new(surroundings: Surroundings) -> Self {
+    pub(super) fn new(pipeline_context: PipelineContext) -> Self {
         Self {
-            surroundings,
+            pipeline_context,
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
             keepers: RunningKeepers::default(),
@@ -78,7 +78,7 @@ impl Controller {
     ) -> Result<(), RunError> {
         let changes = Changes { restarts: None, nodes: graph.nodes().map(|node| (node, Change::Added)).collect() };
         self.apply(graph, &changes);
-        self.surroundings.health.whole().ready();
+        self.pipeline_context.health.whole().ready();
         loop {
             tokio::select! {
                 ended = self.tasks.join_next_with_id() => match ended {
@@ -86,9 +86,9 @@ impl Controller {
                     None => break,
                 },
                 Some(Reload { graph, changes }) = reloads.recv() => {
-                    if self.surroundings.shutdown.deadline().is_none() {
+                    if self.pipeline_context.shutdown.deadline().is_none() {
                         self.apply(graph, &changes);
-                        info!(pipeline = %self.surroundings.pipeline, "goes on with the new version of its file");
+                        info!(pipeline = %self.pipeline_context.pipeline, "goes on with the new version of its file");
                     }
                 }
             }
@@ -110,11 +110,11 @@ impl Controller {
         let plans = plans.map(|(source, own)| routing_plan(source, &routes, &queues, own, &letters.of_sinks)).collect();
 
         let Graph { sources, sinks, .. } = graph;
-        let surroundings = letters.of_sinks.into_iter().zip(sharing);
-        let surroundings =
-            surroundings.map(|(dead_letters, shares_sources)| SinkContext { dead_letters, shares_sources });
+        let sink_contexts = letters.of_sinks.into_iter().zip(sharing);
+        let sink_contexts =
+            sink_contexts.map(|(dead_letters, shares_sources)| SinkContext { dead_letters, shares_sources });
         let first_worker = sources.len();
-        self.apply_to_sinks(sinks, surroundings.collect(), queues, &steps, first_worker);
+        self.apply_to_sinks(sinks, sink_contexts.collect(), queues, &steps, first_worker);
         self.apply_to_sources(sources, plans, &steps);
         for source in steps.stop {
             self.stop_source(&source);
@@ -127,7 +127,7 @@ impl Controller {
 
     /// The way into a sink's queue; a new queue for one that has none or whose queue is closed.
     fn queue_of(&self, sink: &SinkNode) -> (QueueSender, Option<Queue>) {
-        match self.sinks.get(&*sink.entrance.name).and_then(RunningSink::queue) {
+        match self.sinks.get(&*sink.route.name).and_then(RunningSink::queue) {
             Some(sender) => (sender, None),
             None => {
                 let (sender, queue) = mpsc::unbounded_channel();
@@ -147,10 +147,10 @@ impl Controller {
     fn dead_letters(&mut self, graph: &Graph, routes: &Arc<Routes>, queues: &Queues, changes: &Changes) -> Letters {
         let unchanged = changes.nodes.iter().filter(|(_, change)| **change == Change::Unchanged);
         let mut maker = LetterMaker {
-            store: self.surroundings.store.clone(),
+            store: self.pipeline_context.store.clone(),
             routes: Arc::clone(routes),
             queues: &queues.senders,
-            shutdown: &self.surroundings.shutdown,
+            shutdown: &self.pipeline_context.shutdown,
             running: &mut self.keepers,
             unchanged: &unchanged.map(|(node, _)| node.clone()).collect(),
             sinks: vec![None; graph.sinks.len()],
@@ -168,31 +168,31 @@ impl Controller {
     fn apply_to_sinks(
         &mut self,
         sinks: Vec<SinkNode>,
-        surroundings: Vec<SinkContext>,
+        sink_contexts: Vec<SinkContext>,
         queues: Queues,
         steps: &Steps,
         first_worker: usize,
     ) {
         let mut sinks: Vec<_> =
-            sinks.into_iter().zip(surroundings).zip(queues.senders.iter().zip(queues.new)).collect();
-        sinks.sort_by(|((one, _), _), ((other, _), _)| one.entrance.name.cmp(&other.entrance.name));
-        for (position, ((sink, surroundings), (sender, new_queue))) in sinks.into_iter().enumerate() {
-            let name = Arc::clone(&sink.entrance.name);
+            sinks.into_iter().zip(sink_contexts).zip(queues.senders.iter().zip(queues.new)).collect();
+        sinks.sort_by(|((one, _), _), ((other, _), _)| one.route.name.cmp(&other.route.name));
+        for (position, ((sink, sink_context), (sender, new_queue))) in sinks.into_iter().enumerate() {
+            let name = Arc::clone(&sink.route.name);
             match (steps.sinks.get(&*name), new_queue) {
-                (Some(SinkStep::Keep), _) => self.tell(&name, SinkControl::SetContext(surroundings)),
+                (Some(SinkStep::Keep), _) => self.tell(&name, SinkControl::SetContext(sink_context)),
                 (Some(SinkStep::Change), new_queue) => {
                     if let Some(running) = self.sinks.get_mut(&*name) {
                         running.set_queue(sender);
                     }
-                    self.tell(&name, SinkControl::Change(Box::new(settings_of(sink)), surroundings, new_queue));
+                    self.tell(&name, SinkControl::Change(Box::new(settings_of(sink)), sink_context, new_queue));
                 }
                 (Some(SinkStep::Start), Some(queue)) => {
                     let started = RunningSink::new(
                         &name,
-                        (settings_of(sink), surroundings),
+                        (settings_of(sink), sink_context),
                         (sender.downgrade(), queue),
                         first_worker + position,
-                        &self.surroundings,
+                        &self.pipeline_context,
                     );
                     self.start_sink(&name, started);
                 }
@@ -222,7 +222,7 @@ impl Controller {
     fn start_source(&mut self, source: SourceNode, plan: RoutingPlan, worker: usize) {
         let name = source.name.to_string();
         self.failures.retain(|(failed, _)| *failed != name);
-        let (running, tasks) = RunningSource::new(source, plan, &self.surroundings);
+        let (running, tasks) = RunningSource::new(source, plan, &self.pipeline_context);
         self.sources.insert(name, running);
         tasks.into_iter().for_each(|task| self.spawn(task, worker));
     }
@@ -249,8 +249,8 @@ impl Controller {
 
     /// Starts a task; workers are numbered on and on, and dealt out in turn.
     fn spawn(&mut self, (name, task): Task, worker: usize) {
-        let workers = &self.surroundings.workers;
-        let task = task.instrument(self.surroundings.span.clone());
+        let workers = &self.pipeline_context.workers;
+        let task = task.instrument(self.pipeline_context.span.clone());
         let id = self.tasks.spawn_on(task, &workers[worker % workers.len()]).id();
         self.names.insert(id, name);
     }
@@ -262,7 +262,7 @@ impl Controller {
                 let error = RunError::Panicked(self.names.remove(&panicked.id()).unwrap_or_default());
                 error!("{error}");
                 self.failures.push((String::new(), error));
-                self.surroundings.shutdown.begin();
+                self.pipeline_context.shutdown.begin();
             }
             Ok((id, ended)) => {
                 self.names.remove(&id);
@@ -297,7 +297,7 @@ impl Controller {
                 (Some((successor, plan, worker)), _) => self.start_source(successor, plan, worker),
                 (None, SourceState::Stopping) => {
                     self.sources.remove(name);
-                    self.surroundings.health.remove(&format!("sources.{name}"));
+                    self.pipeline_context.health.remove(&format!("sources.{name}"));
                 }
                 (None, _) => {}
             }
@@ -307,17 +307,17 @@ impl Controller {
     /// A sink has ended. What it was told too late is done by one in its place.
     fn note_end_of_sink(&mut self, name: &str, unhandled: Vec<SinkControl>) {
         let Some(ended) = self.sinks.remove(name) else { return };
-        self.surroundings.health.remove(&format!("sinks.{name}"));
+        self.pipeline_context.health.remove(&format!("sinks.{name}"));
         let mut controls = unhandled.into_iter().chain(ended.unsent);
         while let Some(control) = controls.next() {
-            if let SinkControl::Change(settings, surroundings, Some(queue)) = control {
+            if let SinkControl::Change(settings, sink_context, Some(queue)) = control {
                 let name_of_sink = name.into();
                 let (sink, task) = RunningSink::new(
                     &name_of_sink,
-                    (*settings, surroundings),
+                    (*settings, sink_context),
                     (ended.queue, queue),
                     ended.worker,
-                    &self.surroundings,
+                    &self.pipeline_context,
                 );
                 self.start_sink(name, (sink, task));
                 controls.for_each(|control| self.tell(name, control));

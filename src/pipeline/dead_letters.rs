@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::fan_out::FanOut;
 use super::graph::{LetterTarget, SinkNode, SourceNode};
 use super::router::QueueSender;
-use super::routes::{Failure, Prepared, Routes, Stop};
+use super::routes::{Failure, Prepared, RouteEnd, Routes};
 use crate::ack::{Ack, Ticket};
 use crate::delivery::Delivery;
 use crate::delivery::dead_letter::keeper::Keeper;
@@ -63,7 +63,7 @@ impl LetterMaker<'_> {
             return made.clone();
         }
         let sink = &nodes[index];
-        let made = self.of_node(NodeName::sink(Arc::clone(&sink.entrance.name)), sink.dead_letter.as_ref(), nodes);
+        let made = self.of_node(NodeName::sink(Arc::clone(&sink.route.name)), sink.dead_letter.as_ref(), nodes);
         self.sinks[index] = Some(made.clone());
         made
     }
@@ -85,7 +85,7 @@ impl LetterMaker<'_> {
             })),
         };
         let sends_to = match target {
-            Some(LetterTarget::Sink(index)) => Some(NodeName::sink(Arc::clone(&nodes[*index].entrance.name))),
+            Some(LetterTarget::Sink(index)) => Some(NodeName::sink(Arc::clone(&nodes[*index].route.name))),
             _ => None,
         };
         // What is sent to a sink goes its new way.
@@ -147,17 +147,17 @@ impl OtherSink {
         // Nobody else hears of this ack, so its ticket need not tell it from others.
         let ack = Ack::new(Ticket { session: 0, partition: 0, sequence: 0 }, 0, sender);
         let event = Arc::new(event_of(letter));
-        let mut stops = Vec::new();
-        self.routes.walk(&event, &FanOut::to_sink(self.index), &mut stops);
-        for stop in stops {
-            match stop {
-                Stop::Sink(_, Prepared { core, request }) => {
+        let mut ends = Vec::new();
+        self.routes.walk(&event, &FanOut::to_sink(self.index), &mut ends);
+        for end in ends {
+            match end {
+                RouteEnd::Sink(_, Prepared { core, request }) => {
                     let core = DeliveryCore { copy: copy_of(letter), ..core };
                     let delivery = Box::new(Delivery::new(core, request, Some(ack.clone()), Instant::now()));
                     let closed = |_| SendError::new("the sink has ended");
                     self.queue.send(delivery).map_err(closed)?;
                 }
-                Stop::Failed(failure) => {
+                RouteEnd::Failed(failure) => {
                     let failure = Failure { copy: copy_of(letter), ..failure };
                     self.dead_letters.keep(failure.into_letter(&event, Timestamp::now()), Some(ack.clone()));
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::routes::{Entrance, Routes};
+use super::routes::{Routes, SinkRoute};
 use crate::delivery::breaker::BreakerPolicy;
 use crate::delivery::dead_letter::brokers::BrokerDestination;
 use crate::delivery::rate_limit::Rate;
@@ -41,7 +41,7 @@ impl Graph {
     pub fn nodes(&self) -> impl Iterator<Item = NodeName> {
         let sources = self.sources.iter().map(|source| NodeName::source(Arc::clone(&source.name)));
         let filters = self.filters.iter().map(|filter| NodeName::filter(Arc::clone(&filter.name)));
-        let sinks = self.sinks.iter().map(|sink| NodeName::sink(Arc::clone(&sink.entrance.name)));
+        let sinks = self.sinks.iter().map(|sink| NodeName::sink(Arc::clone(&sink.route.name)));
         sources.chain(filters).chain(sinks)
     }
 
@@ -59,7 +59,7 @@ impl Graph {
 
     /// The ways through the graph.
     pub fn routes(&self) -> Routes {
-        let sinks = self.sinks.iter().map(|sink| Arc::clone(&sink.entrance)).collect();
+        let sinks = self.sinks.iter().map(|sink| Arc::clone(&sink.route)).collect();
         Routes::new(Arc::clone(&self.filters), sinks)
     }
 
@@ -76,7 +76,7 @@ impl Graph {
                 Some(vec![Target::Filter(index)])
             }
             NodeKind::Sink => {
-                let index = self.sinks.iter().position(|sink| *sink.entrance.name == *name)?;
+                let index = self.sinks.iter().position(|sink| *sink.route.name == *name)?;
                 Some(vec![Target::Sink(index)])
             }
         }
@@ -123,7 +123,7 @@ pub struct FilterNode {
 /// A sink, with all that its deliveries need.
 pub struct SinkNode {
     /// Makes an event into a delivery.
-    pub entrance: Arc<Entrance>,
+    pub route: Arc<SinkRoute>,
     /// Makes the attempts.
     pub webhook: Webhook,
     /// Attempts under way at the same time, at most.

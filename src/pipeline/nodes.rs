@@ -22,7 +22,7 @@ use crate::source::SourceError;
 use crate::store::Store;
 
 /// What all nodes of a running pipeline share.
-pub(super) struct Surroundings {
+pub(super) struct PipelineContext {
     pub(super) pipeline: Arc<str>,
     pub(super) store: Option<Store>,
     pub(super) only_replay: Option<Arc<str>>,
@@ -74,13 +74,13 @@ pub(super) type WeakQueueSender = mpsc::WeakUnboundedSender<Box<Delivery>>;
 
 impl RunningSource {
     /// A source with its two tasks.
-    pub(super) fn new(source: SourceNode, plan: RoutingPlan, surroundings: &Surroundings) -> (Self, [Task; 2]) {
+    pub(super) fn new(source: SourceNode, plan: RoutingPlan, pipeline_context: &PipelineContext) -> (Self, [Task; 2]) {
         let SourceNode { name, connector, bounds, .. } = source;
         let (plans, new_plans) = mpsc::unbounded_channel();
         let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
-        let shutdown = surroundings.shutdown.child(surroundings.shutdown.timeout());
+        let shutdown = pipeline_context.shutdown.child(pipeline_context.shutdown.timeout());
         let text = name.to_string();
-        let health = surroundings.health.node(format!("sources.{name}"));
+        let health = pipeline_context.health.node(format!("sources.{name}"));
         let driver = connector.drive(Arc::clone(&name), bounds, sender, health, shutdown.clone());
         let source_task = (format!("source `{name}`"), driver.map(move |ended| Ended::Source(text, ended)).boxed());
         let router = Router { source: Arc::clone(&name), plan, plans: new_plans };
@@ -111,16 +111,16 @@ impl RunningSink {
         (settings, context): (SinkSettings, SinkContext),
         (sender, queue): (WeakQueueSender, Queue),
         worker: usize,
-        surroundings: &Surroundings,
+        pipeline_context: &PipelineContext,
     ) -> (Self, Task) {
         let sink = SinkWorker::new(
-            (Arc::clone(&surroundings.pipeline), Arc::clone(name)),
+            (Arc::clone(&pipeline_context.pipeline), Arc::clone(name)),
             settings,
             context,
-            surroundings.store.as_ref().map(|store| store.open_sink(Arc::clone(name))),
-            surroundings.only_replay.clone(),
-            surroundings.health.node(format!("sinks.{name}")),
-            surroundings.shutdown.clone(),
+            pipeline_context.store.as_ref().map(|store| store.open_sink(Arc::clone(name))),
+            pipeline_context.only_replay.clone(),
+            pipeline_context.health.node(format!("sinks.{name}")),
+            pipeline_context.shutdown.clone(),
         );
         let (controls, received) = mpsc::unbounded_channel();
         let text = name.to_string();
@@ -163,6 +163,6 @@ pub(super) fn settings_of(sink: SinkNode) -> SinkSettings {
         retry: sink.retry,
         rate: sink.rate,
         breaker: sink.breaker,
-        has_keyed_buckets: sink.entrance.bucket.is_some(),
+        has_keyed_buckets: sink.route.bucket.is_some(),
     }
 }

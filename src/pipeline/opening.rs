@@ -35,7 +35,7 @@ pub(super) async fn open(
         return Ok(Some((None, None)));
     };
     let Some(running) = start(unopened, &health.node("store"), shutdown).await? else { return Ok(None) };
-    let sinks = graph.sinks.iter().map(|sink| &*sink.entrance.name).collect();
+    let sinks = graph.sinks.iter().map(|sink| &*sink.route.name).collect();
     warn_of_stranded(running.sinks_with_parked(), &sinks);
     Ok(Some((Some(store), Some(running))))
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::Graph;
 use super::dead_letters::is_of_a_letter;
 use super::graph::Target;
-use super::routes::{Failure, Prepared, Routes, Stop};
+use super::routes::{Failure, Prepared, RouteEnd, Routes};
 use crate::delivery::stored::stored_request;
 use crate::event::{Event, Format};
 use crate::node::NodeName;
@@ -24,11 +24,11 @@ pub struct Replayer {
     routes: Routes,
     /// Where letters of a node start, by the node.
     starts: HashMap<NodeName, Vec<Target>>,
-    sources: HashMap<Arc<str>, Today>,
+    sources: HashMap<Arc<str>, SourceSettings>,
 }
 
 /// What today's pipeline says of a source.
-struct Today {
+struct SourceSettings {
     format: Format,
     max_event_size: usize,
     keeps_large_payloads: bool,
@@ -39,12 +39,12 @@ impl Replayer {
     pub fn new(graph: &Graph) -> Self {
         let starts = graph.nodes().filter_map(|node| graph.start_at(&node).map(|start| (node, start))).collect();
         let sources = graph.sources.iter().map(|source| {
-            let today = Today {
+            let settings = SourceSettings {
                 format: source.format,
                 max_event_size: source.bounds.max_event_size,
                 keeps_large_payloads: source.connector.keeps_large_payloads(),
             };
-            (Arc::clone(&source.name), today)
+            (Arc::clone(&source.name), settings)
         });
         Self { routes: graph.routes(), starts, sources: sources.collect() }
     }
@@ -64,18 +64,18 @@ impl Replayer {
         self.check_payload(&letter)?;
         let event = self.as_read_today(&letter.core.event);
         let start = self.starts.get(&letter.node).map(Vec::as_slice).unwrap_or_default();
-        let mut stops = Vec::new();
-        self.routes.walk(&event, &self.routes.start(start), &mut stops);
+        let mut ends = Vec::new();
+        self.routes.walk(&event, &self.routes.start(start), &mut ends);
         // At a sink there is one way, and it ends there. An event that goes on from a source or a filter leaves its row.
-        let stays = |stop: &Stop| self.node_of(stop) == letter.node;
-        Ok(match stops.pop_if(|stop| stays(stop)) {
-            Some(Stop::Sink(_, prepared)) => {
+        let stays = |end: &RouteEnd| self.node_of(end) == letter.node;
+        Ok(match ends.pop_if(|end| stays(end)) {
+            Some(RouteEnd::Sink(_, prepared)) => {
                 let node = letter.node.clone();
                 let (delivery, first_request) = parked_again(letter, prepared, now);
                 Fate::Delivery { node, delivery: Box::new(delivery), first_request }
             }
-            Some(Stop::Failed(failure)) => Fate::Letter(Box::new(given_up_again(letter, failure, now))),
-            None => Fate::Rows(stops.into_iter().map(|stop| self.row(stop, &event, now)).collect()),
+            Some(RouteEnd::Failed(failure)) => Fate::Letter(Box::new(given_up_again(letter, failure, now))),
+            None => Fate::Rows(ends.into_iter().map(|end| self.row(end, &event, now)).collect()),
         })
     }
 
@@ -85,15 +85,15 @@ impl Replayer {
         match letter.reason {
             Reason::Lost => Err("its payload is lost: the source could not read it any more".to_owned()),
             Reason::TooLarge => {
-                let Some(today) = self.sources.get(source) else {
+                let Some(settings) = self.sources.get(source) else {
                     return Err(format!("the pipeline has no source `{source}` any more"));
                 };
                 let size = letter.core.event.size();
-                if !today.keeps_large_payloads {
+                if !settings.keeps_large_payloads {
                     return Err("only the beginning of its payload was kept: it was too large".to_owned());
                 }
-                if size > today.max_event_size {
-                    let limit = today.max_event_size;
+                if size > settings.max_event_size {
+                    let limit = settings.max_event_size;
                     return Err(format!("it has {size} bytes, and `max_event_size` of `{source}` is still {limit}"));
                 }
                 Ok(())
@@ -105,30 +105,30 @@ impl Replayer {
     /// The event as its source would read it today, or as what tells another sink of its letter.
     fn as_read_today(&self, event: &Arc<Event>) -> Arc<Event> {
         match self.sources.get(&event.source) {
-            Some(today) if is_of_a_letter(event) => {
-                let mut event = Event { format: today.format, ..Event::clone(event) };
+            Some(settings) if is_of_a_letter(event) => {
+                let mut event = Event { format: settings.format, ..Event::clone(event) };
                 event.format = event.readable_format();
                 Arc::new(event)
             }
-            Some(today) if today.format != event.format => {
-                Arc::new(Event { format: today.format, ..Event::clone(event) })
+            Some(settings) if settings.format != event.format => {
+                Arc::new(Event { format: settings.format, ..Event::clone(event) })
             }
             _ => Arc::clone(event),
         }
     }
 
-    fn node_of(&self, stop: &Stop) -> NodeName {
-        match stop {
-            Stop::Sink(index, _) => NodeName::sink(Arc::clone(&self.routes.sinks[*index].name)),
-            Stop::Failed(failure) => failure.node.clone(),
+    fn node_of(&self, end: &RouteEnd) -> NodeName {
+        match end {
+            RouteEnd::Sink(index, _) => NodeName::sink(Arc::clone(&self.routes.sinks[*index].name)),
+            RouteEnd::Failed(failure) => failure.node.clone(),
         }
     }
 
-    fn row(&self, stop: Stop, event: &Arc<Event>, now: Timestamp) -> Row {
-        let node = self.node_of(&stop);
-        match stop {
-            Stop::Sink(_, prepared) => Row::Delivery(node, Box::new(due_now(prepared, now))),
-            Stop::Failed(failure) => Row::Letter(Box::new(failure.into_letter(event, now))),
+    fn row(&self, end: RouteEnd, event: &Arc<Event>, now: Timestamp) -> Row {
+        let node = self.node_of(&end);
+        match end {
+            RouteEnd::Sink(_, prepared) => Row::Delivery(node, Box::new(due_now(prepared, now))),
+            RouteEnd::Failed(failure) => Row::Letter(Box::new(failure.into_letter(event, now))),
         }
     }
 }

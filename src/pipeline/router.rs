@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::fan_out::FanOut;
-use super::routes::{Failure, Prepared, Routes, Stop};
+use super::routes::{Failure, Prepared, RouteEnd, Routes};
 use crate::ack::Ack;
 use crate::delivery::Delivery;
 use crate::delivery::dead_letter::DeadLetters;
@@ -53,7 +53,7 @@ impl Router {
     /// Runs until the source has ended. Events are taken in bunches, and plans change between two bunches.
     pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>) {
         let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
-        let mut stops = Vec::new();
+        let mut ends = Vec::new();
         loop {
             tokio::select! {
                 biased;
@@ -62,7 +62,7 @@ impl Router {
                     if count == 0 {
                         return;
                     }
-                    taken.drain(..).for_each(|arrival| self.plan.route(&self.source, arrival, &mut stops));
+                    taken.drain(..).for_each(|arrival| self.plan.route(&self.source, arrival, &mut ends));
                 }
             }
         }
@@ -70,18 +70,18 @@ impl Router {
 }
 
 impl RoutingPlan {
-    fn route(&self, source: &str, Arrival { event, ack, defect }: Arrival, stops: &mut Vec<Stop>) {
+    fn route(&self, source: &str, Arrival { event, ack, defect }: Arrival, ends: &mut Vec<RouteEnd>) {
         if let Some(defect) = defect {
             return self.give_up(&event, defect_of_source(source, &defect), ack);
         }
-        self.routes.walk(&event, &self.start, stops);
-        if stops.is_empty() {
+        self.routes.walk(&event, &self.start, ends);
+        if ends.is_empty() {
             debug!(source, event = %event.id, "filtered");
         }
-        for stop in stops.drain(..) {
-            match stop {
-                Stop::Sink(index, prepared) => self.hand_over(index, prepared, ack.clone()),
-                Stop::Failed(failure) => self.give_up(&event, failure, ack.clone()),
+        for end in ends.drain(..) {
+            match end {
+                RouteEnd::Sink(index, prepared) => self.hand_over(index, prepared, ack.clone()),
+                RouteEnd::Failed(failure) => self.give_up(&event, failure, ack.clone()),
             }
         }
         ack.settle();

@@ -27,13 +27,13 @@ use crate::template::{Context, Template};
 /// The filters and sinks of a graph, in its order.
 pub struct Routes {
     pub(super) filters: Arc<[FilterNode]>,
-    pub(super) sinks: Vec<Arc<Entrance>>,
+    pub(super) sinks: Vec<Arc<SinkRoute>>,
     /// Of each filter: who takes what it lets through, and who takes the rest.
     outputs: Vec<(FanOut, FanOut)>,
 }
 
 /// The way into a sink.
-pub struct Entrance {
+pub struct SinkRoute {
     /// The sink's name in the pipeline file.
     pub name: Arc<str>,
     /// Makes an event into a request.
@@ -46,11 +46,8 @@ pub struct Entrance {
 
 /// Where one of an event's ways ends.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a list of stops is used again and again, so nothing is allocated for it"
-)]
-pub enum Stop {
+#[expect(clippy::large_enum_variant, reason = "a list of ends is used again and again, so nothing is allocated for it")]
+pub enum RouteEnd {
     /// At a sink, by its index in [`Graph::sinks`](super::Graph::sinks).
     Sink(usize, Prepared),
     /// At a node that cannot handle the event.
@@ -96,7 +93,7 @@ impl Failure {
 }
 
 impl Routes {
-    pub(super) fn new(filters: Arc<[FilterNode]>, sinks: Vec<Arc<Entrance>>) -> Self {
+    pub(super) fn new(filters: Arc<[FilterNode]>, sinks: Vec<Arc<SinkRoute>>) -> Self {
         let fan_out = |targets: &[Target]| FanOut::new(targets, &filters);
         let outputs = filters.iter().map(|filter| (fan_out(&filter.matched), fan_out(&filter.unmatched))).collect();
         Self { filters, sinks, outputs }
@@ -112,16 +109,16 @@ impl Routes {
         self.sinks.iter().position(|sink| *sink.name == *name)
     }
 
-    /// Takes an event from `start` to wherever its ways end, and adds those ends to `stops`. The filters decide on the
+    /// Takes an event from `start` to wherever its ways end, and adds those ends to `ends`. The filters decide on the
     /// way; an event that they turn away everywhere adds nothing.
-    pub(super) fn walk(&self, event: &Arc<Event>, start: &FanOut, stops: &mut Vec<Stop>) {
+    pub(super) fn walk(&self, event: &Arc<Event>, start: &FanOut, ends: &mut Vec<RouteEnd>) {
         let mut view = View::Unread;
-        let reached = self.reached_sinks(event, start, &mut view, stops);
+        let reached = self.reached_sinks(event, start, &mut view, ends);
         let needs_context = reached.iter().any(|index| self.sinks[*index].needs_envelope());
         let context = if needs_context { view.into_context(event) } else { Ok(Context::new(Value::Null)) };
         for (position, index) in reached.iter().enumerate() {
             let copy = reached[..position].iter().filter(|earlier| *earlier == index).count();
-            stops.push(self.enter(*index, copy as u32, event, &context));
+            ends.push(self.enter(*index, copy as u32, event, &context));
         }
     }
 
@@ -142,7 +139,7 @@ impl Routes {
         decisions.into_values().collect()
     }
 
-    fn reached_sinks(&self, event: &Event, start: &FanOut, view: &mut View, stops: &mut Vec<Stop>) -> Vec<usize> {
+    fn reached_sinks(&self, event: &Event, start: &FanOut, view: &mut View, ends: &mut Vec<RouteEnd>) -> Vec<usize> {
         let mut reached = Vec::new();
         let mut next = Vec::new();
         extend_with_takers(&mut next, start, event, view);
@@ -163,14 +160,14 @@ impl Routes {
                     let node = NodeName::filter(Arc::clone(&filter.name));
                     let message = error.to_owned();
                     // It passes no filter, and a source feeds each filter once: there is no second letter of this node.
-                    stops.push(Stop::Failed(Failure { node, copy: 0, reason: Reason::Undecodable, message }));
+                    ends.push(RouteEnd::Failed(Failure { node, copy: 0, reason: Reason::Undecodable, message }));
                 }
             }
         }
         reached
     }
 
-    fn enter(&self, index: usize, copy: u32, event: &Arc<Event>, context: &Result<Context, String>) -> Stop {
+    fn enter(&self, index: usize, copy: u32, event: &Arc<Event>, context: &Result<Context, String>) -> RouteEnd {
         let sink = &self.sinks[index];
         let empty = Context::new(Value::Null);
         let prepared = match context {
@@ -181,9 +178,9 @@ impl Routes {
             Err(error) => Err((Reason::Undecodable, error.clone())),
         };
         match prepared {
-            Ok(prepared) => Stop::Sink(index, prepared),
+            Ok(prepared) => RouteEnd::Sink(index, prepared),
             Err((reason, message)) => {
-                Stop::Failed(Failure { node: NodeName::sink(Arc::clone(&sink.name)), copy, reason, message })
+                RouteEnd::Failed(Failure { node: NodeName::sink(Arc::clone(&sink.name)), copy, reason, message })
             }
         }
     }
@@ -200,7 +197,7 @@ fn extend_with_takers(next: &mut Vec<Target>, fan_out: &FanOut, event: &Event, v
     }
 }
 
-impl Entrance {
+impl SinkRoute {
     /// True when a delivery can only be made from the envelope.
     fn needs_envelope(&self) -> bool {
         let keys = self.bucket.iter().chain(&self.order_by);

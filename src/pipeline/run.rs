@@ -13,7 +13,7 @@ use tracing::{Span, info};
 
 use super::controller::{Controller, Reload};
 use super::graph::Graph;
-use super::nodes::Surroundings;
+use super::nodes::PipelineContext;
 use super::opening;
 use super::threads::WorkerThread;
 use crate::descriptors::{self, Budget};
@@ -90,7 +90,7 @@ pub fn run_replay(graph: Graph, replay: Arc<str>, shutdown: &Shutdown) -> Result
 }
 
 /// The workers that a pipeline runs on, and how it is changed and named there.
-pub struct Place {
+pub struct RunEnvironment {
     /// Where its tasks go; there is at least one.
     pub workers: Vec<Handle>,
     /// New versions of the graph, while it runs.
@@ -107,8 +107,8 @@ pub struct Place {
 ///
 /// # Errors
 /// The first of what went wrong and was not mended by a reload; everything that could be finished has been.
-pub async fn run_on(place: Place, mut graph: Graph, shutdown: Shutdown) -> Result<(), RunError> {
-    let Place { workers, reloads, span, health, only_replay } = place;
+pub async fn run_on(environment: RunEnvironment, mut graph: Graph, shutdown: Shutdown) -> Result<(), RunError> {
+    let RunEnvironment { workers, reloads, span, health, only_replay } = environment;
     let _kept_back = Budget::of_process().keep_back(descriptors::PIPELINE);
     let Some((store, running)) = opening::open(&mut graph, &health, &shutdown).await? else { return Ok(()) };
     if only_replay.is_some() {
@@ -118,8 +118,8 @@ pub async fn run_on(place: Place, mut graph: Graph, shutdown: Shutdown) -> Resul
         sinks = graph.sinks.len(), workers = workers.len(), "running");
     let pipeline = Arc::clone(&graph.name);
     let end = shutdown.clone();
-    let surroundings = Surroundings { pipeline, store, only_replay, shutdown, workers, span, health };
-    let result = Controller::new(surroundings).run(graph, reloads).await;
+    let pipeline_context = PipelineContext { pipeline, store, only_replay, shutdown, workers, span, health };
+    let result = Controller::new(pipeline_context).run(graph, reloads).await;
     result.and(opening::close(running, end).await)
 }
 
@@ -138,14 +138,14 @@ fn run_graph(graph: Graph, only_replay: Option<Arc<str>>, shutdown: &Shutdown) -
     let threads = own_workers(graph.workers, &health)?;
     let workers: Vec<_> = threads.iter().map(WorkerThread::handle).collect();
     let (_no_reloads, reloads) = mpsc::unbounded_channel();
-    let place = Place {
+    let environment = RunEnvironment {
         workers: workers.clone(),
         reloads,
         span: Span::none(),
         health: health.pipeline(&graph.name),
         only_replay,
     };
-    let pipeline = workers.first().map(|worker| worker.spawn(run_on(place, graph, shutdown.clone())));
+    let pipeline = workers.first().map(|worker| worker.spawn(run_on(environment, graph, shutdown.clone())));
     let runtime = new_runtime().map_err(RunError::Start)?;
     let result = match pipeline {
         Some(pipeline) => runtime.block_on(pipeline),

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::dead_letters::event_of;
 use super::graph::{Graph, LetterTarget, SourceNode, Target};
 use super::router::defect_of_source;
-use super::routes::{Failure, Prepared, Routes, Stop};
+use super::routes::{Failure, Prepared, RouteEnd, Routes};
 use crate::config::test_case::{TestCase, TestEvent};
 use crate::delivery::Delivery;
 use crate::event::{Event, Format, MetaValue};
@@ -132,17 +132,17 @@ impl<'a> Trial<'a> {
         now: Timestamp,
         outcomes: &mut Vec<Outcome>,
     ) {
-        let mut stops = Vec::new();
-        self.routes.walk(event, &self.routes.start(start), &mut stops);
+        let mut ends = Vec::new();
+        self.routes.walk(event, &self.routes.start(start), &mut ends);
         // The walk has no order that anybody should rely on.
-        stops.sort_by_key(|stop| match stop {
-            Stop::Sink(index, prepared) => (*index, prepared.core.copy),
-            Stop::Failed(failure) => (usize::MAX, failure.copy),
+        ends.sort_by_key(|end| match end {
+            RouteEnd::Sink(index, prepared) => (*index, prepared.core.copy),
+            RouteEnd::Failed(failure) => (usize::MAX, failure.copy),
         });
-        for stop in stops {
-            match stop {
-                Stop::Sink(index, prepared) => outcomes.push(self.first_attempt(index, prepared, now)),
-                Stop::Failed(failure) => self.give_up(failure, event, source, now, outcomes),
+        for end in ends {
+            match end {
+                RouteEnd::Sink(index, prepared) => outcomes.push(self.first_attempt(index, prepared, now)),
+                RouteEnd::Failed(failure) => self.give_up(failure, event, source, now, outcomes),
             }
         }
     }
@@ -151,7 +151,7 @@ impl<'a> Trial<'a> {
         let sink = &self.graph.sinks[index];
         let delivery = Delivery::new(core, request, None, Instant::now());
         Outcome::Delivery(Box::new(FirstAttempt {
-            sink: Arc::clone(&sink.entrance.name),
+            sink: Arc::clone(&sink.route.name),
             method: sink.webhook.method().to_owned(),
             url: delivery.request.url.clone(),
             headers: sink.webhook.headers_of_attempt(&delivery.request, &delivery.webhook_id, now),

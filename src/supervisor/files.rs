@@ -13,7 +13,7 @@ use crate::config::{ConfigErrors, NamedFiles, Parsed, load_lenient, parse_lenien
 use crate::pipeline::warnings::written_out_secrets;
 use crate::problem::Problem;
 
-/// The files as they were at the last look.
+/// The files as they were at the last scan.
 pub(super) struct Files {
     paths: Vec<PathBuf>,
     known: BTreeMap<PathBuf, Known>,
@@ -47,7 +47,7 @@ impl Files {
         Self { paths, known: BTreeMap::new() }
     }
 
-    /// The number of files at the last look.
+    /// The number of files at the last scan.
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }
@@ -56,7 +56,7 @@ impl Files {
     ///
     /// # Errors
     /// When nobody knows which files are meant. Nothing has changed then.
-    pub(super) fn look(&mut self, only_changed: bool) -> Result<Found, FilesError> {
+    pub(super) fn scan(&mut self, only_changed: bool) -> Result<Found, FilesError> {
         let files = pipeline_files(&self.paths)?;
         let before = std::mem::take(&mut self.known);
         let gone = before.keys().filter(|file| !files.contains(file)).cloned().collect();
@@ -167,18 +167,18 @@ mod tests {
         write("a.toml", file_pipeline("a"));
         write("b.toml", file_pipeline("b"));
         let mut files = Files::new(vec![folder.path().to_owned()]);
-        assert_eq!(names(&files.look(true).unwrap()), ["a", "b"]);
-        assert_eq!(names(&files.look(true).unwrap()), [""; 0]);
-        assert_eq!(names(&files.look(false).unwrap()), ["a", "b"], "all are asked for");
+        assert_eq!(names(&files.scan(true).unwrap()), ["a", "b"]);
+        assert_eq!(names(&files.scan(true).unwrap()), [""; 0]);
+        assert_eq!(names(&files.scan(false).unwrap()), ["a", "b"], "all are asked for");
 
         write("b.toml", file_pipeline("b2"));
         write("c.toml", "name =".to_owned());
         fs::remove_file(folder.path().join("a.toml")).unwrap();
-        let found = files.look(true).unwrap();
+        let found = files.scan(true).unwrap();
         assert_eq!((names(&found), found.faulty.len(), found.gone.len()), (vec!["b2"], 1, 1));
-        assert_eq!(files.look(true).unwrap().faulty.len(), 0, "what is wrong is said once");
+        assert_eq!(files.scan(true).unwrap().faulty.len(), 0, "what is wrong is said once");
         write("c.toml", file_pipeline("c"));
-        assert_eq!(names(&files.look(true).unwrap()), ["c"]);
+        assert_eq!(names(&files.scan(true).unwrap()), ["c"]);
     }
 
     #[test]
@@ -188,16 +188,16 @@ mod tests {
         let source = format!("type = 'amqp'\nuri = 'amqp://a:${{file:{}}}@b'\nqueue = 'c'", secret.display());
         fs::write(folder.path().join("a.toml"), pipeline("a", &source)).unwrap();
         let mut files = Files::new(vec![folder.path().to_owned()]);
-        assert_eq!(files.look(true).unwrap().faulty.len(), 1, "there is no secret yet");
-        assert_eq!(files.look(true).unwrap().faulty.len(), 0, "what is wrong is said once");
+        assert_eq!(files.scan(true).unwrap().faulty.len(), 1, "there is no secret yet");
+        assert_eq!(files.scan(true).unwrap().faulty.len(), 0, "what is wrong is said once");
         for rotated in ["one", "two"] {
             fs::write(&secret, rotated).unwrap();
-            assert_eq!(names(&files.look(true).unwrap()), ["a"]);
-            assert_eq!(names(&files.look(true).unwrap()), [""; 0]);
+            assert_eq!(names(&files.scan(true).unwrap()), ["a"]);
+            assert_eq!(names(&files.scan(true).unwrap()), [""; 0]);
         }
         fs::write(folder.path().join("b.toml"), b"name = '\xff'").unwrap();
-        assert_eq!(files.look(true).unwrap().faulty.len(), 1);
-        assert_eq!(files.look(true).unwrap().faulty.len(), 0, "what is wrong is said once");
+        assert_eq!(files.scan(true).unwrap().faulty.len(), 1);
+        assert_eq!(files.scan(true).unwrap().faulty.len(), 0, "what is wrong is said once");
     }
 
     #[test]
@@ -206,10 +206,10 @@ mod tests {
         let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
         write("z.toml", file_pipeline("orders"));
         let mut files = Files::new(vec![folder.path().to_owned()]);
-        files.look(false).unwrap();
+        files.scan(false).unwrap();
         write("a.toml", file_pipeline("orders"));
         for only_changed in [true, false] {
-            let found = files.look(only_changed).unwrap();
+            let found = files.scan(only_changed).unwrap();
             let (file, errors) = &found.faulty[0];
             let message = &errors.faults()[0].message;
             assert!(file.ends_with("a.toml") && message.contains("z.toml") && message.contains("a.toml"), "{message}");
@@ -224,7 +224,7 @@ mod tests {
             let text = pipeline(name, "type = 'stdin'");
             fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
         }
-        let found = Files::new(vec![folder.path().to_owned()]).look(false).unwrap();
+        let found = Files::new(vec![folder.path().to_owned()]).scan(false).unwrap();
         assert_eq!((names(&found), found.faulty.len()), (vec!["a"], 1));
     }
 }

@@ -42,16 +42,16 @@ impl Leftovers {
     }
 
     /// Says what is left. The store must be closed by now.
-    pub(super) async fn say(self) {
+    pub(super) async fn log(self) {
         let Some(settings) = self.settings else { return };
-        match look(&settings, self.begun).await {
-            Ok(left) => left.say(),
+        match read(&settings, self.begun).await {
+            Ok(left) => left.log(),
             Err(error) => warn!(%error, "cannot see what the run has left in the store"),
         }
     }
 }
 
-async fn look(settings: &StoreSettings, begun: Timestamp) -> Result<Left, StoreError> {
+async fn read(settings: &StoreSettings, begun: Timestamp) -> Result<Left, StoreError> {
     let mut states = SinkStates::open(settings).await?;
     let died = states.died_since(begun).await?;
     let all = states.all().await?;
@@ -63,7 +63,7 @@ async fn look(settings: &StoreSettings, begun: Timestamp) -> Result<Left, StoreE
 }
 
 impl Left {
-    fn say(&self) {
+    fn log(&self) {
         if let Some(text) = self.parked_text() {
             warn!("{text}");
         }

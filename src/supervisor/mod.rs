@@ -126,7 +126,7 @@ impl Supervisor {
 
     /// Starts all sound pipelines.
     fn start(&mut self) -> Result<(), SupervisorError> {
-        let Plan { start, faulty, .. } = self.look(Trigger::Request)?;
+        let Plan { start, faulty, .. } = self.plan_reload(Trigger::Request)?;
         if !faulty.is_empty() && (self.options.strict || start.is_empty()) {
             return Err(SupervisorError::Faulty(faulty.into_iter().map(|(_, errors)| errors).collect()));
         }
@@ -150,14 +150,14 @@ impl Supervisor {
             }
             tokio::select! {
                 Some((file, result)) = self.pipelines.next_end() => self.note_end(file, result),
-                Some(trigger) = triggers.recv(), if !is_ending => self.hear(trigger),
+                Some(trigger) = triggers.recv(), if !is_ending => self.handle_trigger(trigger),
                 () = self.shutdown.begun(), if !is_ending => {}
             }
         }
     }
 
     /// Reloads, and tells the service manager of it when somebody asked for that.
-    fn hear(&mut self, trigger: Trigger) {
+    fn handle_trigger(&mut self, trigger: Trigger) {
         if trigger == Trigger::Files {
             return self.reload(trigger);
         }
@@ -168,7 +168,7 @@ impl Supervisor {
 
     /// Looks at the files again and brings what has changed to the pipelines.
     fn reload(&mut self, trigger: Trigger) {
-        let plan = match self.look(trigger) {
+        let plan = match self.plan_reload(trigger) {
             Ok(plan) => plan,
             Err(error) => {
                 count("invalid");
@@ -203,8 +203,8 @@ impl Supervisor {
         self.start_waiting();
     }
 
-    fn look(&mut self, trigger: Trigger) -> Result<Plan, FilesError> {
-        let Found { sound, faulty, gone } = self.files.look(trigger == Trigger::Files)?;
+    fn plan_reload(&mut self, trigger: Trigger) -> Result<Plan, FilesError> {
+        let Found { sound, faulty, gone } = self.files.scan(trigger == Trigger::Files)?;
         let mut plan = Plan { faulty, gone, ..Plan::default() };
         for (file, parsed) in sound {
             self.pipelines.plan(&self.options, file, parsed, trigger, &mut plan);

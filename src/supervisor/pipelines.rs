@@ -21,7 +21,7 @@ use crate::node::NodeName;
 use crate::pipeline::changes::Change;
 use crate::pipeline::demand::Demand;
 use crate::pipeline::load::{Compiled, compile_parsed_on};
-use crate::pipeline::run::{Place, lock_state, own_workers, run_on};
+use crate::pipeline::run::{RunEnvironment, lock_state, own_workers, run_on};
 use crate::pipeline::threads::{SharedThreads, WorkerThread};
 use crate::pipeline::{Changes, Reload, RunError};
 use crate::problem::Problem;
@@ -242,17 +242,18 @@ impl Pipelines {
         // What a former run of that name has left behind says nothing of this one.
         self.health.remove_pipeline(&name);
         let health = self.health.pipeline(&name);
-        let place = Place { workers: handles, reloads: receiver, span: span.clone(), health, only_replay: None };
+        let environment =
+            RunEnvironment { workers: handles, reloads: receiver, span: span.clone(), health, only_replay: None };
         let end = shutdown.clone();
         let leftovers = Leftovers::of_run(&graph);
         let run = async move {
             let _lock = lock_state(&state_dir)?;
-            let result = run_on(place, graph, end.clone()).await;
+            let result = run_on(environment, graph, end.clone()).await;
             if matches!(result, Ok(()) | Err(RunError::Source { .. })) {
                 tokio::select! {
                     biased;
                     () = end.begun() => {}
-                    () = leftovers.say() => {}
+                    () = leftovers.log() => {}
                 }
             }
             result

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::fault::Fault;
+use super::fault::TemplateFault;
 use super::helpers::{self, Kind, SIGNATURES, Signature};
 use super::place::Place;
 use super::written::argument;
@@ -33,9 +33,9 @@ pub(super) struct Checks<'a> {
     scopes: &'a [Scope],
     /// The names that `as |…|` gives to values there.
     names: &'a [String],
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<TemplateFault>,
     /// Queries for what no event has.
-    pub(super) unknown_members: Vec<Fault>,
+    pub(super) unknown_members: Vec<TemplateFault>,
     pub(super) queries: Vec<(String, Query)>,
 }
 
@@ -63,14 +63,14 @@ impl<'a> Checks<'a> {
                         }
                     }
                     Some(signature) if signature.kind == Kind::Block => {
-                        let fault = Fault::new(format!("`{name}` is a block")).about(name);
+                        let fault = TemplateFault::new(format!("`{name}` is a block")).about(name);
                         self.faults.push(fault.help(format!("write {{{{#{name} …}}}}")));
                     }
                     Some(signature) => self.arguments(signature, &call.params, &call.hash),
                 }
             }
             // The enum may grow: what the library adds is unknown here until it is thought about.
-            _ => self.faults.push(Fault::new("this kind of value is not supported")),
+            _ => self.faults.push(TemplateFault::new("this kind of value is not supported")),
         }
     }
 
@@ -86,12 +86,12 @@ impl<'a> Checks<'a> {
             let message = format!("`{name}` takes {}, and is given {}", count(fewest, most), params.len());
             let help = foreign::other_order(signature, params)
                 .unwrap_or_else(|| format!("for example `{}`", signature.example));
-            return self.faults.push(Fault::new(message).about(name).help(help));
+            return self.faults.push(TemplateFault::new(message).about(name).help(help));
         }
         let mut unknown: Vec<_> = named.keys().filter(|key| !signature.named.contains(&key.as_str())).collect();
         unknown.sort();
         for key in unknown {
-            let fault = Fault::new(format!("`{name}` takes no value named `{key}`")).about(key);
+            let fault = TemplateFault::new(format!("`{name}` takes no value named `{key}`")).about(key);
             let known = signature.named.join(", ");
             self.faults.push(if known.is_empty() { fault } else { fault.help(format!("it knows {known}")) });
         }
@@ -111,7 +111,7 @@ impl<'a> Checks<'a> {
             let whole = if segments.is_empty() { "; outside of blocks, `this` is the whole envelope" } else { "" };
             let message = RenderFault::NotScalar(raw.clone()).to_string();
             let (message, help) = message.split_once("; ").unwrap_or((&message, ""));
-            self.faults.push(Fault::new(message).about(raw).help(format!("{help}{whole}")));
+            self.faults.push(TemplateFault::new(message).about(raw).help(format!("{help}{whole}")));
         }
     }
 
@@ -152,12 +152,12 @@ impl<'a> Checks<'a> {
         const LOCALS: [&str; 4] = ["index", "key", "first", "last"];
         if name == "root" {
             let help = "write `@root.data` for a member of the envelope, or `this` outside of blocks for all of it";
-            self.faults.push(Fault::new("`@root` cannot stand alone").about(raw).help(help));
+            self.faults.push(TemplateFault::new("`@root` cannot stand alone").about(raw).help(help));
         } else if !LOCALS.contains(&name) {
-            let fault = Fault::new(format!("there is no `{raw}`")).about(raw);
+            let fault = TemplateFault::new(format!("there is no `{raw}`")).about(raw);
             self.faults.push(fault.help("`{{#each}}` sets @index, @key, @first and @last"));
         } else if self.scopes.last() != Some(&Scope::Block) {
-            self.faults.push(Fault::new(format!("`{raw}` is known only within {{{{#each}}}}")).about(raw));
+            self.faults.push(TemplateFault::new(format!("`{raw}` is known only within {{{{#each}}}}")).about(raw));
         }
     }
 
@@ -166,7 +166,8 @@ impl<'a> Checks<'a> {
         match (helper, params) {
             ("jsonpath" | "query", [Parameter::Literal(Value::String(query))]) => self.query(query),
             ("jsonpath" | "query", [other]) => {
-                let fault = Fault::new(format!("`{helper}` takes its query as a literal")).about(&argument(other));
+                let fault =
+                    TemplateFault::new(format!("`{helper}` takes its query as a literal")).about(&argument(other));
                 self.faults.push(fault.help("put it in quotes"));
             }
             ("format_time", [_, format]) | ("now", [format]) => self.faults.extend(wrong_format(helper, format)),
@@ -175,7 +176,7 @@ impl<'a> Checks<'a> {
         if let Some(Parameter::Literal(zone)) = named.get("tz")
             && zone.as_str().and_then(helpers::time_zone).is_none()
         {
-            let fault = Fault::new(format!("{zone} is not a time zone")).about(&zone.to_string());
+            let fault = TemplateFault::new(format!("{zone} is not a time zone")).about(&zone.to_string());
             self.faults.push(fault.help("the name of one, such as \"Europe/Berlin\""));
         }
     }
@@ -184,12 +185,12 @@ impl<'a> Checks<'a> {
         let parsed = match Query::parse(query) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let fault = Fault::new(format!("`{query}` is not a JSONPath query: {error}")).about(query);
-                return self.faults.push(error.help.into_iter().fold(fault, Fault::help));
+                let fault = TemplateFault::new(format!("`{query}` is not a JSONPath query: {error}")).about(query);
+                return self.faults.push(error.help.into_iter().fold(fault, TemplateFault::help));
             }
         };
         if let Some(member) = parsed.first_member().filter(|member| !ENVELOPE.contains(member)) {
-            let fault = Fault::new(format!("no event has a member `{member}`")).help(envelope_help(member));
+            let fault = TemplateFault::new(format!("no event has a member `{member}`")).help(envelope_help(member));
             self.unknown_members.push(fault);
         }
         self.queries.push((query.to_owned(), parsed));
@@ -216,15 +217,15 @@ fn count(fewest: usize, most: usize) -> String {
     }
 }
 
-fn wrong_format(helper: &str, format: &Parameter) -> Option<Fault> {
+fn wrong_format(helper: &str, format: &Parameter) -> Option<TemplateFault> {
     let Parameter::Literal(Value::String(text)) = format else {
-        let fault = Fault::new(format!("`{helper}` takes its format as a literal")).about(&argument(format));
+        let fault = TemplateFault::new(format!("`{helper}` takes its format as a literal")).about(&argument(format));
         return Some(fault.help("put it in quotes"));
     };
     if helpers::strftime(Timestamp::UNIX_EPOCH, text, TimeZone::UTC).is_some() {
         return None;
     }
-    Some(Fault::new(format!("`{text}` is not a strftime format")).about(text).help("for example \"%Y-%m-%d\""))
+    Some(TemplateFault::new(format!("`{text}` is not a strftime format")).about(text).help("for example \"%Y-%m-%d\""))
 }
 
 fn envelope_help(member: &str) -> String {
@@ -234,20 +235,22 @@ fn envelope_help(member: &str) -> String {
     }
 }
 
-fn beyond_the_envelope(raw: &str) -> Fault {
+fn beyond_the_envelope(raw: &str) -> TemplateFault {
     let rest = raw.trim_start_matches("../");
     let path = if infix::starts_in_envelope(rest) { rest.to_owned() } else { format!("data.{rest}") };
-    Fault::new(format!("`{raw}` leads beyond the envelope: only `{{{{#each}}}}` and `{{{{#with}}}}` are left by `../`"))
-        .about(raw)
-        .help(format!("write `@root.{path}`, which is the same everywhere"))
+    TemplateFault::new(format!(
+        "`{raw}` leads beyond the envelope: only `{{{{#each}}}}` and `{{{{#with}}}}` are left by `../`"
+    ))
+    .about(raw)
+    .help(format!("write `@root.{path}`, which is the same everywhere"))
 }
 
 /// Handlebars leaves `this` out wherever it stands in a path: `data.this` would be all of `data`.
-fn this_within(raw: &str) -> Option<Fault> {
+fn this_within(raw: &str) -> Option<TemplateFault> {
     let path = raw.trim_start_matches("../").trim_start_matches("./");
     let mut parts = path.split(['.', '/']).skip(1);
     let fault = || {
-        Fault::new(format!("`this` cannot stand within a path, as in `{raw}`"))
+        TemplateFault::new(format!("`this` cannot stand within a path, as in `{raw}`"))
             .about(raw)
             .help("the member of that name is `(lookup data \"this\")`")
     };

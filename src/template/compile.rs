@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use handlebars::template::TemplateElement;
 
-use super::fault::Fault;
+use super::fault::TemplateFault;
 use super::nesting::{self, MAX_NESTING};
 use super::rendering::Insertion;
 use super::values::Values;
@@ -42,7 +42,7 @@ pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Vec
     let (values, text) = Values::new(text, escape).map_err(|error| vec![error])?;
     let text = text.as_ref();
     if let Some(offset) = nesting::too_deep(text) {
-        let fault = Fault::new(format!("the template is nested deeper than {MAX_NESTING} levels"));
+        let fault = TemplateFault::new(format!("the template is nested deeper than {MAX_NESTING} levels"));
         return Err(vec![fault.at(text, offset)]);
     }
     let mut template = match handlebars::Template::compile(text) {
@@ -55,7 +55,7 @@ pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Vec
         return Err(walk.faults);
     }
     if escape == Escape::Url && has_dot_segment(&shape(&template)) {
-        let fault = Fault::new("a segment of the URL's path is `.` or `..`, which leads to another path");
+        let fault = TemplateFault::new("a segment of the URL's path is `.` or `..`, which leads to another path");
         return Err(vec![fault.at(text, 0)]);
     }
     if escape == Escape::Key && literal(&template).is_some() {
@@ -105,13 +105,13 @@ fn likelier(fault: TemplateError, doubts: &[Doubt]) -> Vec<TemplateError> {
 }
 
 /// A key that is the same for every event was meant to be an expression.
-fn constant_key(text: &str) -> Fault {
+fn constant_key(text: &str) -> TemplateFault {
     let path = text.trim().trim_start_matches(['$', '.', '{', '@']).trim_end_matches('}');
     let help = match infix::path(path).filter(|path| infix::starts_in_envelope(path)) {
         Some(path) => format!("write `{{{{{path}}}}}`"),
         None => "write an expression in two braces, such as `{{data.id}}`".to_owned(),
     };
-    Fault::new("this holds no expression, so it is the same for every event").help(help)
+    TemplateFault::new("this holds no expression, so it is the same for every event").help(help)
 }
 
 /// The text of a template in which every expression stands as a letter.

@@ -6,14 +6,14 @@ use super::TemplateError;
 
 /// What is wrong with an expression; its place is known a level above.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct TemplateFault {
     pub(super) message: String,
     pub(super) help: Option<String>,
     /// What of the expression is at fault, as it is written there.
     word: Option<String>,
 }
 
-impl Fault {
+impl TemplateFault {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), help: None, word: None }
     }
@@ -102,7 +102,7 @@ mod tests {
     fn a_fault_points_at_its_word_where_only_one_can_be_meant() {
         let text = "é\n{{ upper (uper data.uper) }}";
         let part_of = |word: &str| {
-            let error = Fault::new("m").about(word).at(text, 3);
+            let error = TemplateFault::new("m").about(word).at(text, 3);
             (text[error.part].to_owned(), error.line, error.column)
         };
         assert_eq!(part_of("uper"), ("uper".into(), 2, 11));

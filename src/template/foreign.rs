@@ -6,7 +6,7 @@
 use handlebars::template::Parameter;
 use serde_json::Value;
 
-use super::fault::Fault;
+use super::fault::TemplateFault;
 use super::helpers::{Kind, SIGNATURES, Signature};
 use super::infix::{self, starts_in_envelope};
 use super::written::argument;
@@ -80,8 +80,8 @@ pub(super) fn rows() -> impl Iterator<Item = (&'static str, Meaning)> {
 }
 
 /// The fault of a call of what is no helper, with what to write in its place.
-pub(super) fn unknown_helper(name: &str, kind: Kind, params: &[Parameter]) -> Fault {
-    let fault = Fault::new(format!("there is no helper `{name}`")).about(name);
+pub(super) fn unknown_helper(name: &str, kind: Kind, params: &[Parameter]) -> TemplateFault {
+    let fault = TemplateFault::new(format!("there is no helper `{name}`")).about(name);
     if let Some(path) = member_in_brackets(name, params) {
         return fault.help(format!("write `{{{{{path}}}}}`"));
     }
@@ -120,7 +120,7 @@ pub(super) fn in_payload(path: &str) -> String {
 }
 
 /// The fault of a path from the envelope that begins with none of its members.
-pub(super) fn unknown_path(name: &str, raw: &str) -> Fault {
+pub(super) fn unknown_path(name: &str, raw: &str) -> TemplateFault {
     let written = raw.trim_start_matches("this.").trim_start_matches("./");
     let written = written.trim_start_matches("@root.").trim_start_matches("../");
     let rest = written.strip_prefix(name).unwrap_or_default();
@@ -128,7 +128,7 @@ pub(super) fn unknown_path(name: &str, raw: &str) -> Fault {
     let prefix = raw.strip_suffix(written).filter(|prefix| !prefix.starts_with("this")).unwrap_or_default();
     let path_for = |path: &str| format!("{prefix}{path}");
     let place = if raw.starts_with("../") { "; `../` leads to the envelope here" } else { "" };
-    let fault = Fault::new(format!("`{name}` is neither a member of the envelope nor a helper{place}"));
+    let fault = TemplateFault::new(format!("`{name}` is neither a member of the envelope nor a helper{place}"));
     let fault = fault.about(if raw == written { name } else { raw });
     let help = match name {
         _ if name.starts_with('$')

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::fault::Fault;
+use super::fault::TemplateFault;
 use super::infix;
 
 /// Patterns, and whether what they find is a path, for which there is one to write.
@@ -23,8 +23,8 @@ static PATTERNS: LazyLock<[(Regex, bool); 4]> = LazyLock::new(|| {
 });
 
 /// What looks like an expression in a text outside of braces, and where.
-pub(super) fn find(text: &str) -> Vec<(Range<usize>, Fault)> {
-    let mut found: Vec<(Range<usize>, Fault)> = Vec::new();
+pub(super) fn find(text: &str) -> Vec<(Range<usize>, TemplateFault)> {
+    let mut found: Vec<(Range<usize>, TemplateFault)> = Vec::new();
     for (pattern, is_path) in PATTERNS.iter() {
         for captures in pattern.captures_iter(text) {
             let (Some(whole), Some(inner)) = (captures.get(0), captures.get(1)) else { continue };
@@ -41,8 +41,8 @@ pub(super) fn find(text: &str) -> Vec<(Range<usize>, Fault)> {
     found
 }
 
-fn fault(whole: &str, inner: &str, is_path: bool) -> Fault {
-    let fault = Fault::new(format!("`{whole}` is no expression here, but text that is sent as it is"));
+fn fault(whole: &str, inner: &str, is_path: bool) -> TemplateFault {
+    let fault = TemplateFault::new(format!("`{whole}` is no expression here, but text that is sent as it is"));
     if is_path {
         let path = infix::path(inner).unwrap_or_else(|| "data.id".to_owned());
         return fault.help(format!("write `{{{{{path}}}}}`"));

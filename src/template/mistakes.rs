@@ -1,22 +1,22 @@
 //! What is no Handlebars in a tag, and what to write here in its place: operators, filters, calls and paths of other
 //! languages. It is asked only about tags that cannot be parsed.
 
-use super::fault::Fault;
+use super::fault::TemplateFault;
 use super::foreign::{self, Meaning};
 use super::infix::{first_sign, path, starts_in_envelope, to_helpers, without_quotes};
 use super::tags::{Kind, Tag};
 
 /// What is wrong with a tag, if it is a mistake that people bring from elsewhere.
-pub(super) fn in_tag(tag: &Tag<'_>) -> Option<Fault> {
+pub(super) fn in_tag(tag: &Tag<'_>) -> Option<TemplateFault> {
     if matches!(tag.kind, Kind::Close | Kind::Other) {
         return None;
     }
     if tag.body.is_empty() {
-        let fault = Fault::new("there is nothing between the braces");
+        let fault = TemplateFault::new("there is nothing between the braces");
         return Some(fault.help("write a path, such as {{data.id}}, or \\{{ for two braces that are meant as text"));
     }
     let Some(bare) = without_quotes(tag.body) else {
-        let fault = Fault::new("a quote is not closed within this expression");
+        let fault = TemplateFault::new("a quote is not closed within this expression");
         return Some(fault.help("text in an expression stands between two quotes: {{default data.region \"none\"}}"));
     };
     let expression = Expression { tag, bare };
@@ -44,13 +44,14 @@ struct Expression<'a> {
 
 impl Expression<'_> {
     /// `{{jsonpath "$.data[?match(@, 'o-\d')]"}}`
-    fn backslash(&self) -> Option<Fault> {
+    fn backslash(&self) -> Option<TemplateFault> {
         let body = self.tag.body;
         let mut offset = 0;
         while let Some(start) = body[offset..].find('\\').map(|found| offset + found) {
             let next = body[start + 1..].chars().next()?;
             if !"\"'\\/bfnrtu".contains(next) {
-                let fault = Fault::new(format!("`\\{next}` is not an escape sequence of text in an expression"));
+                let fault =
+                    TemplateFault::new(format!("`\\{next}` is not an escape sequence of text in an expression"));
                 let help = "a backslash within quotes is doubled, and once more in a JSONPath pattern: `'\\\\\\\\d'`";
                 return Some(fault.about(&format!("\\{next}")).help(help));
             }
@@ -60,7 +61,7 @@ impl Expression<'_> {
     }
 
     /// `{{- data.id -}}`, as in Go and Jinja.
-    fn dashes(&self) -> Option<Fault> {
+    fn dashes(&self) -> Option<TemplateFault> {
         let body = self.tag.body;
         let inner = body.trim_start_matches("- ").trim_end_matches(" -").trim_end_matches('-');
         if inner == body || inner.is_empty() {
@@ -68,14 +69,14 @@ impl Expression<'_> {
         }
         let inner = path(inner.trim()).unwrap_or_else(|| inner.trim().to_owned());
         let help = format!("write `~`: `{}`", self.form(&format!("~{inner}~")));
-        Some(Fault::new("`-` takes no blanks away here").help(help))
+        Some(TemplateFault::new("`-` takes no blanks away here").help(help))
     }
 
     /// `{{data.f | round}}`, `{{data.f | default: "x"}}`
-    fn pipe(&self) -> Option<Fault> {
+    fn pipe(&self) -> Option<TemplateFault> {
         let bare = self.bare.replace("||", "xx");
         let start = bare.find('|').filter(|_| !bare.contains(" as |"))?;
-        let fault = Fault::new("there are no filters behind `|`: a helper stands before its value").about("|");
+        let fault = TemplateFault::new("there are no filters behind `|`: a helper stands before its value").about("|");
         let mut value = to_helpers(self.tag.body.get(..start)?);
         let mut ends: Vec<usize> = bare.match_indices('|').map(|(offset, _)| offset).skip(1).collect();
         ends.push(bare.len());
@@ -101,7 +102,7 @@ impl Expression<'_> {
     }
 
     /// `{{a ? b : c}}`, and Python's `{{b if a else c}}`
-    fn ternary(&self) -> Option<Fault> {
+    fn ternary(&self) -> Option<TemplateFault> {
         let bare = self.bare.replace("?.", "xx").replace("??", "xx");
         let piece = |from: usize, to: usize| Some(self.tag.body.get(from..to)?.trim());
         let (condition, one, other) = match (bare.find('?'), bare.find(" if "), bare.find(" else ")) {
@@ -119,20 +120,20 @@ impl Expression<'_> {
             Some(format!("{{{{#if {condition}}}}}{}{{{{else}}}}{}{{{{/if}}}}", shown(one)?, shown(other)?))
         };
         let written = choice().unwrap_or_else(|| "{{#if data.vip}}…{{else}}…{{/if}}".to_owned());
-        Some(Fault::new("a choice between two values is a block").help(format!("write `{written}`")))
+        Some(TemplateFault::new("a choice between two values is a block").help(format!("write `{written}`")))
     }
 
     /// `{{data?.x}}`
-    fn chaining(&self) -> Option<Fault> {
+    fn chaining(&self) -> Option<TemplateFault> {
         self.bare.contains("?.").then(|| {
             let path = path(self.tag.body).unwrap_or_else(|| "data.region".to_owned());
             let help = format!("a value that may be missing has a default: `{{{{default {path} \"\"}}}}`");
-            Fault::new("there is no `?.`").about("?.").help(help)
+            TemplateFault::new("there is no `?.`").about("?.").help(help)
         })
     }
 
     /// `{{data.type == "x"}}`, `{{#if data.total > 100}}`, `{{a && b}}`, `{{#if !a}}`
-    fn operator(&self) -> Option<Fault> {
+    fn operator(&self) -> Option<TemplateFault> {
         let (_, condition) = self.parts();
         let sign = first_sign(&self.bare);
         let translated = to_helpers(condition).filter(|text| text.starts_with('('));
@@ -142,8 +143,8 @@ impl Expression<'_> {
             (None, Some(call)) => unwrapped(call).split(' ').next().unwrap_or_default(),
         };
         let fault = match first_sign(&self.bare) {
-            Some(_) => Fault::new(format!("`{sign}` is not an operator of templates")).about(sign),
-            None => Fault::new("a condition is a block, and a helper in it stands in parentheses"),
+            Some(_) => TemplateFault::new(format!("`{sign}` is not an operator of templates")).about(sign),
+            None => TemplateFault::new("a condition is a block, and a helper in it stands in parentheses"),
         };
         let help = match translated {
             Some(call) if self.is_condition() => self.form(&call),
@@ -158,21 +159,22 @@ impl Expression<'_> {
     }
 
     /// `{{data.total / 100}}`
-    fn calculation(&self) -> Option<Fault> {
+    fn calculation(&self) -> Option<TemplateFault> {
         let sign = ["+", "*", "%", " - ", " / "].iter().find(|sign| self.bare.contains(**sign))?;
         if *sign == "+" && self.tag.body != self.bare {
             let parts: Option<Vec<_>> = self.tag.body.split('+').map(|part| shown(part.trim())).collect();
             let joined = parts.map_or_else(|| "Order {{data.id}}".to_owned(), |parts| parts.concat());
-            let fault = Fault::new("text is not joined by `+`").about("+");
+            let fault = TemplateFault::new("text is not joined by `+`").about("+");
             return Some(fault.help(format!("text and values stand side by side: `{joined}`")));
         }
-        let fault = Fault::new(format!("templates do not calculate: `{}` is not an operator here", sign.trim()))
-            .about(sign.trim());
+        let fault =
+            TemplateFault::new(format!("templates do not calculate: `{}` is not an operator here", sign.trim()))
+                .about(sign.trim());
         Some(fault.help("numbers go out as they are in the event: let the producer or the receiver do it"))
     }
 
     /// `{{if .data.vip}}`, `{{range .data.items}}`
-    fn block_without_sign(&self) -> Option<Fault> {
+    fn block_without_sign(&self) -> Option<TemplateFault> {
         let (name, rest) = self.tag.body.split_once(char::is_whitespace)?;
         let helper = match foreign::meaning(name)? {
             Meaning::Helper(helper @ ("if" | "unless" | "each" | "with")) => helper,
@@ -182,12 +184,12 @@ impl Expression<'_> {
             return None;
         }
         let value = to_helpers(rest).unwrap_or_else(|| "data.items".to_owned());
-        let fault = Fault::new(format!("`{helper}` is a block")).about(name);
+        let fault = TemplateFault::new(format!("`{helper}` is a block")).about(name);
         Some(fault.help(format!("write `{{{{#{helper} {value}}}}}…{{{{/{helper}}}}}`")))
     }
 
     /// `{{data.name.toUpperCase()}}`, `{{default(data.x, "y")}}`
-    fn method_or_call(&self) -> Option<Fault> {
+    fn method_or_call(&self) -> Option<TemplateFault> {
         let open = self.bare.find('(')?;
         let before = self.tag.body.get(..open)?;
         if before.ends_with(char::is_whitespace) || before.is_empty() {
@@ -199,11 +201,11 @@ impl Expression<'_> {
         let arguments = self.tag.body.get(open..)?;
         let (fault, generic) = match value {
             Some(_) => (
-                Fault::new(format!("`{name}()` cannot be called on a value")).about(&format!("{name}(")),
+                TemplateFault::new(format!("`{name}()` cannot be called on a value")).about(&format!("{name}(")),
                 "a helper stands before its value: `{{upper data.region}}`",
             ),
             None => (
-                Fault::new("a helper and its values stand side by side, without parentheses and commas"),
+                TemplateFault::new("a helper and its values stand side by side, without parentheses and commas"),
                 "for example `{{default data.region \"none\"}}`",
             ),
         };
@@ -222,32 +224,32 @@ impl Expression<'_> {
     }
 
     /// `{{default data.x, "y"}}`, `{{#each data.items as item}}`
-    fn comma_or_as(&self) -> Option<Fault> {
+    fn comma_or_as(&self) -> Option<TemplateFault> {
         if self.bare.contains(',') {
-            let fault = Fault::new("values stand side by side, without commas").about(",");
+            let fault = TemplateFault::new("values stand side by side, without commas").about(",");
             return Some(fault.help("for example `{{default data.region \"none\"}}`"));
         }
         let (list, name) = self.tag.body.split_once(" as ")?;
         let name = name.trim_matches(|c: char| !c.is_alphanumeric());
-        let fault = Fault::new("a name that `as` gives stands between `|` and `|`").about("as");
+        let fault = TemplateFault::new("a name that `as` gives stands between `|` and `|`").about("as");
         Some(fault.help(format!("write `{{{{#{list} as |{name}|}}}}`")))
     }
 
     /// `{{"text"}}`
-    fn literal(&self) -> Option<Fault> {
+    fn literal(&self) -> Option<TemplateFault> {
         let body = self.tag.body;
         let is_literal = body.starts_with(['"', '\'']) && self.bare.chars().all(|character| character == 'x');
         is_literal.then(|| {
             let text = body.trim_matches(['"', '\'']);
-            Fault::new("text alone is no expression").help(format!("write it without braces: `{text}`"))
+            TemplateFault::new("text alone is no expression").help(format!("write it without braces: `{text}`"))
         })
     }
 
     /// `{{.data.id}}`, `{{data.items[0]}}`, `{{.}}`
-    fn other_path(&self) -> Option<Fault> {
+    fn other_path(&self) -> Option<TemplateFault> {
         let (_, value) = self.parts();
         if value == "." {
-            return Some(Fault::new("`.` is no value").help("what a block stands for is `this`"));
+            return Some(TemplateFault::new("`.` is no value").help("what a block stands for is `this`"));
         }
         // With what stands before it, in the form of a helper and its values.
         let values = words(value)?;
@@ -255,10 +257,10 @@ impl Expression<'_> {
         let wrong = values.iter().zip(&written).find(|(value, written)| *value != written)?;
         let form = self.form(&written.join(" "));
         if !wrong.0.starts_with('.') {
-            let fault = Fault::new(format!("`{}` is not how a path is written here", wrong.0)).about(wrong.0);
+            let fault = TemplateFault::new(format!("`{}` is not how a path is written here", wrong.0)).about(wrong.0);
             return Some(fault.help(format!("write `{form}`")));
         }
-        let fault = Fault::new("a path begins without a dot").about(wrong.0);
+        let fault = TemplateFault::new("a path begins without a dot").about(wrong.0);
         Some(fault.help(match starts_in_envelope(wrong.1) {
             true => format!("write `{form}`"),
             false => {

@@ -7,7 +7,7 @@
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use serde::de::IgnoredAny;
 
-use super::fault::{Fault, offset_of};
+use super::fault::{TemplateFault, offset_of};
 use super::insert::is_call_of;
 use super::place::Place;
 use super::{Escape, TemplateError, each};
@@ -181,8 +181,9 @@ struct Wrong {
 }
 
 impl Wrong {
-    fn fault(&self, never: &str) -> Fault {
-        Fault::new(format!("the content type promises JSON, and {never}: {}", self.what)).help(self.help.clone())
+    fn fault(&self, never: &str) -> TemplateFault {
+        TemplateFault::new(format!("the content type promises JSON, and {never}: {}", self.what))
+            .help(self.help.clone())
     }
 }
 

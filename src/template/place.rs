@@ -6,7 +6,7 @@
 use strum::VariantArray;
 
 use super::Escape;
-use super::fault::Fault;
+use super::fault::TemplateFault;
 
 /// A place in the text around a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
@@ -35,13 +35,13 @@ pub(super) enum Place {
 
 impl Place {
     /// The place behind this text.
-    pub(super) fn behind(before: &str, escape: Escape) -> Result<Self, Fault> {
+    pub(super) fn behind(before: &str, escape: Escape) -> Result<Self, TemplateFault> {
         Ok(match escape {
             Escape::Json | Escape::JsonLines | Escape::JsonSequence => match json(before) {
                 Json::Outside => Self::JsonValue,
                 Json::Inside => Self::JsonString,
                 Json::Escaped => {
-                    return Err(Fault::new(
+                    return Err(TemplateFault::new(
                         "a backslash directly before a value makes an escape sequence of its beginning",
                     )
                     .help("write one more backslash"));
@@ -90,14 +90,14 @@ pub(super) fn is_within_json_string(before: &str) -> bool {
     !matches!(json(before), Json::Outside)
 }
 
-fn xml(before: &str) -> Result<Place, Fault> {
+fn xml(before: &str) -> Result<Place, TemplateFault> {
     let Some(start) = last_open(before) else { return Ok(Place::Xml) };
     let tag = &before[start..];
     for (opening, what) in
         [("<!--", "a comment"), ("<![CDATA[", "a CDATA section"), ("<?", "an instruction"), ("<!", "a declaration")]
     {
         if tag.starts_with(opening) {
-            return Err(Fault::new(format!("a value cannot be escaped within {what}"))
+            return Err(TemplateFault::new(format!("a value cannot be escaped within {what}"))
                 .help("let it stand in text between tags or in a quoted attribute"));
         }
     }
@@ -151,7 +151,7 @@ fn is_delimiter(character: char) -> bool {
     matches!(character, ',' | ';' | '\t' | '\r' | '\n')
 }
 
-fn csv(before: &str) -> Result<Place, Fault> {
+fn csv(before: &str) -> Result<Place, TemplateFault> {
     let mut within = false;
     for character in before.chars() {
         within ^= character == '"';
@@ -161,7 +161,7 @@ fn csv(before: &str) -> Result<Place, Fault> {
     }
     match before.chars().next_back() {
         // An `x` stands for a value, of another branch or element.
-        Some(character) if !is_delimiter(character) => Err(Fault::new(
+        Some(character) if !is_delimiter(character) => Err(TemplateFault::new(
             "a value outside of quotes is a whole field of CSV, and something stands directly before it",
         )
         .help("put the whole field in double quotes")),

@@ -6,7 +6,7 @@
 use handlebars::TemplateErrorReason;
 
 use super::TemplateError;
-use super::fault::{Fault, offset_of};
+use super::fault::{TemplateFault, offset_of};
 use super::helpers::SIGNATURES;
 use super::mistakes;
 use super::tags::{Kind, Tag, tags};
@@ -44,7 +44,7 @@ pub(super) fn explain(text: &str, error: &handlebars::TemplateError) -> Unparsed
 }
 
 fn not_closed(text: &str, tag: &Tag<'_>) -> TemplateError {
-    let fault = Fault::new("the expression is not closed");
+    let fault = TemplateFault::new("the expression is not closed");
     let fault = match tag.body.contains('}') {
         true => fault.help("it ends with two braces: }}"),
         false => fault.help("close it with }}, or write \\{{ for two braces that are meant as text"),
@@ -52,8 +52,8 @@ fn not_closed(text: &str, tag: &Tag<'_>) -> TemplateError {
     fault.within(text, tag.place.clone())
 }
 
-fn not_an_expression() -> Fault {
-    Fault::new("this is not a Handlebars expression").help("write \\{{ for two braces that are meant as text")
+fn not_an_expression() -> TemplateFault {
+    TemplateFault::new("this is not a Handlebars expression").help("write \\{{ for two braces that are meant as text")
 }
 
 fn parses_alone(text: &str, tag: &Tag<'_>) -> bool {
@@ -98,7 +98,7 @@ fn wrong_blocks(text: &str, tags: &[Tag<'_>]) -> Vec<TemplateError> {
     let mut open: Vec<&Tag<'_>> = Vec::new();
     let mut faults = Vec::new();
     for tag in tags {
-        let at = |fault: Fault| fault.within(text, tag.place.clone());
+        let at = |fault: TemplateFault| fault.within(text, tag.place.clone());
         match tag.kind {
             Kind::Open => open.push(tag),
             Kind::Else if open.is_empty() => faults.push(at(else_alone(tag))),
@@ -106,11 +106,11 @@ fn wrong_blocks(text: &str, tags: &[Tag<'_>]) -> Vec<TemplateError> {
                 let Some(known) = open.iter().rposition(|block| block.name() == tag.body) else {
                     let Some(block) = open.pop() else {
                         let help = format!("begin it with {{{{#{} …}}}}, or leave this out", tag.body);
-                        faults.push(at(Fault::new(format!("`{}` closes no block", tag.body)).help(help)));
+                        faults.push(at(TemplateFault::new(format!("`{}` closes no block", tag.body)).help(help)));
                         continue;
                     };
                     let message = format!("the block `{}` is closed as `{}`", block.name(), tag.body);
-                    faults.push(at(Fault::new(message).help(format!("write {{{{/{}}}}}", block.name()))));
+                    faults.push(at(TemplateFault::new(message).help(format!("write {{{{/{}}}}}", block.name()))));
                     continue;
                 };
                 let unclosed = open.drain(known..).skip(1);
@@ -125,7 +125,7 @@ fn wrong_blocks(text: &str, tags: &[Tag<'_>]) -> Vec<TemplateError> {
 
 fn not_closed_block(text: &str, block: &Tag<'_>) -> TemplateError {
     let name = block.name();
-    let fault = Fault::new(format!("the block `{name}` is not closed"));
+    let fault = TemplateFault::new(format!("the block `{name}` is not closed"));
     let fault = match name {
         "else" | "elseif" | "elif" => fault.help("a branch has no `#`: write {{else}}, or {{else if …}}"),
         _ => fault.help(format!("close it with {{{{/{name}}}}}")),
@@ -133,10 +133,10 @@ fn not_closed_block(text: &str, block: &Tag<'_>) -> TemplateError {
     fault.within(text, block.place.clone())
 }
 
-fn else_alone(tag: &Tag<'_>) -> Fault {
+fn else_alone(tag: &Tag<'_>) -> TemplateFault {
     match tag.body {
-        "" => Fault::new("`else` stands within no block").help("write {{#if data.vip}}…{{else}}…{{/if}}"),
-        name => Fault::new(format!("`{name}` is a branch of no block"))
+        "" => TemplateFault::new("`else` stands within no block").help("write {{#if data.vip}}…{{else}}…{{/if}}"),
+        name => TemplateFault::new(format!("`{name}` is a branch of no block"))
             .help(format!("where there is no value, `unless` shows its text: {{{{#unless {name}}}}}…{{{{/unless}}}}")),
     }
 }
@@ -148,11 +148,11 @@ fn in_other_words(text: &str, error: &handlebars::TemplateError) -> TemplateErro
     let fault = match error.reason() {
         TemplateErrorReason::MismatchingClosedHelper(opened, closed)
         | TemplateErrorReason::MismatchingClosedDecorator(opened, closed) => {
-            Fault::new(format!("the block `{opened}` is closed as `{closed}`"))
+            TemplateFault::new(format!("the block `{opened}` is closed as `{closed}`"))
         }
-        TemplateErrorReason::InvalidParam(value) => Fault::new(format!("`{value}` is not a value")),
+        TemplateErrorReason::InvalidParam(value) => TemplateFault::new(format!("`{value}` is not a value")),
         _ if offset >= text.trim_end().len() => {
-            Fault::new("the template ends within a block or an expression").help("close it with {{/…}} or }}")
+            TemplateFault::new("the template ends within a block or an expression").help("close it with {{/…}} or }}")
         }
         _ => not_an_expression(),
     };

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use handlebars::template::{BlockParam, HelperTemplate, Parameter, TemplateElement};
 use serde_json::Value;
 
-use super::fault::Fault;
+use super::fault::TemplateFault;
 use super::insert::{json_escape, url_encode, xml_escape};
 use super::place::is_within_json_string;
 use super::{Escape, TemplateError};
@@ -44,7 +44,7 @@ impl<'a> Values<'a> {
                 Part::Written(written) => with_placeholders.push_str(written),
                 Part::Value(value) => {
                     let Some(placeholder) = unused.next() else {
-                        return Err(Fault::new("the template has too many `${…}`").at("", 0));
+                        return Err(TemplateFault::new("the template has too many `${…}`").at("", 0));
                     };
                     values.values.push((placeholder, value));
                     with_placeholders.push(placeholder);
@@ -65,7 +65,7 @@ impl<'a> Values<'a> {
     }
 
     /// Puts the values into an element; not into the templates within it.
-    pub(super) fn bind(&mut self, element: &mut TemplateElement) -> Result<(), Fault> {
+    pub(super) fn bind(&mut self, element: &mut TemplateElement) -> Result<(), TemplateFault> {
         match element {
             TemplateElement::RawString(text) => *text = self.text(text)?,
             TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => {
@@ -79,7 +79,7 @@ impl<'a> Values<'a> {
         Ok(())
     }
 
-    fn text(&mut self, text: &str) -> Result<String, Fault> {
+    fn text(&mut self, text: &str) -> Result<String, TemplateFault> {
         let start = self.before.len();
         let mut first_fault = None;
         for part in self.parts(text).as_ref().parts() {
@@ -95,15 +95,15 @@ impl<'a> Values<'a> {
     }
 
     /// A value as it stands in the text at this place.
-    fn escaped<'v>(&self, value: &'v str) -> Result<Cow<'v, str>, Fault> {
+    fn escaped<'v>(&self, value: &'v str) -> Result<Cow<'v, str>, TemplateFault> {
         match self.escape {
             Escape::Text | Escape::Key | Escape::Header => Ok(value.into()),
             Escape::Form => Ok(url_encode(value).into()),
             Escape::Xml => xml_escape(value)
                 .map(Cow::Owned)
-                .ok_or_else(|| Fault::new("what `${…}` stands for holds a character that XML cannot carry")),
+                .ok_or_else(|| TemplateFault::new("what `${…}` stands for holds a character that XML cannot carry")),
             Escape::Csv | Escape::Tsv if value.contains([',', ';', '"', '\t', '\r', '\n']) => {
-                Err(Fault::new("what `${…}` stands for is more than a field of CSV")
+                Err(TemplateFault::new("what `${…}` stands for is more than a field of CSV")
                     .help("insert it as a value: `{{default \"${env:NAME}\" \"\"}}`"))
             }
             Escape::Csv | Escape::Tsv => Ok(value.into()),
@@ -111,14 +111,14 @@ impl<'a> Values<'a> {
                 Ok(json_escape(value))
             }
             Escape::Json | Escape::JsonLines | Escape::JsonSequence if is_json_scalar(value) => Ok(value.into()),
-            Escape::Json | Escape::JsonLines | Escape::JsonSequence => {
-                Err(Fault::new("outside of quotes, what `${…}` stands for must be a number, `true`, `false` or `null`")
-                    .help("put it in quotes: \"${env:NAME}\""))
-            }
+            Escape::Json | Escape::JsonLines | Escape::JsonSequence => Err(TemplateFault::new(
+                "outside of quotes, what `${…}` stands for must be a number, `true`, `false` or `null`",
+            )
+            .help("put it in quotes: \"${env:NAME}\"")),
             Escape::Url => match url_place(&self.before) {
                 UrlPlace::Beginning => Ok(value.into()),
                 UrlPlace::Authority if value.contains(|c: char| c.is_whitespace() || "/?#\\@".contains(c)) => {
-                    Err(Fault::new("what `${…}` stands for is more than a host and port")
+                    Err(TemplateFault::new("what `${…}` stands for is more than a host and port")
                         .help("let it stand for the whole beginning of the URL: `url = \"${env:URL}/…\"`"))
                 }
                 UrlPlace::Authority => Ok(value.into()),
@@ -127,7 +127,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn call(&self, call: &mut HelperTemplate) -> Result<(), Fault> {
+    fn call(&self, call: &mut HelperTemplate) -> Result<(), TemplateFault> {
         let helper = call.name.as_name().unwrap_or_default().to_owned();
         self.parameter(&mut call.name, &helper, usize::MAX)?;
         for (index, param) in call.params.iter_mut().enumerate() {
@@ -146,13 +146,14 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn parameter(&self, parameter: &mut Parameter, helper: &str, index: usize) -> Result<(), Fault> {
+    fn parameter(&self, parameter: &mut Parameter, helper: &str, index: usize) -> Result<(), TemplateFault> {
         match parameter {
             Parameter::Literal(Value::String(text)) => match (helper, index) {
                 ("jsonpath" | "query", 0) => {
                     let query = jsonpath::with_values(self.parts(text).as_ref()).map(Cow::into_owned);
-                    *text =
-                        query.map_err(|error| error.help.into_iter().fold(Fault::new(error.message), Fault::help))?;
+                    *text = query.map_err(|error| {
+                        error.help.into_iter().fold(TemplateFault::new(error.message), TemplateFault::help)
+                    })?;
                 }
                 ("format_time", 1) | ("now", 0) => *text = self.with(text, |value| value.replace('%', "%%")),
                 _ => *text = self.with(text, str::to_owned),
@@ -194,9 +195,9 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn refuse(&self, name: &str) -> Result<(), Fault> {
+    fn refuse(&self, name: &str) -> Result<(), TemplateFault> {
         match self.values.iter().any(|(placeholder, _)| name.contains(*placeholder)) {
-            true => Err(Fault::new("what `${…}` stands for is text, and never a part of an expression")
+            true => Err(TemplateFault::new("what `${…}` stands for is text, and never a part of an expression")
                 .help("put it in quotes, for example `{{lookup data \"${env:NAME}\"}}`")),
             false => Ok(()),
         }

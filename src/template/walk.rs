@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter, Subexpression, TemplateElement};
 
 use super::check::{Checks, Scope, is_path, signature};
-use super::fault::{Fault, offset_of};
+use super::fault::{TemplateFault, offset_of};
 use super::helpers::Kind;
 use super::place::{Place, is_within_json_string};
 use super::tags::{self, Tag};
@@ -106,7 +106,7 @@ impl<'a> Walk<'a> {
                 self.refuse(unsupported("decorators", decorator));
             }
             TemplateElement::RawString(text) if self.escape == Escape::Header && !insert::is_header_text(text) => {
-                let fault = Fault::new("the text holds a character that an HTTP header cannot carry");
+                let fault = TemplateFault::new("the text holds a character that an HTTP header cannot carry");
                 self.refuse(fault.help("only visible ASCII and blanks, on one line"));
             }
             _ => {}
@@ -115,7 +115,7 @@ impl<'a> Walk<'a> {
 
     /// Checks an expression that inserts a value, and makes it a call of [`insert`]. Gives whether what it inserts is
     /// right for its place already.
-    fn expression(&mut self, call: &mut HelperTemplate, before: &str) -> Result<bool, Fault> {
+    fn expression(&mut self, call: &mut HelperTemplate, before: &str) -> Result<bool, TemplateFault> {
         let mut value = match call.name.clone() {
             // Handlebars looks for a helper first.
             name if is_path(&name) && call.params.is_empty() && call.hash.is_empty() && signature(&name).is_none() => {
@@ -175,8 +175,9 @@ impl<'a> Walk<'a> {
     /// Looks at where the branches of a block leave off, in JSON.
     fn branches(&mut self, offset: usize, start: &str, end: &str, without: &str, repeats: bool) {
         if repeats && is_within_json_string(start) != is_within_json_string(end) {
-            let fault = Fault::new("a quote is opened and not closed, or the reverse, from one element to the next")
-                .help("let `{{#each}}` and `{{/each}}` both stand within quotes, or both outside");
+            let fault =
+                TemplateFault::new("a quote is opened and not closed, or the reverse, from one element to the next")
+                    .help("let `{{#each}}` and `{{/each}}` both stand within quotes, or both outside");
             return self.faults.push(fault.at(self.text, offset));
         }
         self.uncertain |= is_within_json_string(end) != is_within_json_string(without);
@@ -202,7 +203,7 @@ impl<'a> Walk<'a> {
             _ => false,
         };
         if block.name.as_name() == Some("each") && block.params.first().is_some_and(is_jsonpath) {
-            let fault = Fault::new(
+            let fault = TemplateFault::new(
                 "`jsonpath` gives an array only when it finds several values: of one, `#each` takes the members",
             )
             .help("write `query` in its place, which always gives an array");
@@ -220,7 +221,7 @@ impl<'a> Walk<'a> {
             return Some(Scope::Block);
         };
         if signature.kind == Kind::Value {
-            self.refuse(Fault::new(format!("`{name}` is not a block")).help(format!("write {{{{{name} …}}}}")));
+            self.refuse(TemplateFault::new(format!("`{name}` is not a block")).help(format!("write {{{{{name} …}}}}")));
             return None;
         }
         self.check(|checks| checks.arguments(signature, &block.params, &block.hash));
@@ -238,7 +239,7 @@ impl<'a> Walk<'a> {
         self.queries.extend(queries);
     }
 
-    fn refuse(&mut self, fault: Fault) {
+    fn refuse(&mut self, fault: TemplateFault) {
         let fault = fault.at(self.text, self.offset);
         // The same word twice in an expression: both are shown by the whole of it.
         if !self.faults.contains(&fault) {
@@ -257,7 +258,7 @@ fn names(block: &HelperTemplate) -> Vec<String> {
     given.into_iter().filter_map(Parameter::as_name).map(str::to_owned).collect()
 }
 
-fn unsupported(what: &str, element: &DecoratorTemplate) -> Fault {
+fn unsupported(what: &str, element: &DecoratorTemplate) -> TemplateFault {
     let name = element.name.as_name().unwrap_or_default();
-    Fault::new(format!("{what} such as `{name}` are not supported")).help("write the text in place")
+    TemplateFault::new(format!("{what} such as `{name}` are not supported")).help("write the text in place")
 }

@@ -391,7 +391,7 @@ proptest! {
         let text = std::fs::read_to_string(&files[file % files.len()]).unwrap();
         let text = mutations.iter().fold(text, |text, mutation| mutation.apply(&text));
         if let Err(errors) = config::parse("mutated.toml", &text, &environment) {
-            let look = if colour { config::Look::Colour } else { config::Look::Plain };
+            let look = if colour { config::ReportStyle::Colour } else { config::ReportStyle::Plain };
             let shown = errors.render(look);
             for fault in errors.faults() {
                 prop_assert!(fault.span.as_ref().is_none_or(|span| text.get(span.clone()).is_some()), "{fault:?}");

@@ -38,8 +38,8 @@ pub(super) fn probe_all(graph: Graph) -> Result<usize, CliError> {
             unreachable += probe_letters(&node, source.dead_letter).await?;
         }
         for sink in graph.sinks {
-            let node = format!("sinks.{}", sink.entrance.name);
-            let found = within_limit(probe_receiver(sink.entrance.request.fixed_authority())).await;
+            let node = format!("sinks.{}", sink.route.name);
+            let found = within_limit(probe_receiver(sink.route.request.fixed_authority())).await;
             unreachable += usize::from(found.is_err());
             say_found(&node, found)?;
             unreachable += probe_letters(&node, sink.dead_letter).await?;

@@ -37,7 +37,7 @@ fn escape_property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::finding::Place;
+    use crate::config::finding::TextRange;
 
     #[test]
     fn what_would_end_a_command_or_a_property_is_escaped() {
@@ -46,7 +46,7 @@ mod tests {
             code: "plain-http",
             message: "100%: a, b\r\nc".into(),
             help: Some("d".into()),
-            place: Some(Place { line: 3, column: 5, end_column: 9 }),
+            place: Some(TextRange { line: 3, column: 5, end_column: 9 }),
         };
         let expected = "::warning file=a%3Ab%2Cc.toml,line=3,col=5,endColumn=9,title=bridge check (plain-http)\
                         ::100%25: a, b%0D%0Ac%0Ahelp: d";

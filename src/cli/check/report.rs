@@ -9,7 +9,7 @@ use tracing::{error, warn};
 use crate::cli::CliError;
 use crate::cli::logging::LogFormat;
 use crate::config::finding::{Finding, Level};
-use crate::config::{ConfigErrors, ConfigWarnings, Look};
+use crate::config::{ConfigErrors, ConfigWarnings, ReportStyle};
 use crate::pipeline::Graph;
 
 /// What was found in all files.
@@ -100,7 +100,7 @@ impl CheckedFile {
 
     /// Draws the findings on standard error, or logs them where logs are for machines.
     pub(super) fn show_findings(&self, form: LogFormat) {
-        let look = if form == LogFormat::Text { Look::for_stderr() } else { Look::Plain };
+        let look = if form == LogFormat::Text { ReportStyle::for_stderr() } else { ReportStyle::Plain };
         let drawn = match &self.outcome {
             Ok(sound) if sound.warnings.is_empty() => return,
             Ok(sound) => sound.warnings.render(look),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use strum::VariantArray as _;
 
 use super::report::Report;
-use crate::config::finding::{Finding, INVALID, Level, Place};
+use crate::config::finding::{Finding, INVALID, Level, TextRange};
 use crate::problem::WarningCode;
 
 /// What must not stand as it is in the path of a URI (RFC 3986 section 3.3). A colon could be taken for a scheme's.
@@ -68,7 +68,7 @@ fn result(uri: &str, finding: &Finding) -> Value {
         None => finding.message.clone(),
     };
     let mut place = json!({ "artifactLocation": { "uri": uri } });
-    if let Some(Place { line, column, end_column }) = finding.place {
+    if let Some(TextRange { line, column, end_column }) = finding.place {
         place["region"] = json!({ "startLine": line, "startColumn": column, "endColumn": end_column });
     }
     json!({

@@ -16,7 +16,7 @@ use crate::delivery::schedule::{BucketName, shown};
 use crate::delivery::step::Occasion;
 use crate::delivery::unprocessed::Unprocessed;
 use crate::delivery::{Delivery, dead_letter};
-use crate::health::State;
+use crate::health::NodeState;
 use crate::sink::verdict::{FailedAttempt, Verdict};
 use crate::store::record::{AttemptRecord, Reason};
 
@@ -95,10 +95,10 @@ impl Running {
         let paused = self.pauses_text();
         let health = &self.worker.node_health;
         match self.worker.schedule.trouble(Instant::now()) {
-            Some(trouble) => health.set(State::Failing(trouble), "attempts fail: the circuit breaker is open"),
-            None if self.disabled => health.set(State::Ready, "disabled: its events become dead letters"),
+            Some(trouble) => health.set(NodeState::Failing(trouble), "attempts fail: the circuit breaker is open"),
+            None if self.disabled => health.set(NodeState::Ready, "disabled: its events become dead letters"),
             None => match paused {
-                Some(paused) => health.set(State::Ready, paused),
+                Some(paused) => health.set(NodeState::Ready, paused),
                 None => health.ready(),
             },
         }

@@ -3,7 +3,7 @@
 //! A pause holds a bucket in the schedule however long it lasts. One of more than a minute (`long_pauses`) is a state that
 //! people must see and be able to end: it is said in the log and to probes, and lies in the store, where `bridge sinks
 //! list` finds it and from where `bridge sinks resume` takes it away. Each claim brings what lies there, so every replica
-//! keeps the pause that one of them was asked for, and every replica hears of its end.
+//! keeps the pause that one of them was asked for, and every replica learns of its end.
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::error::Fault;
+use super::error::FailureKind;
 use super::settings::Settings;
 
 /// The longest time for closing in order. What is not closed by then is cut off, which the broker takes for a close.
@@ -38,16 +38,17 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects.
-    pub(super) async fn open(settings: &Settings, limit: Duration) -> Result<Self, Fault> {
+    pub(super) async fn open(settings: &Settings, limit: Duration) -> Result<Self, FailureKind> {
         let socket = Socket::default();
         let guard = SocketGuard(socket.clone());
         timeout(limit, async {
             let tls = tls_connector(settings)?;
-            let connection = connect(settings, tls, socket, limit).await.map_err(|error| Fault::connect(&error))?;
+            let connection =
+                connect(settings, tls, socket, limit).await.map_err(|error| FailureKind::connect(&error))?;
             Ok(Self { connection, _socket: guard })
         })
         .await
-        .unwrap_or(Err(Fault::Timeout(limit)))
+        .unwrap_or(Err(FailureKind::Timeout(limit)))
     }
 
     /// True while channels can be opened on it.
@@ -56,8 +57,8 @@ impl Connection {
     }
 
     /// Opens a channel.
-    pub(super) async fn open_channel(&self) -> Result<Channel, Fault> {
-        self.connection.create_channel().await.map_err(|error| Fault::operation("open a channel", &error))
+    pub(super) async fn open_channel(&self) -> Result<Channel, FailureKind> {
+        self.connection.create_channel().await.map_err(|error| FailureKind::operation("open a channel", &error))
     }
 
     /// Closes the connection and what is left of its channels; the broker then requeues what was not acknowledged.
@@ -111,20 +112,22 @@ async fn connect(
 }
 
 /// TLS as the URI's scheme asks for it, trusting `ca_file` or else the system's certificate authorities.
-fn tls_connector(settings: &Settings) -> Result<Option<RustlsConnector>, Fault> {
+fn tls_connector(settings: &Settings) -> Result<Option<RustlsConnector>, FailureKind> {
     if settings.uri.scheme != AMQPScheme::AMQPS {
         return Ok(None);
     }
     let config = match &settings.ca_file {
         Some(path) => RustlsConnectorConfig::default().with_parsable_certificates(certificates(path)?),
-        None => RustlsConnectorConfig::new_with_native_certs().map_err(|error| Fault::Connect(error.to_string()))?,
+        None => {
+            RustlsConnectorConfig::new_with_native_certs().map_err(|error| FailureKind::Connect(error.to_string()))?
+        }
     };
-    config.connector_with_no_client_auth().map(Some).map_err(|error| Fault::Connect(error.to_string()))
+    config.connector_with_no_client_auth().map(Some).map_err(|error| FailureKind::Connect(error.to_string()))
 }
 
 /// Read at each connection, so that a renewed file needs no restart.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let fault = |reason: String| Fault::CaFile { path: path.to_owned(), reason };
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FailureKind> {
+    let fault = |reason: String| FailureKind::CaFile { path: path.to_owned(), reason };
     let pem = fs::read(path).map_err(|error| fault(error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
@@ -192,7 +195,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("amqp://{}/%2f", listener.local_addr().unwrap());
         let fault = Connection::open(&settings(&uri), LIMIT).await.unwrap_err();
-        assert!(matches!(fault, Fault::Timeout(LIMIT)), "{fault}");
+        assert!(matches!(fault, FailureKind::Timeout(LIMIT)), "{fault}");
 
         let (mut accepted, _) = listener.accept().await.unwrap();
         let mut received = Vec::new();
@@ -216,6 +219,6 @@ mod tests {
         let mut settings = settings("amqps://127.0.0.1/%2f");
         settings.ca_file = Some(file.path().to_owned());
         let fault = Connection::open(&settings, LIMIT).await.unwrap_err();
-        assert!(matches!(fault, Fault::CaFile { .. }), "{fault}");
+        assert!(matches!(fault, FailureKind::CaFile { .. }), "{fault}");
     }
 }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use lapin::message::Delivery;
 use tokio::time::{Instant, timeout_at};
 
-use super::error::Fault;
+use super::error::FailureKind;
 use super::session::Session;
 
 /// After this long without a message the broker is asked whether there are any left for us.
@@ -19,7 +19,7 @@ pub(super) struct End {
     quiet_since: Instant,
     /// The question on its way to the broker. It is kept from one `next` to the next, as the driver may drop that one
     /// more often than the broker can answer.
-    count: Option<BoxFuture<'static, Result<u64, Fault>>>,
+    count: Option<BoxFuture<'static, Result<u64, FailureKind>>>,
 }
 
 impl End {
@@ -40,7 +40,7 @@ impl End {
     }
 
     /// The next message, or `None` at the end. Cancel safe.
-    pub(super) async fn next(&mut self, session: &mut Session) -> Result<Option<Delivery>, Fault> {
+    pub(super) async fn next(&mut self, session: &mut Session) -> Result<Option<Delivery>, FailureKind> {
         while self.left > 0 {
             if self.count.is_none()
                 && let Ok(delivery) = timeout_at(self.quiet_since + QUIET, session.next()).await
@@ -62,7 +62,7 @@ impl End {
     }
 
     /// A message that is here already, if it comes before the end.
-    pub(super) fn next_buffered(&mut self, session: &mut Session) -> Option<Result<Delivery, Fault>> {
+    pub(super) fn next_buffered(&mut self, session: &mut Session) -> Option<Result<Delivery, FailureKind>> {
         if self.left == 0 {
             return None;
         }
@@ -70,7 +70,7 @@ impl End {
         self.received(delivery).transpose()
     }
 
-    fn received(&mut self, delivery: Result<Delivery, Fault>) -> Result<Option<Delivery>, Fault> {
+    fn received(&mut self, delivery: Result<Delivery, FailureKind>) -> Result<Option<Delivery>, FailureKind> {
         self.left = self.left.saturating_sub(1);
         self.quiet_since = Instant::now();
         delivery.map(Some)

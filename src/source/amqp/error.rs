@@ -25,12 +25,12 @@ pub struct AmqpError {
     /// The broker's URI without user, password and parameters.
     pub broker: String,
     /// What went wrong; it is part of this error's own text.
-    pub fault: Fault,
+    pub fault: FailureKind,
 }
 
 /// What went wrong. Each of these can pass without a change to the pipeline file, so each is worth another attempt.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum FailureKind {
     /// The broker cannot be reached, or TLS or the handshake failed.
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -94,7 +94,7 @@ pub enum Fault {
     NotConnected,
 }
 
-impl Fault {
+impl FailureKind {
     /// The fault of connecting.
     pub(super) fn connect(error: &lapin::Error) -> Self {
         match reply_code(error) {

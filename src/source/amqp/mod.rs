@@ -27,7 +27,7 @@ use super::{CommitPolicy, Input, Progress, Room, Source, SourceContext, SourceEr
 use crate::problem::Problem;
 
 pub use config::{AmqpBind, AmqpConfig, AmqpDeclare};
-pub use error::{AmqpError, Fault};
+pub use error::{AmqpError, FailureKind};
 
 use end::End;
 use message::Origin;
@@ -62,7 +62,7 @@ impl AmqpSource {
         Ok(Self { settings, origin, once: context.once, session: None, alone: false, partition: 0, end: None })
     }
 
-    fn error(&self, fault: Fault) -> SourceError {
+    fn error(&self, fault: FailureKind) -> SourceError {
         let (queue, broker) = (self.settings.queue.to_string(), self.settings.broker.clone());
         SourceError::transient(AmqpError { queue, broker, fault })
     }
@@ -88,7 +88,7 @@ impl Source for AmqpSource {
     async fn connect(&mut self) -> Result<(), SourceError> {
         let outstanding = self.disconnect().await;
         let opened = Session::open(&self.settings, self.alone).await;
-        self.alone = matches!(opened, Err(Fault::ConnectionEnded { .. }));
+        self.alone = matches!(opened, Err(FailureKind::ConnectionEnded { .. }));
         let (session, ready) = opened.map_err(|fault| self.error(fault))?;
         info!(queue = %self.settings.queue, broker = %self.settings.broker, ready, "consuming");
         self.session = Some(session);
@@ -101,7 +101,7 @@ impl Source for AmqpSource {
     }
 
     async fn read(&mut self, room: Room) -> Result<Input, SourceError> {
-        let Some(session) = &mut self.session else { return Err(self.error(Fault::NotConnected)) };
+        let Some(session) = &mut self.session else { return Err(self.error(FailureKind::NotConnected)) };
         let first = match &mut self.end {
             Some(end) => end.next(session).await,
             None => session.next().await.map(Some),
@@ -132,7 +132,7 @@ impl Source for AmqpSource {
         if watermark.is_none() && settled.is_empty() {
             return Ok(());
         }
-        let Some(session) = &mut self.session else { return Err(self.error(Fault::NotConnected)) };
+        let Some(session) = &mut self.session else { return Err(self.error(FailureKind::NotConnected)) };
         let acknowledged = session.acknowledge(watermark, &settled).await;
         if let Some(end) = &mut self.end {
             end.acknowledged();

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::config::AmqpConfig;
 use super::connection::Connection;
-use super::error::Fault;
+use super::error::FailureKind;
 use super::fields;
 use super::settings::Settings;
 use crate::descriptors::{self, Budget, KeptBack};
@@ -42,13 +42,13 @@ const PERSISTENT: u8 = 2;
 /// which with several under way need not be the one that was returned.
 pub struct AmqpPublisher {
     settings: Settings,
-    state: Mutex<State>,
+    state: Mutex<PublisherState>,
     channels: Semaphore,
     _kept_back: KeptBack,
 }
 
 #[derive(Default)]
-struct State {
+struct PublisherState {
     connection: Option<Connection>,
     idle: Vec<Channel>,
     /// Why the last attempt to connect failed, and when the next may be made.
@@ -78,8 +78,10 @@ impl AmqpPublisher {
         let channel = self.channel().await?;
         let published = timeout(PUBLISH_TIMEOUT, publish(&channel, exchange, routing_key, message));
         let confirmation = match published.await {
-            Ok(confirmation) => confirmation.map_err(|error| SendError::new(Fault::operation("publish", &error)))?,
-            Err(_) => return Err(SendError::new(Fault::Timeout(PUBLISH_TIMEOUT))),
+            Ok(confirmation) => {
+                confirmation.map_err(|error| SendError::new(FailureKind::operation("publish", &error)))?
+            }
+            Err(_) => return Err(SendError::new(FailureKind::Timeout(PUBLISH_TIMEOUT))),
         };
         // Only a channel on which everything is accounted for is used again.
         self.state.lock().await.idle.push(channel);
@@ -113,7 +115,7 @@ impl AmqpPublisher {
             connection.close().await;
             found
         };
-        let found = timeout(PROBE_TIMEOUT, probing).await.unwrap_or(Err(Fault::Timeout(PROBE_TIMEOUT)));
+        let found = timeout(PROBE_TIMEOUT, probing).await.unwrap_or(Err(FailureKind::Timeout(PROBE_TIMEOUT)));
         found.map(|found| format!("{broker}: {found}")).map_err(|fault| SendError::new(format!("{broker}: {fault}")))
     }
 
@@ -141,7 +143,7 @@ impl AmqpPublisher {
         }
     }
 
-    async fn open_channel(&self, connection: &mut Option<Connection>) -> Result<Channel, Fault> {
+    async fn open_channel(&self, connection: &mut Option<Connection>) -> Result<Channel, FailureKind> {
         if !connection.as_ref().is_some_and(Connection::is_open) {
             *connection = None;
         }
@@ -156,25 +158,25 @@ impl AmqpPublisher {
         let opening = async {
             let channel = connection.open_channel().await?;
             let confirmed = channel.confirm_select(ConfirmSelectOptions::default()).await;
-            confirmed.map_err(|error| Fault::operation("ask for confirmations", &error))?;
+            confirmed.map_err(|error| FailureKind::operation("ask for confirmations", &error))?;
             Ok(channel)
         };
-        timeout(CONNECT_TIMEOUT, opening).await.unwrap_or(Err(Fault::Timeout(CONNECT_TIMEOUT)))
+        timeout(CONNECT_TIMEOUT, opening).await.unwrap_or(Err(FailureKind::Timeout(CONNECT_TIMEOUT)))
     }
 }
 
 /// Passive declarations: they only ask, and the user needs no permission for them.
-async fn look_for(channel: &Channel, exchange: &str, routing_key: &str) -> Result<String, Fault> {
+async fn look_for(channel: &Channel, exchange: &str, routing_key: &str) -> Result<String, FailureKind> {
     let nothing = FieldTable::default;
     if exchange.is_empty() {
         let queue = channel.queue_declare(routing_key.into(), QueueDeclareOptions::default().passive(), nothing());
-        let queue = queue.await.map_err(|error| Fault::operation("find the queue", &error))?;
+        let queue = queue.await.map_err(|error| FailureKind::operation("find the queue", &error))?;
         return Ok(format!("queue \"{routing_key}\" is there, with {} messages ready", queue.message_count()));
     }
     let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
     // A passive declaration does not compare the kind.
     let found = channel.exchange_declare(exchange.into(), ExchangeKind::Direct, options, nothing());
-    found.await.map_err(|error| Fault::operation("find the exchange", &error))?;
+    found.await.map_err(|error| FailureKind::operation("find the exchange", &error))?;
     Ok(format!("exchange \"{exchange}\" is there; whether a queue takes what is sent to it cannot be asked"))
 }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::acknowledgements::Acknowledgements;
 use super::connection::Connection;
-use super::error::Fault;
+use super::error::FailureKind;
 use super::settings::{Declaration, Settings};
 use super::shared::SharedConnection;
 
@@ -46,7 +46,7 @@ pub(super) struct Session {
 impl Session {
     /// Connects, declares and binds the queue as asked, and starts to consume. Returns the number of messages that
     /// were ready in the queue, too. With `alone` the connection is shared with no other source.
-    pub(super) async fn open(settings: &Settings, alone: bool) -> Result<(Self, u64), Fault> {
+    pub(super) async fn open(settings: &Settings, alone: bool) -> Result<(Self, u64), FailureKind> {
         let starting = async {
             let connection = SharedConnection::open(settings, alone, CONNECT_TIMEOUT).await?;
             let channel = connection.channel();
@@ -67,11 +67,11 @@ impl Session {
             };
             Ok((session, u64::from(queue.message_count())))
         };
-        timeout(CONNECT_TIMEOUT, starting).await.unwrap_or(Err(Fault::Timeout(CONNECT_TIMEOUT)))
+        timeout(CONNECT_TIMEOUT, starting).await.unwrap_or(Err(FailureKind::Timeout(CONNECT_TIMEOUT)))
     }
 
     /// The next message. Cancel safe: lapin's consumer gives a message out only when it returns it.
-    pub(super) async fn next(&mut self) -> Result<Delivery, Fault> {
+    pub(super) async fn next(&mut self) -> Result<Delivery, FailureKind> {
         loop {
             match self.consumer.next().await {
                 // What is left in the buffer of a channel that is gone can no longer be acknowledged, and the broker
@@ -85,29 +85,29 @@ impl Session {
                     self.knows_given_back |= has_header(&delivery, ACQUIRED_COUNT);
                     return Ok(delivery);
                 }
-                Some(Err(error)) => return Err(Fault::lost(&error)),
-                None => return Err(Fault::Cancelled),
+                Some(Err(error)) => return Err(FailureKind::lost(&error)),
+                None => return Err(FailureKind::Cancelled),
             }
         }
     }
 
     /// A message that is here already.
-    pub(super) fn next_buffered(&mut self) -> Option<Result<Delivery, Fault>> {
+    pub(super) fn next_buffered(&mut self) -> Option<Result<Delivery, FailureKind>> {
         self.next().now_or_never()
     }
 
     /// Acknowledges all messages up to the watermark at once, and those above it one by one. Waits until the
     /// acknowledgements are handed to the network; AMQP has no answer to them.
-    pub(super) async fn acknowledge(&mut self, watermark: Option<u64>, above: &[u64]) -> Result<(), Fault> {
+    pub(super) async fn acknowledge(&mut self, watermark: Option<u64>, above: &[u64]) -> Result<(), FailureKind> {
         let channel = self.connection.channel();
         if !channel.status().connected() {
-            return Err(Fault::Lost("acknowledgements could not be sent".into()));
+            return Err(FailureKind::Lost("acknowledgements could not be sent".into()));
         }
         let up_to = watermark.and_then(|tag| self.acknowledgements.up_to(tag)).map(|tag| (tag, true));
         let single = above.iter().filter(|tag| self.acknowledgements.one(**tag)).map(|tag| (*tag, false));
         let acks =
             up_to.into_iter().chain(single).map(|(tag, multiple)| channel.basic_ack(tag, BasicAckOptions { multiple }));
-        try_join_all(acks).await.map(|_| ()).map_err(|error| Fault::lost(&error))
+        try_join_all(acks).await.map(|_| ()).map_err(|error| FailureKind::lost(&error))
     }
 
     /// How many messages were received and not acknowledged: the broker will deliver them again.
@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// Asks how many messages are ready in the queue. The future owns what it needs, so that it can be kept.
-    pub(super) fn count_ready(&self) -> BoxFuture<'static, Result<u64, Fault>> {
+    pub(super) fn count_ready(&self) -> BoxFuture<'static, Result<u64, FailureKind>> {
         let (channel, queue) = (self.connection.channel().clone(), self.queue.clone());
         async move { existing_queue(&channel, &queue).await.map(|queue| u64::from(queue.message_count())) }.boxed()
     }
@@ -172,7 +172,7 @@ fn warn_of_a_stream(delivery: &Delivery, queue: &ShortString) {
 }
 
 /// Says what is there, without taking anything and without declaring anything.
-pub(super) async fn probe(settings: &Settings, limit: Duration) -> Result<String, Fault> {
+pub(super) async fn probe(settings: &Settings, limit: Duration) -> Result<String, FailureKind> {
     let probing = async {
         let connection = Connection::open(settings, limit).await?;
         let found = existing_queue(&connection.open_channel().await?, &settings.queue).await;
@@ -185,17 +185,17 @@ pub(super) async fn probe(settings: &Settings, limit: Duration) -> Result<String
                 queue.message_count(),
                 queue.consumer_count()
             )),
-            Err(Fault::QueueMissing) if settings.declare.is_some() => Ok(format!(
+            Err(FailureKind::QueueMissing) if settings.declare.is_some() => Ok(format!(
                 "{} answers; queue \"{}\" is not there yet and will be declared",
                 settings.broker, settings.queue
             )),
             Err(fault) => Err(fault),
         }
     };
-    timeout(limit, probing).await.unwrap_or(Err(Fault::Timeout(limit)))
+    timeout(limit, probing).await.unwrap_or(Err(FailureKind::Timeout(limit)))
 }
 
-async fn declare(channel: &Channel, queue: &ShortString, declaration: &Declaration) -> Result<Queue, Fault> {
+async fn declare(channel: &Channel, queue: &ShortString, declaration: &Declaration) -> Result<Queue, FailureKind> {
     let options = QueueDeclareOptions {
         durable: declaration.durable,
         exclusive: declaration.exclusive,
@@ -203,29 +203,29 @@ async fn declare(channel: &Channel, queue: &ShortString, declaration: &Declarati
         ..QueueDeclareOptions::default()
     };
     let declared = channel.queue_declare(queue.clone(), options, declaration.arguments.clone()).await;
-    declared.map_err(|error| Fault::declare(&error))
+    declared.map_err(|error| FailureKind::declare(&error))
 }
 
 /// A passive declaration: it only asks, and the user needs no permission for it.
-async fn existing_queue(channel: &Channel, queue: &ShortString) -> Result<Queue, Fault> {
+async fn existing_queue(channel: &Channel, queue: &ShortString) -> Result<Queue, FailureKind> {
     let options = QueueDeclareOptions::default().passive();
     let found = channel.queue_declare(queue.clone(), options, FieldTable::default()).await;
-    found.map_err(|error| Fault::declare(&error))
+    found.map_err(|error| FailureKind::declare(&error))
 }
 
-async fn bind(channel: &Channel, settings: &Settings) -> Result<(), Fault> {
+async fn bind(channel: &Channel, settings: &Settings) -> Result<(), FailureKind> {
     for binding in &settings.bindings {
         let (queue, exchange, key) = (settings.queue.clone(), binding.exchange.clone(), binding.routing_key.clone());
         let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await;
-        bound.map_err(|error| Fault::bind(binding.exchange.as_str(), &error))?;
+        bound.map_err(|error| FailureKind::bind(binding.exchange.as_str(), &error))?;
     }
     Ok(())
 }
 
-async fn consume(channel: &Channel, settings: &Settings) -> Result<Consumer, Fault> {
+async fn consume(channel: &Channel, settings: &Settings) -> Result<Consumer, FailureKind> {
     let qos = channel.basic_qos(settings.prefetch, BasicQosOptions::default()).await;
-    qos.map_err(|error| Fault::operation("set the prefetch", &error))?;
+    qos.map_err(|error| FailureKind::operation("set the prefetch", &error))?;
     let (queue, tag) = (settings.queue.clone(), settings.consumer_tag.clone());
     let consumer = channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await;
-    consumer.map_err(|error| Fault::operation("consume", &error))
+    consumer.map_err(|error| FailureKind::operation("consume", &error))
 }

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::connection::{CLOSE_TIMEOUT, Connection};
-use super::error::Fault;
+use super::error::FailureKind;
 use super::settings::Settings;
 
 /// The longest time for a channel on a connection that is there already. One that takes longer hangs, and is left to
@@ -41,7 +41,7 @@ pub(super) struct SharedConnection {
 impl SharedConnection {
     /// Opens a channel on the connection of this runtime to this broker, which is made if there is none. With `alone`,
     /// or for an exclusive queue, the connection is nobody else's.
-    pub(super) async fn open(settings: &Settings, alone: bool, limit: Duration) -> Result<Self, Fault> {
+    pub(super) async fn open(settings: &Settings, alone: bool, limit: Duration) -> Result<Self, FailureKind> {
         if alone || settings.declare.as_ref().is_some_and(|declare| declare.exclusive) {
             return Self::on(Arc::new(Connection::open(settings, limit).await?)).await;
         }
@@ -51,7 +51,7 @@ impl SharedConnection {
             match timeout(CHANNEL_TIMEOUT, Self::on(connection)).await {
                 Ok(Ok(shared)) => return Ok(shared),
                 // It was us who ended it: on another one we would do the same.
-                Ok(Err(fault @ Fault::ConnectionEnded { .. })) => return Err(fault),
+                Ok(Err(fault @ FailureKind::ConnectionEnded { .. })) => return Err(fault),
                 Ok(Err(fault)) => debug!(%fault, "no further channel on this connection; making another"),
                 Err(_) => debug!("the connection does not answer; making another"),
             }
@@ -63,7 +63,7 @@ impl SharedConnection {
         Self::on(connection).await
     }
 
-    async fn on(connection: Arc<Connection>) -> Result<Self, Fault> {
+    async fn on(connection: Arc<Connection>) -> Result<Self, FailureKind> {
         let channel = connection.open_channel().await?;
         Ok(Self { channel, connection })
     }

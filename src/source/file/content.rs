@@ -18,7 +18,7 @@ pub(super) const CHUNK_SIZE: usize = 256 * 1024;
 
 /// Where a content is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct FileLocation {
     pub(super) path: PathBuf,
     pub(super) identity: Identity,
     pub(super) compressed: bool,
@@ -80,7 +80,7 @@ impl Content {
     ///
     /// # Errors
     /// `NotFound` also when another file is there by now.
-    pub(super) fn open(place: &Place) -> io::Result<Self> {
+    pub(super) fn open(place: &FileLocation) -> io::Result<Self> {
         let file = File::open(&place.path)?;
         if Identity::of(&file.metadata()?) != place.identity {
             return Err(io::ErrorKind::NotFound.into());
@@ -136,7 +136,7 @@ impl Content {
 
 impl Content {
     /// Compares a plain file that is open with the one that has replaced it.
-    pub(super) fn compare(&self, replacement: &Place) -> io::Result<Agreement> {
+    pub(super) fn compare(&self, replacement: &FileLocation) -> io::Result<Agreement> {
         let Reader::Plain(file) = &self.reader else { return Ok(Agreement::Continues) };
         let other = Content::open(replacement)?;
         let Reader::Plain(other) = &other.reader else { return Ok(Agreement::Differs { from: 0 }) };
@@ -218,9 +218,9 @@ mod tests {
     use std::fs;
     use std::io::Write as _;
 
-    fn place(path: PathBuf, compressed: bool) -> Place {
+    fn place(path: PathBuf, compressed: bool) -> FileLocation {
         let identity = Identity::of(&fs::metadata(&path).unwrap());
-        Place { path, identity, compressed }
+        FileLocation { path, identity, compressed }
     }
 
     fn expected(head: &[u8]) -> Expected {

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 
 use super::compression::{may_become_unread, no_lines};
-use super::heads::{Head, HeadCache, Look, Question};
+use super::heads::{Head, HeadCache, HeadReading, Question};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::names;
 use super::observed::{Observed, Role};
@@ -65,7 +65,7 @@ struct Family {
 }
 
 /// What a scan needs to know of all families while it looks at one of them.
-struct Surroundings {
+struct ScanContext {
     /// Where the roots lead.
     roots: HashSet<FilePath>,
     /// Where everything leads that a pattern names.
@@ -86,16 +86,16 @@ impl Scanner {
         let mut scan = Scan { started: Timestamp::now(), ..Scan::default() };
         self.passed_over.begin_look();
         let matched = self.matching_files(known, &mut scan);
-        let mut surroundings = Surroundings {
+        let mut context = ScanContext {
             roots: HashSet::new(),
             named: matched.iter().map(|path| real_path(path)).collect(),
             listings: Listings::default(),
             line_ends,
         };
         let families = self.families(matched, known, &mut scan);
-        surroundings.roots = families.iter().filter_map(|family| family.real_path.clone()).collect();
+        context.roots = families.iter().filter_map(|family| family.real_path.clone()).collect();
         for family in &families {
-            self.observe_family(family, &mut surroundings, &mut scan);
+            self.observe_family(family, &mut context, &mut scan);
         }
         self.pass_over_twins(&scan);
         self.heads.forget_unseen();
@@ -164,12 +164,12 @@ impl Scanner {
     }
 
     /// Looks at the rotated files of a root and then at the root itself; once more when they are rotated meanwhile.
-    fn observe_family(&mut self, family: &Family, surroundings: &mut Surroundings, scan: &mut Scan) {
+    fn observe_family(&mut self, family: &Family, context: &mut ScanContext, scan: &mut Scan) {
         let first = scan.files.len();
         for attempt in 1..=ATTEMPTS {
-            self.observe_siblings(family, surroundings, scan);
+            self.observe_siblings(family, context, scan);
             let path = family.real_path.as_ref();
-            let root = path.and_then(|path| self.observe(family, path, path.to_path_buf(), Role::Root, surroundings));
+            let root = path.and_then(|path| self.observe(family, path, path.to_path_buf(), Role::Root, context));
             let Some(root) = root else { return };
             // All of them are compared, also behind one that has changed.
             let compared = scan.files[first..].iter_mut().map(|file| file.compare_with_root(&root));
@@ -179,17 +179,17 @@ impl Scanner {
                 return;
             }
             scan.files.truncate(first);
-            surroundings.listings.forget();
+            context.listings.forget();
         }
     }
 
-    fn observe_siblings(&mut self, family: &Family, surroundings: &mut Surroundings, scan: &mut Scan) {
+    fn observe_siblings(&mut self, family: &Family, context: &mut ScanContext, scan: &mut Scan) {
         let mut bases = family.former.clone();
         bases.extend(family.real_path.clone());
         scan.folders.extend(family.root.parent().map(Path::to_owned));
         for base in &bases {
             let (Some(folder), Some(name)) = (base.parent(), base.file_name()) else { continue };
-            let listing = match surroundings.listings.of(folder) {
+            let listing = match context.listings.of(folder) {
                 Ok(listing) => listing,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
@@ -202,19 +202,19 @@ impl Scanner {
             let siblings: Vec<_> = siblings(name, listing).map(|(name, role)| (folder.join(name), role)).collect();
             for (path, role) in siblings {
                 let Some(role) = role else {
-                    if surroundings.named.contains(&path) {
+                    if context.named.contains(&path) {
                         self.passed_over.add(&path, "what it was compressed from is still there, and is read");
                     }
                     continue;
                 };
-                if !surroundings.roots.contains(&FilePath::from(path.as_path())) {
-                    scan.files.extend(self.observe(family, base, path, role, surroundings));
+                if !context.roots.contains(&FilePath::from(path.as_path())) {
+                    scan.files.extend(self.observe(family, base, path, role, context));
                 }
             }
             // A symbolic link that leads elsewhere now: what it led to before is still read to its end, and what has
             // taken its place since is read, too.
-            if family.real_path.as_ref() != Some(base) && !surroundings.roots.contains(base) {
-                scan.files.extend(self.observe(family, base, base.to_path_buf(), Role::Former, surroundings));
+            if family.real_path.as_ref() != Some(base) && !context.roots.contains(base) {
+                scan.files.extend(self.observe(family, base, base.to_path_buf(), Role::Former, context));
             }
         }
     }
@@ -225,13 +225,13 @@ impl Scanner {
         base: &FilePath,
         path: PathBuf,
         role: Role,
-        surroundings: &Surroundings,
+        context: &ScanContext,
     ) -> Option<Observed> {
         let named_compressed = is_named_compressed(&path);
-        let named = surroundings.named.contains(&path);
-        let question = Question { named_compressed, line_end: surroundings.line_ends && named };
+        let named = context.named.contains(&path);
+        let question = Question { named_compressed, line_end: context.line_ends && named };
         // A file that vanished since its folder was listed is simply not there.
-        let Look { metadata, identity, head, line_end } = self.heads.look(&path, question)?;
+        let HeadReading { metadata, identity, head, line_end } = self.heads.look(&path, question)?;
         if head.as_ref().is_ok_and(|head| self.is_compressed_otherwise(&path, head, named)) {
             return None;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::FileStart;
-use super::content::{Content, Place};
+use super::content::{Content, FileLocation};
 use super::discovery::Scan;
 use super::identity::{Fingerprint, Identity, first_line};
 use super::names;
@@ -172,7 +172,7 @@ impl Session {
         }
         tail.set_live(live);
         tail.displaced = None;
-        let place = Place { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed };
+        let place = FileLocation { path: seen.path.clone(), identity: seen.identity, compressed: seen.compressed };
         let is_replaced = |open: &Content| !open.is_compressed() && open.identity() != seen.identity;
         if !seen.compressed && tail.content.as_ref().is_some_and(is_replaced) {
             // There may be more in its new file: what is newer has to wait.
@@ -239,7 +239,7 @@ impl Session {
         if tail.has_ended() || scan.files.iter().any(|file| file.identity == open.identity()) {
             return false;
         }
-        let place = Place { path: seen.path.clone(), identity: seen.identity, compressed: false };
+        let place = FileLocation { path: seen.path.clone(), identity: seen.identity, compressed: false };
         self.to_compare.push((*key, place));
         true
     }

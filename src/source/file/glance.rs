@@ -18,14 +18,14 @@ use super::observed::Observed;
 /// What a look has seen.
 #[derive(Debug)]
 pub(super) struct Glance {
-    states: Vec<(PathBuf, State)>,
+    states: Vec<(PathBuf, PathState)>,
     /// What matches and is not read; something else may come in its place.
     others: Vec<(PathBuf, Option<Identity>)>,
 }
 
 /// What changes when something is changed.
 #[derive(Debug, PartialEq, Eq)]
-struct State {
+struct PathState {
     identity: Identity,
     modified: SystemTime,
     size: u64,
@@ -40,11 +40,11 @@ impl Glance {
         }
         let listed_at = SystemTime::from(scan.started).checked_sub(COARSEST_STEP)?;
         let folders = scan.folders.iter().map(|folder| {
-            let state = State::of(folder).filter(|state| state.modified < listed_at)?;
+            let state = PathState::of(folder).filter(|state| state.modified < listed_at)?;
             Some((folder.clone(), state))
         });
         let files = scan.files.iter().map(|file| {
-            let state = State::of(&file.path).filter(|state| state.is_of(file))?;
+            let state = PathState::of(&file.path).filter(|state| state.is_of(file))?;
             Some((file.path.clone(), state))
         });
         let states = folders.chain(files).collect::<Option<_>>()?;
@@ -54,12 +54,12 @@ impl Glance {
 
     /// True when nothing has changed since.
     pub(super) fn still_holds(&self) -> bool {
-        self.states.iter().all(|(path, state)| State::of(path).as_ref() == Some(state))
+        self.states.iter().all(|(path, state)| PathState::of(path).as_ref() == Some(state))
             && self.others.iter().all(|(path, other)| identity(path) == *other)
     }
 }
 
-impl State {
+impl PathState {
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         let modified = metadata.modified().ok()?;

@@ -9,11 +9,11 @@ use flate2::bufread::GzDecoder;
 /// Reads the content of a compressed file onwards.
 #[derive(Debug)]
 pub(super) struct GzipReader<R: BufRead> {
-    state: State<R>,
+    state: GzipState<R>,
 }
 
 #[derive(Debug)]
-enum State<R: BufRead> {
+enum GzipState<R: BufRead> {
     Between(R),
     Member(Box<GzDecoder<R>>),
     /// Its end, or a fault was met before. A decoder that has met one must not be asked again: when there is more by then,
@@ -23,7 +23,7 @@ enum State<R: BufRead> {
 
 impl<R: BufRead> GzipReader<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { state: State::Between(input) }
+        Self { state: GzipState::Between(input) }
     }
 
     /// Adds up to `most` bytes; fewer only at the end, or before a fault that the next call reports.
@@ -47,18 +47,18 @@ impl<R: BufRead> GzipReader<R> {
 
     /// True when there is nothing more, and nothing was wrong.
     pub(super) fn is_at_end(&self) -> bool {
-        matches!(self.state, State::Over(None))
+        matches!(self.state, GzipState::Over(None))
     }
 
     /// Reads something, or moves on; returns false at the end.
     fn read_some(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<bool> {
         match &mut self.state {
-            State::Over(None) => Ok(false),
-            State::Over(Some((kind, fault))) => Err(io::Error::new(*kind, fault.clone())),
-            State::Between(input) => {
+            GzipState::Over(None) => Ok(false),
+            GzipState::Over(Some((kind, fault))) => Err(io::Error::new(*kind, fault.clone())),
+            GzipState::Between(input) => {
                 let next = input.fill_buf()?;
                 match next.iter().position(|byte| *byte != 0) {
-                    None if next.is_empty() => self.state = State::Over(None),
+                    None if next.is_empty() => self.state = GzipState::Over(None),
                     None => {
                         let zeros = next.len();
                         input.consume(zeros);
@@ -69,19 +69,19 @@ impl<R: BufRead> GzipReader<R> {
                     }
                     Some(_) => {
                         let fault = "what follows there is no gzip data".to_owned();
-                        self.state = State::Over(Some((io::ErrorKind::InvalidData, fault)));
+                        self.state = GzipState::Over(Some((io::ErrorKind::InvalidData, fault)));
                     }
                 }
                 Ok(true)
             }
-            State::Member(decoder) => {
+            GzipState::Member(decoder) => {
                 match decoder.by_ref().take(most as u64).read_to_end_or_fault(bytes) {
                     (_, Some(error)) => {
                         let kind = match error.kind() {
                             io::ErrorKind::InvalidInput => io::ErrorKind::InvalidData,
                             kind => kind,
                         };
-                        self.state = State::Over(Some((kind, error.to_string())));
+                        self.state = GzipState::Over(Some((kind, error.to_string())));
                     }
                     (0, None) => self.end_member(),
                     (_, None) => {}
@@ -92,15 +92,15 @@ impl<R: BufRead> GzipReader<R> {
     }
 
     fn begin_member(&mut self) {
-        self.state = match std::mem::replace(&mut self.state, State::Over(None)) {
-            State::Between(input) => State::Member(Box::new(GzDecoder::new(input))),
+        self.state = match std::mem::replace(&mut self.state, GzipState::Over(None)) {
+            GzipState::Between(input) => GzipState::Member(Box::new(GzDecoder::new(input))),
             other => other,
         };
     }
 
     fn end_member(&mut self) {
-        self.state = match std::mem::replace(&mut self.state, State::Over(None)) {
-            State::Member(decoder) => State::Between(decoder.into_inner()),
+        self.state = match std::mem::replace(&mut self.state, GzipState::Over(None)) {
+            GzipState::Member(decoder) => GzipState::Between(decoder.into_inner()),
             other => other,
         };
     }

@@ -42,7 +42,7 @@ pub(super) struct Head {
 
 /// A file as it was at one moment.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct HeadReading {
     pub(super) metadata: Metadata,
     pub(super) identity: Identity,
     /// `ResourceBusy` when it changes too fast for anything to be said of it.
@@ -74,18 +74,23 @@ struct CachedHead {
 
 impl HeadCache {
     /// Looks at the file of this name; `None` when there is none, or none any more.
-    pub(super) fn look(&mut self, path: &Path, question: Question) -> Option<Look> {
+    pub(super) fn look(&mut self, path: &Path, question: Question) -> Option<HeadReading> {
         // What is no plain file must not be opened: a FIFO would wait for its writer.
         let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
         let cached = self.cached(&metadata, question.named_compressed);
         if let Some(head) = cached.filter(|_| !question.line_end) {
-            return Some(Look { identity: Identity::of(&metadata), metadata, head: Ok(head), line_end: None });
+            return Some(HeadReading { identity: Identity::of(&metadata), metadata, head: Ok(head), line_end: None });
         }
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                return Some(Look { identity: Identity::of(&metadata), metadata, head: Err(error), line_end: None });
+                return Some(HeadReading {
+                    identity: Identity::of(&metadata),
+                    metadata,
+                    head: Err(error),
+                    line_end: None,
+                });
             }
         };
         let look = look_into(&file, question)?;
@@ -109,7 +114,7 @@ impl HeadCache {
     }
 
     /// Keeps a head for as long as the file does not change, if that can be told by its time.
-    fn keep(&mut self, look: &Look, named_compressed: bool) {
+    fn keep(&mut self, look: &HeadReading, named_compressed: bool) {
         let (Ok(head), Ok(modified)) = (&look.head, look.metadata.modified()) else { return };
         if modified.elapsed().is_ok_and(|age| age > COARSEST_STEP) {
             let (head, size) = (head.clone(), look.metadata.len());
@@ -118,7 +123,7 @@ impl HeadCache {
     }
 }
 
-fn look_into(file: &File, question: Question) -> Option<Look> {
+fn look_into(file: &File, question: Question) -> Option<HeadReading> {
     let mut before = file.metadata().ok().filter(Metadata::is_file)?;
     for _ in 0..ATTEMPTS {
         let head = head(file, question.named_compressed);
@@ -129,12 +134,12 @@ fn look_into(file: &File, question: Question) -> Option<Look> {
         let length = head.as_ref().map_or(0, |head| head.bytes.len());
         let is_as_long = !plain || length as u64 == before.len().min(HEAD_LENGTH as u64);
         if is_as_long && is_of_one_moment(&before, &after, length) {
-            return Some(Look { identity: Identity::of(&before), metadata: before, head, line_end });
+            return Some(HeadReading { identity: Identity::of(&before), metadata: before, head, line_end });
         }
         before = after;
     }
     let head = Err(io::ErrorKind::ResourceBusy.into());
-    Some(Look { identity: Identity::of(&before), metadata: before, head, line_end: None })
+    Some(HeadReading { identity: Identity::of(&before), metadata: before, head, line_end: None })
 }
 
 /// True when a head of this length, read between the two states of a file, belongs to both of them. A whole head stays as
@@ -219,7 +224,7 @@ mod tests {
     use std::io::Write as _;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    fn look(path: &Path, named_compressed: bool, line_end: bool) -> Look {
+    fn look(path: &Path, named_compressed: bool, line_end: bool) -> HeadReading {
         HeadCache::default().look(path, Question { named_compressed, line_end }).unwrap()
     }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::FileStart;
 use super::compression::no_lines;
-use super::content::{Agreement, Chunk, Content, Expected, Place};
+use super::content::{Agreement, Chunk, Content, Expected, FileLocation};
 use super::discovery::{Scan, Scanner};
 use super::glance::Glance;
 use super::identity::{Fingerprint, first_line};
@@ -44,7 +44,7 @@ pub(super) enum Done {
     Opened(Vec<(Key, io::Result<Content>)>),
     /// What had to stay open comes back.
     Closed(Vec<(Key, Option<Content>)>),
-    Compared(Key, Content, Place, io::Result<Agreement>),
+    Compared(Key, Content, FileLocation, io::Result<Agreement>),
     Read(Key, Content, io::Result<Chunk>),
 }
 
@@ -198,7 +198,7 @@ impl Session {
 
     /// A file whose lines go on where the former one's end is the same content. Otherwise it is another one, of which the
     /// lines that both have are not read again; what is unread of the former file comes first.
-    fn compared(&mut self, key: Key, content: Content, place: Place, agreement: io::Result<Agreement>) {
+    fn compared(&mut self, key: Key, content: Content, place: FileLocation, agreement: io::Result<Agreement>) {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         tail.content = Some(content);
         let path = shown(&place.path);

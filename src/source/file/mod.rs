@@ -13,7 +13,7 @@
 //! | `tail`, `content`, `gzip`, `records` | one content being read: lines, chunks, events |
 //! | `compression` | what is compressed in a way that is not read |
 //! | `incomplete` | compressed files that end too early: waiting for their rest |
-//! | `watch` | hear of changes at once |
+//! | `watch` | notice changes at once |
 //! | `glance` | whether anything has changed since the last look |
 //!
 //! An event's id is `<content>/<offset>`. A content has one id for ever, under whatever name its bytes are found.

@@ -9,7 +9,7 @@
 
 use std::fs;
 
-use super::content::{Content, Place};
+use super::content::{Content, FileLocation};
 use super::identity::Identity;
 use super::jobs::{Done, FILE_IO};
 use super::registry::Key;
@@ -72,7 +72,7 @@ impl Session {
 
     fn open_first(&mut self, count: usize) {
         let keys = self.to_open.drain(..count.min(self.to_open.len()));
-        let mut places: Vec<(Key, Place)> = Vec::new();
+        let mut places: Vec<(Key, FileLocation)> = Vec::new();
         for key in keys {
             let Some(tail) = self.tails.get_mut(&key) else { continue };
             tail.waits_to_open = false;
@@ -127,7 +127,7 @@ impl Session {
 }
 
 /// Closes a file that has its name still.
-fn close((key, content, place): (Key, Content, Place)) -> (Key, Option<Content>) {
+fn close((key, content, place): (Key, Content, FileLocation)) -> (Key, Option<Content>) {
     let named = fs::metadata(&place.path).is_ok_and(|metadata| Identity::of(&metadata) == content.identity());
     (key, (!named).then_some(content))
 }

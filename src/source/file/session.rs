@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::FileStart;
 use super::checkpoint::Saver;
-use super::content::Place;
+use super::content::FileLocation;
 use super::discovery::Scanner;
 use super::glance::Glance;
 use super::identity::Identity;
@@ -77,7 +77,7 @@ pub(super) struct Session {
     /// Contents that are found but not open.
     pub(super) to_open: VecDeque<Key>,
     /// Contents whose file is open and has been replaced by another one at its path.
-    pub(super) to_compare: Vec<(Key, Place)>,
+    pub(super) to_compare: Vec<(Key, FileLocation)>,
     /// Files that have replaced others: where the lines begin that those did not have.
     pub(super) replacements: HashMap<Identity, u64>,
     /// How many files may be open.

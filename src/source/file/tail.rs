@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use self::compressed::BrokenOff;
-use super::content::{Content, Place};
+use super::content::{Content, FileLocation};
 use super::identity::{HEAD_LENGTH, Identity};
 use super::registry::{Key, TrackedFile};
 use crate::event::Format;
@@ -23,7 +23,7 @@ pub(super) struct Tail {
     /// The number the driver knows it by.
     pub(super) partition: u32,
     /// Where it is; `None` while it is being looked for.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<FileLocation>,
     /// `None` while it is not open, or lent to a job.
     pub(super) content: Option<Content>,
     /// Contents of the same path that are read before this one.
@@ -62,7 +62,7 @@ pub(super) struct Tail {
     pub(super) size: u64,
     /// When its chunk was read: the time of its events.
     pub(super) time: Timestamp,
-    state: State,
+    state: TailState,
     splitter: LineSplitter,
     head: Vec<u8>,
     chunk: ChunkState,
@@ -73,7 +73,7 @@ pub(super) struct Tail {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum TailState {
     /// There may be more to read.
     Reading,
     /// Everything there was has been read; `partial` when the last line has no end yet.
@@ -130,7 +130,7 @@ impl Tail {
             last_position: file.offset,
             size: 0,
             time: Timestamp::UNIX_EPOCH,
-            state: State::Reading,
+            state: TailState::Reading,
             splitter: LineSplitter::new(max_line, file.offset, format),
             head: Vec::new(),
             chunk: ChunkState::default(),
@@ -198,7 +198,7 @@ impl Tail {
         self.splitter.discard();
         self.last_position = self.last_position.max(self.splitter.line_start());
         if self.chunk.end_of_file {
-            self.state = State::CaughtUp { partial: false };
+            self.state = TailState::CaughtUp { partial: false };
         }
         (self.chunk.end_of_file, self.splitter.take_buffer())
     }
@@ -243,7 +243,7 @@ impl Tail {
             self.end();
             return (Next::End(last), buffer);
         }
-        self.state = State::CaughtUp { partial: self.splitter.has_partial_line() };
+        self.state = TailState::CaughtUp { partial: self.splitter.has_partial_line() };
         // The beginning of an over-long line is kept: it may have gigabytes behind it.
         if !self.splitter.is_skipping() {
             self.splitter.rewind();
@@ -267,11 +267,11 @@ impl Tail {
 
     /// Nothing more will be read.
     pub(super) fn end(&mut self) {
-        self.state = State::Ended;
+        self.state = TailState::Ended;
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.state == State::Ended
+        self.state == TailState::Ended
     }
 
     /// True once anything of it was read in this connection.
@@ -281,7 +281,7 @@ impl Tail {
 
     /// True when newer contents of the same path may be read.
     pub(super) fn lets_newer_pass(&self) -> bool {
-        matches!(self.state, State::CaughtUp { partial: false } | State::Ended)
+        matches!(self.state, TailState::CaughtUp { partial: false } | TailState::Ended)
     }
 
     /// Its path has a newer content: whether there is more in the old one must be looked at once more, because all of
@@ -295,8 +295,8 @@ impl Tail {
 
     /// There may be more than was read: newer contents wait until it has been looked for.
     pub(super) fn look_again(&mut self) {
-        if matches!(self.state, State::CaughtUp { .. }) {
-            self.state = State::Reading;
+        if matches!(self.state, TailState::CaughtUp { .. }) {
+            self.state = TailState::Reading;
         }
     }
 
@@ -343,21 +343,21 @@ impl Tail {
 
     /// True when everything there was has been read.
     pub(super) fn is_caught_up(&self) -> bool {
-        matches!(self.state, State::CaughtUp { .. })
+        matches!(self.state, TailState::CaughtUp { .. })
     }
 
     /// True when everything was read and nothing was written for `settle`, going by the file's time or, where clocks
     /// differ, by what was seen.
     pub(super) fn is_quiet(&self, settle: Duration) -> bool {
         let by_its_time = self.modified.elapsed().is_ok_and(|age| age >= settle);
-        matches!(self.state, State::CaughtUp { .. }) && (by_its_time || self.grown_at.elapsed() >= settle)
+        matches!(self.state, TailState::CaughtUp { .. }) && (by_its_time || self.grown_at.elapsed() >= settle)
     }
 
     /// True when nothing more is expected in a file that was rotated away. What has a last line without its end holds up
     /// what is newer, so that it is not waited for longer than `settle`. What was rotated long ago, before this
     /// connection, is known by the time of its last change.
     pub(super) fn is_done_with(&self, settle: Duration, rotated_wait: Duration) -> bool {
-        if matches!(self.state, State::CaughtUp { partial: true }) {
+        if matches!(self.state, TailState::CaughtUp { partial: true }) {
             return self.is_quiet(settle.min(rotated_wait));
         }
         self.is_quiet(rotated_wait) && self.rotated_at.is_none_or(|at| at.elapsed() >= rotated_wait)

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::assignment::TopicPartition;
-use super::health::{Health, Notice, is_of_connection};
+use super::health::{BrokerHealth, Notice, is_of_connection};
 use super::positions::Start;
 use crate::secret::mask;
 use crate::source::SourceContext;
@@ -76,7 +76,7 @@ pub(super) struct GroupContext {
     pipeline: Arc<str>,
     source: Arc<str>,
     events: mpsc::UnboundedSender<GroupEvent>,
-    health: Mutex<Health>,
+    health: Mutex<BrokerHealth>,
     /// Until a broker has answered for the first time, `connect` says what is wrong.
     connected: AtomicBool,
     /// New partitions begin paused.
@@ -130,13 +130,13 @@ impl GroupContext {
     /// No broker has answered in time.
     pub(super) fn brokers_silent(&self) {
         let notice = self.health().unanswered(Instant::now());
-        self.say(notice);
+        self.log_notice(notice);
     }
 
     /// A broker has answered.
     pub(super) fn broker_answered(&self) {
         let notice = self.health().answered(Instant::now());
-        self.say(notice);
+        self.log_notice(notice);
         self.connected.store(true, Ordering::Relaxed);
     }
 
@@ -165,11 +165,11 @@ impl GroupContext {
         }
     }
 
-    fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+    fn health(&self) -> std::sync::MutexGuard<'_, BrokerHealth> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, notice: Notice) {
+    fn log_notice(&self, notice: Notice) {
         if !self.connected.load(Ordering::Relaxed) {
             return;
         }
@@ -286,7 +286,7 @@ impl ClientContext for GroupContext {
         }
         debug!(target: LOG_TARGET, pipeline = %self.pipeline, source = %self.source, "{error}: {}", mask(reason));
         let notice = self.health().failed(code, &mask(reason), Instant::now());
-        self.say(notice);
+        self.log_notice(notice);
         if is_of_connection(code) {
             self.send(GroupEvent::ConnectionFailed);
         }

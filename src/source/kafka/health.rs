@@ -1,4 +1,4 @@
-//! What is worth saying about the brokers: changes of state, and each kind of trouble now and then, not every retry.
+//! What is logged about the brokers: changes of state, and each kind of trouble now and then, not every retry.
 //!
 //! A pure decision: must not log and must not read the clock.
 
@@ -9,7 +9,7 @@ use rdkafka::error::RDKafkaErrorCode;
 /// How long a kind of trouble that goes on is not repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-/// What the operator should hear.
+/// What is to be logged.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     Nothing,
@@ -33,7 +33,7 @@ pub(super) enum Notice {
 /// does not come reliably) nor when one is back. So a failed connection only raises the question, and asking for
 /// metadata answers it.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(super) struct BrokerHealth {
     away_since: Option<Instant>,
     last_failure: Option<String>,
     /// What was said lately, and when. Connections fail for one reason in many words: these count as one.
@@ -46,7 +46,7 @@ struct Trouble {
     detail: Option<String>,
 }
 
-impl Health {
+impl BrokerHealth {
     /// librdkafka has reported an error.
     pub(super) fn failed(&mut self, code: RDKafkaErrorCode, reason: &str, now: Instant) -> Notice {
         if is_of_connection(code) {
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn an_outage_is_said_once_with_its_cause_and_its_end_once() {
         let start = Instant::now();
-        let mut health = Health::default();
+        let mut health = BrokerHealth::default();
         let trouble = Notice::Trouble { reason: REFUSED.into() };
         assert_eq!(health.failed(RDKafkaErrorCode::BrokerTransportFailure, REFUSED, start), trouble);
         assert_eq!(health.last_failure(), Some(REFUSED));
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn trouble_that_goes_on_is_repeated_once_a_minute_for_each_kind() {
         let start = Instant::now();
-        let mut health = Health::default();
+        let mut health = BrokerHealth::default();
         let mut said = 0;
         for second in 0..180 {
             let now = start + Duration::from_secs(second);

@@ -150,7 +150,7 @@ impl Member {
         let consumer = self.consumer().clone();
         self.in_background(move || {
             let forgotten = positions::forgotten(consumer.as_ref(), &known);
-            if tell_forgotten(&consumer, forgotten) != Told::AllThere {
+            if report_forgotten(&consumer, forgotten) != PositionsAnswer::AllThere {
                 return consumer.context().send(GroupEvent::CommitEnded { confirmed: Vec::new(), failed: true });
             }
             let mut confirmed = Vec::with_capacity(offsets.len());
@@ -163,7 +163,7 @@ impl Member {
             }
             let failed = failure.is_some();
             consumer.context().commit_result(failure);
-            tell_forgotten(&consumer, positions::overshot(consumer.as_ref(), &confirmed, &known));
+            report_forgotten(&consumer, positions::overshot(consumer.as_ref(), &confirmed, &known));
             consumer.context().send(GroupEvent::CommitEnded { confirmed, failed });
         });
     }
@@ -247,13 +247,13 @@ impl Member {
         let consumer = Arc::downgrade(self.consumer());
         self.in_background(move || {
             if let Some(consumer) = still_member(&consumer) {
-                tell_forgotten(&consumer, positions::forgotten(consumer.as_ref(), &known));
+                report_forgotten(&consumer, positions::forgotten(consumer.as_ref(), &known));
             }
         });
     }
 
     /// Says that a topic is another one now, which ends the session.
-    pub(super) fn say_forgotten(&self, partitions: &[TopicPartition]) -> SourceError {
+    pub(super) fn log_forgotten(&self, partitions: &[TopicPartition]) -> SourceError {
         let (pipeline, source) = self.context().names();
         error!(
             %pipeline, %source,
@@ -263,22 +263,22 @@ impl Member {
         SourceError::transient("a topic was deleted; reading goes on with what there is now")
     }
 
-    pub(super) fn say_begun_anew(&self, partitions: &[TopicPartition]) {
+    pub(super) fn log_begun_anew(&self, partitions: &[TopicPartition]) {
         let (pipeline, source) = self.context().names();
         info!(%pipeline, %source, "the group has begun anew in {}", listed(partitions));
     }
 
-    pub(super) fn say_assigned(&self, partitions: &[TopicPartition]) {
+    pub(super) fn log_assigned(&self, partitions: &[TopicPartition]) {
         let (pipeline, source) = self.context().names();
         info!(%pipeline, %source, "assigned: {}", listed(partitions));
     }
 
-    pub(super) fn say_revoked(&self, partitions: &[TopicPartition]) {
+    pub(super) fn log_revoked(&self, partitions: &[TopicPartition]) {
         let (pipeline, source) = self.context().names();
         info!(%pipeline, %source, "to be given back to the group: {}", listed(partitions));
     }
 
-    pub(super) fn say_unconfirmed(&self, waited: Duration) {
+    pub(super) fn log_unconfirmed(&self, waited: Duration) {
         let (pipeline, source) = self.context().names();
         warn!(
             %pipeline, %source,
@@ -286,7 +286,7 @@ impl Member {
         );
     }
 
-    pub(super) fn say_lost(&self, partitions: &[TopicPartition]) {
+    pub(super) fn log_lost(&self, partitions: &[TopicPartition]) {
         let (pipeline, source) = self.context().names();
         warn!(
             %pipeline, %source,
@@ -313,7 +313,7 @@ fn still_member(consumer: &Weak<GroupConsumer>) -> Option<Arc<GroupConsumer>> {
 
 /// What a broker says of the group's positions.
 #[derive(PartialEq)]
-enum Told {
+enum PositionsAnswer {
     AllThere,
     SomeForgotten,
     Nothing,
@@ -321,13 +321,13 @@ enum Told {
 
 /// Where there are positions that the broker has forgotten, the group begins anew, and the session is told. A broker that
 /// does not answer is asked again with the next commit.
-fn tell_forgotten(consumer: &GroupConsumer, answer: KafkaResult<Vec<TopicPartition>>) -> Told {
+fn report_forgotten(consumer: &GroupConsumer, answer: KafkaResult<Vec<TopicPartition>>) -> PositionsAnswer {
     let forgotten = match answer {
-        Ok(forgotten) if forgotten.is_empty() => return Told::AllThere,
+        Ok(forgotten) if forgotten.is_empty() => return PositionsAnswer::AllThere,
         Ok(forgotten) => forgotten,
         Err(error) => {
             debug!("cannot ask for the group's positions: {error}");
-            return Told::Nothing;
+            return PositionsAnswer::Nothing;
         }
     };
     let known = consumer.context().anew().clone();
@@ -336,7 +336,7 @@ fn tell_forgotten(consumer: &GroupConsumer, answer: KafkaResult<Vec<TopicPartiti
         debug!("cannot commit the beginning of what was created anew: {error}");
     }
     consumer.context().send(GroupEvent::Forgotten(forgotten));
-    Told::SomeForgotten
+    PositionsAnswer::SomeForgotten
 }
 
 fn ask_for_end(consumer: &Weak<GroupConsumer>, number: u32, place: &TopicPartition) {

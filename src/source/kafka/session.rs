@@ -273,7 +273,7 @@ impl Session {
         while self.committing || (!failed && !self.assignment.uncommitted(only).is_empty()) {
             self.start_commit();
             let Ok(Some(event)) = timeout_at(deadline, self.events.recv()).await else {
-                self.member.say_unconfirmed(COMMIT_TIMEOUT);
+                self.member.log_unconfirmed(COMMIT_TIMEOUT);
                 return Ok(());
             };
             failed |= matches!(event, GroupEvent::CommitEnded { failed: true, .. });
@@ -352,7 +352,7 @@ impl Session {
                 assignment.begin_at(&starts, |place| *commits_starts || anew.contains(place));
                 self.start_commit();
             }
-            GroupEvent::Forgotten(places) => return Err(self.member.say_forgotten(&places)),
+            GroupEvent::Forgotten(places) => return Err(self.member.log_forgotten(&places)),
             GroupEvent::EndKnown { number, end } => {
                 self.assignment.set_end(number, end);
                 self.take_turns()?;
@@ -376,7 +376,7 @@ impl Session {
     }
 
     fn take_assignment(&mut self, places: Vec<TopicPartition>, anew: Vec<TopicPartition>) -> Result<(), SourceError> {
-        self.member.say_assigned(&places);
+        self.member.log_assigned(&places);
         let numbers = self.assignment.add(places.clone());
         self.anew.extend_from_slice(&anew);
         self.member.ask_for_starts(places.clone(), anew);
@@ -392,12 +392,12 @@ impl Session {
         let begun = self.anew.extract_if(.., |place| confirmed.iter().any(|(other, _)| other == place));
         let begun: Vec<TopicPartition> = begun.collect();
         if !begun.is_empty() {
-            self.member.say_begun_anew(&begun);
+            self.member.log_begun_anew(&begun);
         }
     }
 
     fn take_revocation(&mut self, revocation: Revocation) -> Result<(), SourceError> {
-        self.member.say_revoked(&revocation.partitions);
+        self.member.log_revoked(&revocation.partitions);
         let partitions = self.assignment.numbers(&revocation.partitions);
         if partitions.is_empty() {
             return self.member.give_back(&revocation).map_err(SourceError::transient);
@@ -410,7 +410,7 @@ impl Session {
     }
 
     fn take_loss(&mut self, places: &[TopicPartition]) {
-        self.member.say_lost(places);
+        self.member.log_lost(places);
         let partitions = self.assignment.numbers(places);
         self.assignment.remove(&partitions);
         self.kept.retain(|record| !partitions.contains(&record.partition));

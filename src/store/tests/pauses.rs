@@ -20,7 +20,7 @@ fn present() -> i64 {
 }
 
 /// The pauses that a claim brings, by bucket.
-async fn heard(sink: &mut Sink) -> Vec<Pause> {
+async fn stored_pauses(sink: &mut Sink) -> Vec<Pause> {
     let mut pauses = sink.claim(Claim { limit: 0, ..claim_at(0) }).await.pauses;
     pauses.sort_by(|one, other| one.bucket.cmp(&other.bucket));
     pauses
@@ -39,11 +39,11 @@ pub(super) async fn kept(site: Site) {
     sink.handle.pause(pause("a", now + HOUR));
     sink.handle.pause(pause("b", now + HOUR));
     site.sink("erp").handle.pause(pause("a", now + HOUR));
-    assert_eq!(heard(&mut sink).await, [pause("a", now + 2 * HOUR), pause("b", now + HOUR)]);
+    assert_eq!(stored_pauses(&mut sink).await, [pause("a", now + 2 * HOUR), pause("b", now + HOUR)]);
     sink.handle.forget_pauses(at(now + HOUR));
-    assert_eq!(heard(&mut sink).await, [pause("a", now + 2 * HOUR)]);
+    assert_eq!(stored_pauses(&mut sink).await, [pause("a", now + 2 * HOUR)]);
     sink.handle.forget_pauses(at(now + 2 * HOUR));
-    assert_eq!(heard(&mut sink).await, []);
+    assert_eq!(stored_pauses(&mut sink).await, []);
     let states = SinkStates::open(&site.settings).await.unwrap().all().await.unwrap();
     assert_eq!((states.get("crm").map(|state| &state.pauses), states["erp"].pauses.len()), (None, 1));
 }
@@ -59,7 +59,7 @@ pub(super) async fn resumed(site: Site) {
     sink.park(vec![in_bucket("a", "one", now + HOUR), in_bucket("b", "two", now + 2 * HOUR)]).await;
     sink.handle.pause(pause("a", now + HOUR));
     sink.handle.pause(pause("over", now - 1));
-    assert_eq!(heard(&mut sink).await.len(), 2);
+    assert_eq!(stored_pauses(&mut sink).await.len(), 2);
     let mut states = SinkStates::open(&site.settings).await.unwrap();
     assert_eq!(states.resume("crm").await.unwrap(), Resumed { pauses: 1, due: 2 });
     let claimed = sink.due(now + 60).await;

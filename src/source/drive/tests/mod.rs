@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::event::Format;
-use crate::health::State;
+use crate::health::NodeState;
 
 /// What the scripted source does next, and what was done to it.
 #[derive(Default)]
@@ -351,21 +351,21 @@ async fn nothing_is_committed_for_a_partition_after_its_release_or_loss() {
 async fn probes_hear_whether_the_source_is_connected() {
     let mut run = start(10, 1000);
     run.idle().await;
-    assert_eq!(run.health.state(), State::Ready);
+    assert_eq!(run.health.state(), NodeState::Ready);
     run.source.push(Ok(Input::Away { reason: "refused".into() }));
     run.idle().await;
-    assert!(matches!(run.health.state(), State::Failing(_)));
+    assert!(matches!(run.health.state(), NodeState::Failing(_)));
     run.source.push(Ok(Input::Back));
     run.idle().await;
-    assert_eq!(run.health.state(), State::Ready);
+    assert_eq!(run.health.state(), NodeState::Ready);
     run.source.push(Err(SourceError::transient("reset")));
     run.idle().await;
-    assert!(matches!(run.health.state(), State::Failing(_)), "it waits before it connects again");
+    assert!(matches!(run.health.state(), NodeState::Failing(_)), "it waits before it connects again");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(run.health.state(), State::Ready);
+    assert_eq!(run.health.state(), NodeState::Ready);
     run.source.push(Err(SourceError::permanent("no such thing")));
     run.idle().await;
-    assert_eq!(run.health.state(), State::Stopped);
+    assert_eq!(run.health.state(), NodeState::Stopped);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use tokio::time::Instant;
 
-use super::{State, Tail};
+use super::{Tail, TailState};
 use crate::source::file::content::Content;
 use crate::source::file::identity::Identity;
 
@@ -43,7 +43,7 @@ impl Tail {
             return false;
         }
         self.content = None;
-        self.state = State::Reading;
+        self.state = TailState::Reading;
         true
     }
 

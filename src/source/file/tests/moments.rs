@@ -31,7 +31,7 @@ const STEPS: [Step; 15] = [
 #[derive(Debug, Clone, Copy)]
 enum Life {
     /// It only looks at the paths.
-    Look,
+    HeadReading,
     /// It reads what there is.
     Read,
     /// It commits what it has read.
@@ -79,7 +79,7 @@ impl World {
     /// Starts a bridge and kills it: what it has not committed is forgotten.
     async fn live(&mut self, life: Life) {
         let mut reader = self.setup.reader().await;
-        if matches!(life, Life::Look) {
+        if matches!(life, Life::HeadReading) {
             return;
         }
         while let Ok(record) = timeout(Duration::from_millis(60), reader.record()).await {
@@ -121,8 +121,12 @@ async fn walk(first: usize, second: usize, lives: [Life; 2]) {
 
 #[tokio::test]
 async fn at_whatever_moments_of_copytruncate_it_is_killed_each_line_comes_under_one_id_and_none_is_lost() {
-    let lives =
-        [[Life::Look, Life::Read], [Life::Look, Life::Look], [Life::Read, Life::Commit], [Life::Commit, Life::Commit]];
+    let lives = [
+        [Life::HeadReading, Life::Read],
+        [Life::HeadReading, Life::HeadReading],
+        [Life::Read, Life::Commit],
+        [Life::Commit, Life::Commit],
+    ];
     let moments = (0..STEPS.len()).flat_map(|first| (first + 1..STEPS.len()).map(move |second| (first, second)));
     let walks = moments.flat_map(|(first, second)| lives.map(|lives| (first, second, lives)));
     let local = tokio::task::LocalSet::new();

@@ -10,14 +10,14 @@ use crate::reminder::Reminder;
 
 /// The log of one sink's failures.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct FailureLog {
     sink: Arc<str>,
     trouble: Reminder,
     /// Attempts that have failed since the trouble began.
     failures: u64,
 }
 
-impl Health {
+impl FailureLog {
     /// A sink of which nothing bad is known.
     pub(super) fn new(sink: Arc<str>) -> Self {
         Self { sink, trouble: Reminder::default(), failures: 0 }
