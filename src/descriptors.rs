@@ -299,9 +299,9 @@ mod tests {
         assert_eq!((few.granted(), many.granted()), (3, 128 - PROCESS - 8 - PIPELINE - 3));
         let sink = budget.share(Purpose::Connections);
         sink.want(1000);
-        assert_eq!((few.granted(), many.granted(), sink.granted()), (3, 32, 35));
+        assert_eq!((few.granted(), many.granted(), sink.granted()), (3, 34, 37));
         sink.want(10);
-        assert_eq!((many.granted(), sink.granted()), (57, 10));
+        assert_eq!((many.granted(), sink.granted()), (61, 10));
         drop((pipeline, few));
         assert_eq!(many.granted(), 128 - PROCESS - 8 - 10);
     }
