@@ -76,7 +76,7 @@ pub enum Command {
     Dev(dev::DevArgs),
     /// Listen for webhooks and show them, to try a sink
     Listen(listen::ListenArgs),
-    /// ReportStyle at dead letters, send them again, throw them away
+    /// Look at dead letters, send them again, throw them away
     Dead(dead::DeadArgs),
     /// List the sinks of a pipeline and what waits for them, enable one or end its pause
     Sinks(sinks::SinksArgs),

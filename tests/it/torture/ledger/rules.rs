@@ -174,7 +174,11 @@ impl Ledger {
     }
 }
 
-/// Whether all that is said to be lost is in a gap. Where it ends is always known: every truncated file was copied.
+/// Whether all that is said to be lost is in a gap. Where it ends is known from the copy. Only where that is empty nothing
+/// can be found of the file, and what is said is that more may have been written than was read.
 fn is_in(loss: &Loss, gap: &Range<u64>) -> bool {
-    gap.start <= loss.start && loss.end.is_some_and(|end| loss.start < end && end <= gap.end)
+    match loss.end {
+        Some(end) => gap.start <= loss.start && loss.start < end && end <= gap.end,
+        None => gap.start == 0 && loss.start <= gap.end,
+    }
 }

@@ -97,13 +97,17 @@ fn only_what_was_in_no_copy_is_lost() {
     for (start, end, is_real) in [
         (10, Some(20), true),
         (12, Some(15), true),
-        (5, Some(15), false),
+        (7, Some(15), false),
         (10, Some(25), false),
-        (15, None, false),
         (20, Some(20), false),
+        // The copy of the first was empty.
+        (5, None, true),
+        (6, None, false),
+        (15, None, false),
     ] {
         let (mut ledger, _) = ledger();
         ledger.truncated(0..0);
+        ledger.truncated(0..5);
         ledger.truncated(10..20);
         let loss = Loss { reason: "lost".to_owned(), start, end, message: String::new() };
         ledger.has_letters(Vec::new(), vec![loss], millis(50));
