@@ -138,7 +138,13 @@ impl Topic {
         let consumer = self.onlooker();
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.name, 0, self.partitions - 1);
-        let list = consumer.committed_offsets(list, PATIENCE).unwrap();
+        // A broker that has just started may not know yet who coordinates the group.
+        let tries = (0..20).map(|attempt| {
+            std::thread::sleep(Duration::from_millis(100 * u64::from(attempt > 0)));
+            consumer.committed_offsets(list.clone(), PATIENCE)
+        });
+        let mut answers = tries.skip_while(|answer| answer.is_err());
+        let list = answers.next().expect("the broker says what is committed").unwrap();
         let offsets = list.elements().into_iter().filter_map(|element| match element.offset() {
             Offset::Offset(offset) => Some((element.partition(), offset)),
             _ => None,
