@@ -22,6 +22,7 @@ use super::run::RunError;
 use super::steps::{Running, SinkStep, SourceState, SourceStep, Steps};
 use crate::delivery::control::{Queue, SinkContext, SinkControl};
 use crate::delivery::dead_letter::DeadLetters;
+use crate::node::NodeName;
 use crate::source::SourceError;
 
 /// A new version of a running pipeline. Its graph was compiled for the store that is open.
@@ -297,7 +298,7 @@ impl Controller {
                 (Some((successor, plan, worker)), _) => self.start_source(successor, plan, worker),
                 (None, SourceState::Stopping) => {
                     self.sources.remove(name);
-                    self.pipeline_context.health.remove(&format!("sources.{name}"));
+                    self.pipeline_context.health.remove(&NodeName::source(name).to_string());
                 }
                 (None, _) => {}
             }
@@ -307,7 +308,7 @@ impl Controller {
     /// A sink has ended. What it was told too late is done by one in its place.
     fn note_end_of_sink(&mut self, name: &str, unhandled: Vec<SinkControl>) {
         let Some(ended) = self.sinks.remove(name) else { return };
-        self.pipeline_context.health.remove(&format!("sinks.{name}"));
+        self.pipeline_context.health.remove(&NodeName::sink(name).to_string());
         let mut controls = unhandled.into_iter().chain(ended.unsent);
         while let Some(control) = controls.next() {
             if let SinkControl::Change(settings, sink_context, Some(queue)) = control {

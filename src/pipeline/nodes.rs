@@ -17,6 +17,7 @@ use crate::delivery::control::{Queue, SinkContext, SinkControl, SinkSettings};
 use crate::delivery::dead_letter::keeper::Keeper;
 use crate::delivery::worker::SinkWorker;
 use crate::health::PipelineHealth;
+use crate::node::NodeName;
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 use crate::store::Store;
@@ -80,7 +81,7 @@ impl RunningSource {
         let (sender, arrivals) = mpsc::channel(bounds.max_in_flight);
         let shutdown = pipeline_context.shutdown.child(pipeline_context.shutdown.timeout());
         let text = name.to_string();
-        let health = pipeline_context.health.node(format!("sources.{name}"));
+        let health = pipeline_context.health.node(NodeName::source(Arc::clone(&name)).to_string());
         let driver = connector.drive(Arc::clone(&name), bounds, sender, health, shutdown.clone());
         let source_task = (format!("source `{name}`"), driver.map(move |ended| Ended::Source(text, ended)).boxed());
         let router = Router { source: Arc::clone(&name), plan, plans: new_plans };
@@ -119,7 +120,7 @@ impl RunningSink {
             context,
             pipeline_context.store.as_ref().map(|store| store.open_sink(Arc::clone(name))),
             pipeline_context.only_replay.clone(),
-            pipeline_context.health.node(format!("sinks.{name}")),
+            pipeline_context.health.node(NodeName::sink(Arc::clone(name)).to_string()),
             pipeline_context.shutdown.clone(),
         );
         let (controls, received) = mpsc::unbounded_channel();

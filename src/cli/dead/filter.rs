@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use strum::VariantArray as _;
 
 use crate::cli::CliError;
+use crate::node::NodeName;
 use crate::store::letters::LetterFilter;
 use crate::store::record::{Reason, RowId};
 
@@ -40,7 +41,8 @@ pub(super) struct FilterArgs {
 impl FilterArgs {
     /// The filter, with these ids (all, when there are none), as seen at `now`.
     pub(super) fn filter(&self, ids: &[RowId], now: Timestamp) -> LetterFilter {
-        let node = self.sink.as_ref().map(|sink| format!("sinks.{sink}")).or_else(|| self.node.clone());
+        let node =
+            self.sink.as_ref().map(|sink| NodeName::sink(sink.as_str()).to_string()).or_else(|| self.node.clone());
         LetterFilter {
             ids: ids.to_vec(),
             node,
