@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use webhook_bridge::cli::logging::LogArgs;
 use webhook_bridge::cli::{self, Cli, CliError, Command};
 
+/// An event costs some dozens of short-lived allocations, which this allocator makes cheaper than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let (command, log) = Cli::parse_or_exit();
     cli::logging::start(&log);

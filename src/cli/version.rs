@@ -25,12 +25,13 @@ fn build() -> Result<String, CliError> {
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let sqlite = runtime.block_on(sqlite_version());
     let librdkafka = kafka::library();
+    let openssl = if cfg!(feature = "vendored") { "OpenSSL, built in" } else { "the system's OpenSSL" };
     Ok(format!(
         "build:       {profile}, {arch}, {system}\n\
          sources:     amqp, file, kafka, stdin\n\
          sinks:       webhook (HTTP/1.1, HTTP/2)\n\
          stores:      SQLite {sqlite}, PostgreSQL\n\
-         TLS:         rustls with ring; for Kafka: OpenSSL\n\
+         TLS:         rustls with ring; for Kafka: {openssl}\n\
          librdkafka:  {librdkafka}\n"
     ))
 }

@@ -16,14 +16,17 @@ have_java() {
     [[ ${version%%.*} =~ ^[0-9]+$ && ${version%%.*} -ge 17 ]]
 }
 
-# The C and C++ compilers build librdkafka, OpenSSL and ring; headers are asked for
+# The C and C++ compilers build librdkafka, SQLite and ring; headers are asked for
 # as well, since a bare image may have a compiler that can compile nothing.
 have_compilers() {
     printf '#include <cstdlib>\n' | c++ -x c++ -E - >/dev/null 2>&1 &&
         printf '#include <stdlib.h>\n' | cc -x c -E - >/dev/null 2>&1
 }
 
-# OpenSSL's Configure wants modules that Debian's perl-base does not have.
+# Libraries of librdkafka: their headers are what is asked for.
+have_library() { pkg-config --exists "$1" 2>/dev/null; }
+
+# OpenSSL's Configure, in the image's build, wants modules that Debian's perl-base does not have.
 have_perl() { perl -MIPC::Cmd -MFindBin -MTime::Piece -e 1 >/dev/null 2>&1; }
 
 have_rabbitmq() { [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || have rabbitmq-server; }
@@ -45,8 +48,11 @@ missing_packages() {
     have_compilers || echo build-essential
     have cmake || echo cmake
     have make || echo make
-    have_perl || echo perl
     have pkg-config || echo pkg-config
+    have_library libcurl || echo libcurl4-openssl-dev
+    have_library openssl || echo libssl-dev
+    have_library libzstd || echo libzstd-dev
+    have_library zlib || echo zlib1g-dev
     # To test.
     have_java || jdk_package
     have mvn || echo maven
@@ -58,6 +64,7 @@ missing_packages() {
     have nginx || echo nginx-light
     have openssl || echo openssl
     # To build the image and run it (tests/container).
+    have_perl || echo perl
     have buildah || echo buildah
     have unshare || echo util-linux
     have python3 || echo python3

@@ -18,7 +18,7 @@ build() {
     cd "$project"
     # A static binary moves its own addresses at the start: packed, their list takes 1.5 MB less.
     CARGO_TARGET_DIR=$target RUSTFLAGS='-C target-feature=+crt-static' \
-        cargo rustc --locked --profile dist --target "$triple" --bin bridge -- -C link-arg=-Wl,-z,pack-relative-relocs
+        cargo rustc --locked --features vendored --profile dist --target "$triple" --bin bridge -- -C link-arg=-Wl,-z,pack-relative-relocs
 }
 
 [[ -n ${BRIDGE_BINARY:-} ]] || (build)

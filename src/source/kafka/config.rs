@@ -62,7 +62,7 @@ pub struct KafkaConfig {
     /// | `fetch.queue.backoff.ms` | `10` | how soon fetching goes on once prefetch is below its bounds; librdkafka's 1000 would stall so short a queue |
     /// | `topic.metadata.refresh.interval.ms` | `10000` | how soon a new topic, or one that a regular expression matches, is found |
     /// | `reconnect.backoff.max.ms` | `3000` | how soon a broker that is back is found; librdkafka would wait up to 10 s |
-    /// | `ssl.ca.location`, `https.ca.location` | `probe` | OpenSSL is built in and knows no system paths of its own: look where distributions keep their certificates |
+    /// | `ssl.ca.location`, `https.ca.location` | `probe` | OpenSSL may be built in and know no system paths of its own: look where distributions keep their certificates |
     ///
     /// `group.id`, `bootstrap.servers`, `auto.offset.reset` and the options of automatic commits are the bridge's own
     /// and are refused.
