@@ -7,7 +7,7 @@ use super::words::{self, pattern_call};
 use crate::event::ENVELOPE;
 
 /// A piece of an expression. Text in quotes comes as one piece.
-enum Token<'a> {
+pub(super) enum Token<'a> {
     Quoted {
         closed: bool,
         /// The first wrong escape sequence, from the beginning of the piece.
@@ -218,15 +218,17 @@ fn other_sign(before: &str, here: &str) -> Option<(usize, ExpressionError)> {
         '?' if before.is_empty() => ("an expression begins without `?`", "leave it out"),
         '?' if !before.ends_with(['[', ',']) => ("`?` stands only within `[?…]`", "write `&&` and `||` for choices"),
         '/' if !is_operand => ("a pattern is text in quotes", "write `search($.data.note, 'pattern')`"),
-        '+' | '/' | '%' if is_operand && !is_exponent => {
-            ("expressions do not calculate", "compare the value as it is in the event, as in `$.data.total >= 100`")
-        }
+        '+' | '/' | '%' | '*' | '-' if is_operand && !is_exponent && (sign != '-' || here.starts_with("- ")) => (
+            "expressions do not calculate",
+            "let a transform before it do so: `[transforms.NAME]` with `jq = '.data | .euros = .cents / 100'`",
+        ),
         _ => return None,
     };
     Some((sign.len_utf8(), ExpressionError::new(message).with_help(help)))
 }
 
-fn tokens(text: &str) -> Vec<(usize, Token<'_>)> {
+/// The pieces of an expression, numbers left out, each with its offset.
+pub(super) fn tokens(text: &str) -> Vec<(usize, Token<'_>)> {
     let mut tokens = Vec::new();
     let mut offset = 0;
     while let Some(first) = text[offset..].chars().next() {
@@ -298,8 +300,9 @@ mod tests {
             ("$.data.a == 1 & $.data.b == 2", "&", "write `&&`"),
             ("not $.data.a", "not", "write `!"),
             ("NOT($.data.a)", "NOT", "write `!"),
-            ("$.data.a in ['x']", "in", "=="),
-            ("$.data.a IN ('x', 'y')", "IN", "=="),
+            ("$.data.a in 'x'", "in", "in ['x', 'y']"),
+            ("$.data.a IN ('x', 'y')", "IN", "in ['x', 'y']"),
+            ("$.data.a not in ['x']", "not", "write `!"),
             ("$.data.a LIKE 'x%'", "LIKE", "search($.data.a, 'x')"),
             ("$.data.a is null", "is", "== null"),
             ("$.data.a IS NOT NULL", "IS", "!= null"),
@@ -331,8 +334,10 @@ mod tests {
             ("$.data.type == 'paid", "'paid", ""),
             ("$.data.a == 'it''s' = 1", "=", "write `==`"),
             ("match($.data.a, 'o-\\d')", "\\d", "doubled, as in `'\\\\d'`"),
-            ("$.data.total / 100 > 5", "/", "in the event"),
-            ("$.data.a + $.data.b > 5", "+", "in the event"),
+            ("$.data.total / 100 > 5", "/", "[transforms.NAME]"),
+            ("$.data.a + $.data.b > 5", "+", "[transforms.NAME]"),
+            ("$.data.a * 2 > 5", "*", "[transforms.NAME]"),
+            ("$.data.a - 1 > 5", "-", "[transforms.NAME]"),
             ("search($.data.a, /x/)", "/", "in quotes|search("),
             ("{{data.type}} == 'x'", "{", "$.data.type"),
             ("?@.data.a == 1", "?", "leave it out"),

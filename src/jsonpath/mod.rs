@@ -1,7 +1,7 @@
 //! JSONPath (RFC 9535) as filters and templates use it: parsed, bounded and type-checked at load.
 //!
 //! `jsonpath-rust` parses; this module holds what it parsed to the standard where the library is more lenient (`check`),
-//! evaluates it (`evaluation`, `singular`), looks up which of many conditions may hold ([`index`]) and says in plain words what is wrong with an expression (`mistakes`, `words`). What an expression
+//! evaluates it (`evaluation`, `singular`), adds `in` to it (`membership`), looks up which of many conditions may hold ([`index`]) and says in plain words what is wrong with an expression (`mistakes`, `words`). What an expression
 //! is for, its callers know. It must not do I/O.
 //!
 //! Limits, all checked at load:
@@ -15,6 +15,7 @@ mod check;
 pub mod comparison;
 mod evaluation;
 pub mod index;
+mod membership;
 mod mistakes;
 mod numbers;
 mod singular;
@@ -32,6 +33,7 @@ use serde_json::Value;
 pub use values::with_values;
 
 use evaluation::{Path, Scope};
+use membership::Expanded;
 use numbers::LongNumbers;
 
 /// The longest expression, in bytes.
@@ -70,6 +72,10 @@ impl Query {
     /// # Errors
     /// When it is not a well-typed RFC 9535 query, or exceeds the limits of this module.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        expand(text, Self::parse_standard)
+    }
+
+    fn parse_standard(text: &str) -> Result<Self, ExpressionError> {
         check_text(text)?;
         let (parseable, numbers) = LongNumbers::take_from(text)?;
         let mut query = parse_json_path(&parseable).map_err(|error| syntax_error(text, 0, error))?;
@@ -94,8 +100,10 @@ impl Condition {
     /// # Errors
     /// As [`parse_filter`].
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
-        let filter = parse_filter(text)?;
-        evaluation::Condition::new(&filter).map(Self).map_err(|fault| fault.locate(text))
+        expand(text, |text| {
+            let filter = parse_standard_filter(text)?;
+            evaluation::Condition::new(&filter).map(Self).map_err(|fault| fault.locate(text))
+        })
     }
 
     /// Whether it holds for a value, which is both `$` and the outermost `@`.
@@ -110,6 +118,19 @@ impl Condition {
 /// # Errors
 /// When it is not one well-typed RFC 9535 filter expression, or exceeds the limits of this module.
 pub fn parse_filter(text: &str) -> Result<Filter, ExpressionError> {
+    expand(text, parse_standard_filter)
+}
+
+/// Parses a text in which comparisons stand for every `in`.
+fn expand<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, ExpressionError>) -> Result<T, ExpressionError> {
+    if text.len() > MAX_LENGTH {
+        return Err(ExpressionError::new(format!("the expression is longer than {MAX_LENGTH} bytes")));
+    }
+    let expanded = Expanded::new(text)?;
+    parse(&expanded.text).map_err(|error| expanded.as_written(error))
+}
+
+fn parse_standard_filter(text: &str) -> Result<Filter, ExpressionError> {
     const PREFIX: &str = "$[?";
     check_text(text)?;
     let (parseable, numbers) = LongNumbers::take_from(text)?;
@@ -142,9 +163,6 @@ impl ExpressionError {
 
 /// What can be said about an expression before it is parsed.
 fn check_text(text: &str) -> Result<(), ExpressionError> {
-    if text.len() > MAX_LENGTH {
-        return Err(ExpressionError::new(format!("the expression is longer than {MAX_LENGTH} bytes")));
-    }
     let mut open = Vec::new();
     for (offset, bracket, is_call) in mistakes::brackets(text) {
         if matches!(bracket, ')' | ']') {

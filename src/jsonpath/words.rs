@@ -8,7 +8,10 @@ const OPERATORS: [(&[&str], &str); 14] = [
     (&["and"], "write `&&`"),
     (&["or"], "write `||`"),
     (&["not"], "write `!(…)`"),
-    (&["in"], "write `$.data.a == 'x' || $.data.a == 'y'`; `$.data.tags[?@ == 'x']` asks whether an array has it"),
+    (
+        &["in"],
+        "write `$.data.a in ['x', 'y']`, with literals in brackets; `$.data.tags[?@ == 'x']` asks whether an array has it",
+    ),
     (
         &["like", "ilike", "rlike", "regexp", "matches", "contains", "includes", "similar"],
         "write `search($.data.a, 'x')`, or `match($.data.a, 'x.*')` for the whole text",
