@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::schema::{STRICT, WEBHOOK_DEFAULTS, node_types};
+use crate::template;
 use crate::units::{LEAST, MOST};
 
 /// The reference page.
@@ -26,6 +27,7 @@ pub fn reference() -> String {
             None => page.table(name, schema, 2),
         }
     }
+    page.helpers();
     page.text.trim_end().to_owned() + "\n"
 }
 
@@ -61,6 +63,20 @@ impl Page {
 
     fn paragraph(&mut self, text: &str) {
         self.text += &format!("{}\n\n", text.trim());
+    }
+
+    /// The helpers of templates, each with an example.
+    fn helpers(&mut self) {
+        self.text += "## The helpers of templates\n\nThe examples are those of this event:\n\n";
+        self.text += &format!("```json\n{}\n```\n\n", template::reference::EVENT.trim());
+        self.paragraph(
+            "A value that is missing, of another type or of another form than a helper takes is an error that names the \
+             expression and the value's type; the event is `unrenderable`.",
+        );
+        for helper in template::reference::helpers() {
+            let output = helper.output.map(|output| format!(" → `{output}`")).unwrap_or_default();
+            self.text += &format!("- **`{}`**: `{}`{output}\n\n  {}\n\n", helper.name, helper.example, helper.gives);
+        }
     }
 
     /// A section whose nodes have types: what all types share is told once.

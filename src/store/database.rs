@@ -37,11 +37,9 @@ impl Database {
     /// # Errors
     /// When it cannot be opened, or a later version of the bridge has changed its tables.
     pub async fn connect(settings: &StoreSettings) -> Result<Self, StoreError> {
-        let has_tables = new_file::make(settings).await;
+        new_file::make(settings).await;
         let mut database = Self::open(backend::of_settings(settings)?).await?;
-        if !has_tables {
-            database.migrate().await?;
-        }
+        database.migrate().await?;
         Ok(database)
     }
 

@@ -6,18 +6,15 @@ use std::collections::HashMap;
 
 use handlebars::template::{Parameter, TemplateElement};
 use handlebars::{Path, PathSeg};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use serde_json::Value;
+use regex::Regex;
 
 use super::fault::TemplateFault;
-use super::helpers::{self, Kind, SIGNATURES, Signature};
+use super::helpers::{Kind, SIGNATURES, Signature};
+use super::literals::Literals;
 use super::place::Place;
-use super::written::argument;
 use super::{RenderFault, foreign, infix};
 use crate::event::ENVELOPE;
 use crate::jsonpath::Query;
-use crate::problem::did_you_mean;
 
 /// What a path starts from.
 #[derive(Clone, Copy, PartialEq)]
@@ -37,11 +34,13 @@ pub(super) struct Checks<'a> {
     /// Queries for what no event has.
     pub(super) unknown_members: Vec<TemplateFault>,
     pub(super) queries: Vec<(String, Query)>,
+    pub(super) patterns: Vec<(String, Regex)>,
 }
 
 impl<'a> Checks<'a> {
     pub(super) fn new(scopes: &'a [Scope], names: &'a [String]) -> Self {
-        Self { scopes, names, faults: Vec::new(), unknown_members: Vec::new(), queries: Vec::new() }
+        let (faults, unknown_members) = (Vec::new(), Vec::new());
+        Self { scopes, names, faults, unknown_members, queries: Vec::new(), patterns: Vec::new() }
     }
 
     /// Checks a value: a literal, a path, or a call of a helper with what is handed to it.
@@ -96,7 +95,11 @@ impl<'a> Checks<'a> {
             self.faults.push(if known.is_empty() { fault } else { fault.help(format!("it knows {known}")) });
         }
         self.values(params, named);
-        self.literals(name, params, named);
+        let Literals { faults, unknown_members, query, pattern } = Literals::of(name, params, named);
+        self.faults.extend(faults);
+        self.unknown_members.extend(unknown_members);
+        self.queries.extend(query);
+        self.patterns.extend(pattern);
     }
 
     /// Refuses what is an object in every event where none can stand.
@@ -160,41 +163,6 @@ impl<'a> Checks<'a> {
             self.faults.push(TemplateFault::new(format!("`{raw}` is known only within {{{{#each}}}}")).about(raw));
         }
     }
-
-    /// Checks literals that a helper would otherwise find wrong at every event.
-    fn literals(&mut self, helper: &str, params: &[Parameter], named: &HashMap<String, Parameter>) {
-        match (helper, params) {
-            ("jsonpath" | "query", [Parameter::Literal(Value::String(query))]) => self.query(query),
-            ("jsonpath" | "query", [other]) => {
-                let fault =
-                    TemplateFault::new(format!("`{helper}` takes its query as a literal")).about(&argument(other));
-                self.faults.push(fault.help("put it in quotes"));
-            }
-            ("format_time", [_, format]) | ("now", [format]) => self.faults.extend(wrong_format(helper, format)),
-            _ => {}
-        }
-        if let Some(Parameter::Literal(zone)) = named.get("tz")
-            && zone.as_str().and_then(helpers::time_zone).is_none()
-        {
-            let fault = TemplateFault::new(format!("{zone} is not a time zone")).about(&zone.to_string());
-            self.faults.push(fault.help("the name of one, such as \"Europe/Berlin\""));
-        }
-    }
-
-    fn query(&mut self, query: &str) {
-        let parsed = match Query::parse(query) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let fault = TemplateFault::new(format!("`{query}` is not a JSONPath query: {error}")).about(query);
-                return self.faults.push(error.help.into_iter().fold(fault, TemplateFault::help));
-            }
-        };
-        if let Some(member) = parsed.first_member().filter(|member| !ENVELOPE.contains(member)) {
-            let fault = TemplateFault::new(format!("no event has a member `{member}`")).help(envelope_help(member));
-            self.unknown_members.push(fault);
-        }
-        self.queries.push((query.to_owned(), parsed));
-    }
 }
 
 /// What is known of the helper of a name.
@@ -214,24 +182,6 @@ fn count(fewest: usize, most: usize) -> String {
         (fewest, usize::MAX) => format!("{fewest} or more values"),
         (fewest, most) if fewest == most => format!("{fewest} values"),
         (fewest, most) => format!("{fewest} to {most} values"),
-    }
-}
-
-fn wrong_format(helper: &str, format: &Parameter) -> Option<TemplateFault> {
-    let Parameter::Literal(Value::String(text)) = format else {
-        let fault = TemplateFault::new(format!("`{helper}` takes its format as a literal")).about(&argument(format));
-        return Some(fault.help("put it in quotes"));
-    };
-    if helpers::strftime(Timestamp::UNIX_EPOCH, text, TimeZone::UTC).is_some() {
-        return None;
-    }
-    Some(TemplateFault::new(format!("`{text}` is not a strftime format")).about(text).help("for example \"%Y-%m-%d\""))
-}
-
-fn envelope_help(member: &str) -> String {
-    match did_you_mean(member, ENVELOPE) {
-        Some(meant) => format!("did you mean `$.{meant}`?"),
-        None => format!("an event has {}; a member of the payload is `$.data.{member}`", ENVELOPE.join(", ")),
     }
 }
 

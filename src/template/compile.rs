@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use handlebars::template::TemplateElement;
+use regex::Regex;
 
 use super::fault::TemplateFault;
 use super::nesting::{self, MAX_NESTING};
@@ -21,6 +22,8 @@ pub(super) struct Compiled {
     pub(super) template: handlebars::Template,
     /// The JSONPath queries in the template, by their text.
     pub(super) queries: HashMap<String, Query>,
+    /// The regular expressions in the template, by their text.
+    pub(super) patterns: HashMap<String, Regex>,
     /// The output, if it is the same for every event.
     pub(super) literal: Option<String>,
     /// See [`Template::outline`](super::Template::outline).
@@ -69,6 +72,7 @@ pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Vec
         never_json: never_json.map_or_else(Vec::new, |fault| likelier(fault, &walk.doubts)),
         literal: literal(&template),
         queries: walk.queries,
+        patterns: walk.patterns,
         outline: outline(&template),
         doubts: walk.doubts,
         inserts: walk.inserts,

@@ -8,7 +8,7 @@ use handlebars::{Handlebars, Helper, HelperDef, HelperResult, Output, RenderCont
 use serde_json::Value;
 
 use super::RenderFault;
-use super::helpers::name;
+use super::helpers::{name, type_of};
 
 /// The name of the helper. It has blanks, so that no template can call it.
 pub(super) const NAME: &str = "list of each";
@@ -49,7 +49,8 @@ impl HelperDef for List {
             && let Value::String(_) | Value::Number(_) | Value::Bool(_) = value.value()
         {
             let (helper, expected) = ("each".to_owned(), "an array or an object");
-            return Err(RenderFault::WrongValue { helper, name: name(call, value), expected }.into());
+            let found = type_of(value.value(), expected);
+            return Err(RenderFault::WrongValue { helper, name: name(call, value), expected, found }.into());
         }
         call.template().map_or(Ok(()), |each| each.render(registry, context, rc, out))
     }

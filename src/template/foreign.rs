@@ -24,9 +24,6 @@ pub(super) enum Meaning {
 
 use Meaning::{Advice, Helper};
 
-const ARITHMETIC: &str =
-    "templates do not calculate and numbers go out as they are: let the producer or the receiver do it";
-
 /// A line for each thing meant.
 const TABLE: &str = include_str!("foreign.txt");
 
@@ -89,7 +86,7 @@ pub(super) fn unknown_helper(name: &str, kind: Kind, params: &[Parameter]) -> Te
         return fault.help(format!("a path stands without parentheses: `{name}`"));
     }
     if has_a_dash(params) && meaning(name).is_none() {
-        return fault.help(ARITHMETIC);
+        return fault.help(infix::calculation(&format!("{name} {}", arguments(params))));
     }
     // A section of Mustache may have any name.
     let is_section = kind == Kind::Block && params.is_empty();
@@ -106,6 +103,10 @@ pub(super) fn unknown_helper(name: &str, kind: Kind, params: &[Parameter]) -> Te
             None => fault.help(format!("the helpers are {}", names(kind).collect::<Vec<_>>().join(", "))),
         },
     }
+}
+
+fn arguments(params: &[Parameter]) -> String {
+    params.iter().map(argument).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a dash stands between or behind values, where it is read as a path.

@@ -2,6 +2,7 @@
 //!
 //! It reads what is plain, and gives nothing for what is not.
 
+use super::foreign;
 use crate::event::ENVELOPE;
 
 /// Signs and the helpers that stand for them. The longer ones first.
@@ -26,7 +27,7 @@ const SIGNS: [(&str, &str); 17] = [
 ];
 
 /// Words that stand between two values, or before one.
-const WORDS: [(&str, &str); 14] = [
+const WORDS: [(&str, &str); 18] = [
     ("and", "and"),
     ("or", "or"),
     ("not", "not"),
@@ -41,10 +42,17 @@ const WORDS: [(&str, &str); 14] = [
     ("lte", "lte"),
     ("le", "lte"),
     ("isnt", "ne"),
+    ("+", "add"),
+    ("-", "sub"),
+    ("*", "mul"),
+    ("/", "div"),
 ];
 
+const CALCULATIONS: [&str; 4] = ["add", "sub", "mul", "div"];
+
 /// From those that bind least.
-const LEVELS: [&[&str]; 3] = [&["or", "default"], &["and"], &["eq", "ne", "gt", "gte", "lt", "lte"]];
+const LEVELS: [&[&str]; 5] =
+    [&["or", "default"], &["and"], &["eq", "ne", "gt", "gte", "lt", "lte"], &["add", "sub"], &["mul", "div"]];
 
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
@@ -67,6 +75,26 @@ pub(super) fn to_helpers(expression: &str) -> Option<String> {
     let mut rest = tokens.as_slice();
     let text = level(&mut rest, 0)?;
     rest.is_empty().then_some(text)
+}
+
+/// What to write for a calculation with signs between its values.
+pub(super) fn calculation(expression: &str) -> String {
+    let in_payload = |word: &str| {
+        let is_path = word.starts_with(char::is_alphabetic) && !is_calculation(word) && !starts_in_envelope(word);
+        if is_path { foreign::in_payload(word) } else { word.to_owned() }
+    };
+    match to_helpers(expression).filter(|call| is_calculation(call)) {
+        Some(call) => {
+            let inner = call.strip_prefix('(').and_then(|call| call.strip_suffix(')')).unwrap_or(&call);
+            format!("write `{{{{{}}}}}`", inner.split(' ').map(in_payload).collect::<Vec<_>>().join(" "))
+        }
+        None => "the helpers that calculate stand before their values: `{{div data.cents 100}}`".to_owned(),
+    }
+}
+
+/// Whether a text in the words of Handlebars calculates.
+pub(super) fn is_calculation(text: &str) -> bool {
+    CALCULATIONS.contains(&text.trim_start_matches('(').split(' ').next().unwrap_or_default())
 }
 
 /// The first sign of an operator in a text without quotes.
@@ -161,6 +189,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
                 let length = quoted_length(rest)?;
                 (Token::Value(rest[..length].to_owned()), length)
             }
+            ('+' | '*', _) => (word(&rest[..1])?, 1),
             _ => {
                 let length = word_length(rest);
                 (word(&rest[..length])?, length)
@@ -267,6 +296,9 @@ mod tests {
             ("data.a ?? 'y'", Some("(default data.a 'y')")),
             ("data.a == None", Some("(eq data.a null)")),
             ("../a == 1", Some("(eq ../a 1)")),
+            ("data.cents / 100 + 1 > data.n * 2", Some("(gt (add (div data.cents 100) 1) (mul data.n 2))")),
+            ("data.a-b - -5", Some("(sub data.a-b -5)")),
+            ("data.a+data.b", Some("(add data.a data.b)")),
             ("data.a ==", None),
             ("(data.a", None),
             ("data.a data.b", None),

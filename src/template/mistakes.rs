@@ -3,7 +3,7 @@
 
 use super::fault::TemplateFault;
 use super::foreign::{self, Meaning};
-use super::infix::{first_sign, path, starts_in_envelope, to_helpers, without_quotes};
+use super::infix::{calculation, first_sign, is_calculation, path, starts_in_envelope, to_helpers, without_quotes};
 use super::tags::{Kind, Tag};
 
 /// What is wrong with a tag, if it is a mistake that people bring from elsewhere.
@@ -136,7 +136,7 @@ impl Expression<'_> {
     fn operator(&self) -> Option<TemplateFault> {
         let (_, condition) = self.parts();
         let sign = first_sign(&self.bare);
-        let translated = to_helpers(condition).filter(|text| text.starts_with('('));
+        let translated = to_helpers(condition).filter(|text| text.starts_with('(') && !is_calculation(text));
         let sign = match (sign, &translated) {
             (Some("="), None) | (None, None) => return None,
             (Some(sign), _) => sign,
@@ -167,10 +167,8 @@ impl Expression<'_> {
             let fault = TemplateFault::new("text is not joined by `+`").about("+");
             return Some(fault.help(format!("text and values stand side by side: `{joined}`")));
         }
-        let fault =
-            TemplateFault::new(format!("templates do not calculate: `{}` is not an operator here", sign.trim()))
-                .about(sign.trim());
-        Some(fault.help("numbers go out as they are in the event: let the producer or the receiver do it"))
+        let fault = TemplateFault::new(format!("`{}` is not an operator of templates", sign.trim())).about(sign.trim());
+        Some(fault.help(calculation(self.parts().1)))
     }
 
     /// `{{if .data.vip}}`, `{{range .data.items}}`
@@ -313,6 +311,9 @@ fn called(helper: &str, value: &str, arguments: &str) -> Option<String> {
     match (helper, values.len()) {
         ("default", 1) => values.push("\"\"".to_owned()),
         ("format_time", 1) => values.push("\"%Y-%m-%d\"".to_owned()),
+        ("fixed", 1) => values.push("2".to_owned()),
+        ("truncate", 3) if values[1] == "0" => drop(values.remove(1)),
+        ("truncate", 1) => values.push("100".to_owned()),
         (_, 0) => return None,
         _ => {}
     }

@@ -18,8 +18,8 @@
 //!
 //! A named member of an array, as `name` in `{{#if data.items.name}}`, is a failure everywhere: that is no question.
 //!
-//! **Checked at load:** syntax, the names of helpers and how many values they take, literal time formats, time zones
-//! and JSONPath queries, and that a path outside `{{#each}}` and `{{#with}}` starts with a member of the envelope;
+//! **Checked at load:** syntax, the names of helpers and how many values they take, literal time formats, time zones,
+//! regular expressions and JSONPath queries, and that a path outside `{{#each}}` and `{{#with}}` starts with a member of the envelope;
 //! for a body of JSON also that it can be JSON (`never_json`). All faults are reported at once, and what people bring
 //! from other languages is answered by what to write here (`foreign`, `mistakes`, `lookalike`).
 //! Partials, decorators and `log` are refused.
@@ -39,11 +39,13 @@ mod foreign;
 mod helpers;
 mod infix;
 mod insert;
+mod literals;
 mod lookalike;
 mod mistakes;
 mod nesting;
 mod never_json;
 mod place;
+pub mod reference;
 mod rendering;
 mod syntax;
 mod tags;
@@ -217,7 +219,7 @@ pub enum RenderFault {
     #[error("`{0}` holds a character that cannot stand in {1}")]
     NotInPlace(String, &'static str),
     /// A value is not what a helper takes.
-    #[error("`{helper}` takes {expected}, and `{name}` is something else")]
+    #[error("`{helper}` takes {expected}, and `{name}` is {found}")]
     WrongValue {
         /// The helper.
         helper: String,
@@ -225,7 +227,15 @@ pub enum RenderFault {
         name: String,
         /// What the helper takes.
         expected: &'static str,
+        /// The value's type.
+        found: &'static str,
     },
+    /// A division by zero.
+    #[error("`div` divides by `{0}`, which is 0")]
+    DividedByZero(String),
+    /// What a helper computes has more digits than numbers can have.
+    #[error("`{0}` gives a number of too many digits")]
+    TooManyDigits(String),
     /// A value holds a line break or another character that no HTTP header can carry.
     #[error("`{0}` holds a character that an HTTP header cannot carry")]
     NotHeaderText(String),
@@ -279,7 +289,7 @@ impl Template {
     fn new(compiled: compile::Compiled, escape: Escape, options: &Options) -> Self {
         Self {
             compiled: compiled.template,
-            registry: helpers::registry(options, compiled.queries),
+            registry: helpers::registry(options, compiled.queries, compiled.patterns),
             insertions: compiled.insertions,
             escape,
             is_always_json: compiled.is_always_json,

@@ -131,24 +131,23 @@ fn asking_for_a_missing_value_is_no_failure() {
 
 #[test]
 fn each_over_what_is_no_list_is_a_failure() {
-    for (text, name) in [
-        ("{{#each data.id}}x{{/each}}", "data.id"),
-        ("{{#each data.total}}x{{else}}none{{/each}}", "data.total"),
-        ("{{#each data.vip}}x{{/each}}", "data.vip"),
-        ("{{#each data.items as |item|}}{{#each item.sku}}x{{/each}}{{/each}}", "item.sku"),
-        ("{{#if data.nothing}}x{{else each data.id}}x{{/if}}", "data.id"),
-        ("{{#each (jsonpath '$.data.id')}}x{{/each}}", "jsonpath \"$.data.id\""),
+    for (text, name, found) in [
+        ("{{#each data.id}}x{{/each}}", "data.id", "text"),
+        ("{{#each data.total}}x{{else}}none{{/each}}", "data.total", "a number"),
+        ("{{#each data.vip}}x{{/each}}", "data.vip", "`true` or `false`"),
+        ("{{#each data.items as |item|}}{{#each item.sku}}x{{/each}}{{/each}}", "item.sku", "text"),
+        ("{{#if data.nothing}}x{{else each data.id}}x{{/if}}", "data.id", "text"),
+        ("{{#each (jsonpath '$.data.id')}}x{{/each}}", "jsonpath \"$.data.id\"", "text"),
     ] {
         let (helper, expected) = ("each".into(), "an array or an object");
         assert_eq!(
             fault(text, Escape::Text),
-            RenderFault::WrongValue { helper, name: name.into(), expected },
+            RenderFault::WrongValue { helper, name: name.into(), expected, found },
             "{text}"
         );
     }
     let failure = render("{\n\"a\": [{{#each data.id}}x{{/each}}]}", Escape::Json).unwrap_err();
-    let expected =
-        "`each` takes an array or an object, and `data.id` is something else (line 2, column 7 of the template)";
+    let expected = "`each` takes an array or an object, and `data.id` is text (line 2, column 7 of the template)";
     assert_eq!(failure.to_string(), expected);
     for (text, expected) in [
         ("{{#each (query '$.data.none[*]')}}x{{else}}none{{/each}}", "none"),
@@ -322,7 +321,7 @@ fn what_could_never_render_is_refused_at_load() {
         ("{{upper data.id data.key}}", "`upper` takes one value, and is given 2", ""),
         ("{{default data.id}}", "`default` takes 2 or more values", ""),
         ("{{uuid 4}}", "`uuid` takes no value", ""),
-        ("{{format_time time}}", "`format_time` takes 2 values", ""),
+        ("{{format_time}}", "`format_time` takes 1 to 2 values", ""),
         ("{{#if}}x{{/if}}", "`if` takes one value", ""),
         ("{{upper data.id x=1}}", "no value named `x`", ""),
         ("{{now zone=\"UTC\"}}", "no value named `zone`", "tz"),

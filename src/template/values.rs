@@ -155,6 +155,7 @@ impl<'a> Values<'a> {
                         error.help.into_iter().fold(TemplateFault::new(error.message), TemplateFault::help)
                     })?;
                 }
+                ("capture", 1) => *text = self.with(text, regex::escape),
                 ("format_time", 1) | ("now", 0) => *text = self.with(text, |value| value.replace('%', "%%")),
                 _ => *text = self.with(text, str::to_owned),
             },

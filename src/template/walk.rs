@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter, Subexpression, TemplateElement};
+use regex::Regex;
 
 use super::check::{Checks, Scope, is_path, signature};
 use super::fault::{TemplateFault, offset_of};
@@ -37,6 +38,7 @@ pub(super) struct Walk<'a> {
     pub(super) faults: Vec<TemplateError>,
     pub(super) doubts: Vec<Doubt>,
     pub(super) queries: HashMap<String, Query>,
+    pub(super) patterns: HashMap<String, Regex>,
     pub(super) inserts: bool,
 }
 
@@ -55,6 +57,7 @@ impl<'a> Walk<'a> {
             faults: Vec::new(),
             doubts: Vec::new(),
             queries: HashMap::new(),
+            patterns: HashMap::new(),
             inserts: false,
         }
     }
@@ -139,8 +142,10 @@ impl<'a> Walk<'a> {
             call.params = vec![value];
             return Ok(false);
         };
-        let finished =
-            matches!((subexpression_name(inner), place), ("json", Place::JsonValue) | ("url_encode", Place::Encoded));
+        let finished = matches!(
+            (subexpression_name(inner), place),
+            ("json", Place::JsonValue) | ("url_encode", Place::Encoded) | ("xml", Place::Xml)
+        );
         if let TemplateElement::Expression(inner) = inner.element.as_mut() {
             keep_names(&mut inner.params, &mut inner.hash);
         }
@@ -221,7 +226,9 @@ impl<'a> Walk<'a> {
             return Some(Scope::Block);
         };
         if signature.kind == Kind::Value {
-            self.refuse(TemplateFault::new(format!("`{name}` is not a block")).help(format!("write {{{{{name} …}}}}")));
+            self.refuse(
+                TemplateFault::new(format!("`{name}` is not a block")).help(format!("write `{}`", signature.example)),
+            );
             return None;
         }
         self.check(|checks| checks.arguments(signature, &block.params, &block.hash));
@@ -232,11 +239,12 @@ impl<'a> Walk<'a> {
     fn check(&mut self, look: impl FnOnce(&mut Checks<'_>)) {
         let mut checks = Checks::new(&self.scopes, &self.names);
         look(&mut checks);
-        let Checks { faults, unknown_members, queries, .. } = checks;
+        let Checks { faults, unknown_members, queries, patterns, .. } = checks;
         faults.into_iter().for_each(|fault| self.refuse(fault));
         let doubts = unknown_members.into_iter().map(|fault| Doubt::UnknownMember(fault.at(self.text, self.offset)));
         self.doubts.extend(doubts);
         self.queries.extend(queries);
+        self.patterns.extend(patterns);
     }
 
     fn refuse(&mut self, fault: TemplateFault) {

@@ -14,7 +14,7 @@
 //! | `compression` | what is compressed in a way that is not read |
 //! | `incomplete` | compressed files that end too early: waiting for their rest |
 //! | `watch` | notice changes at once |
-//! | `glance`, `file_system` | whether anything has changed since the last look, and where that need not be asked often |
+//! | `glance` | whether anything has changed since the last look |
 //!
 //! An event's id is `<content>/<offset>`. A content has one id for ever, under whatever name its bytes are found.
 //!
@@ -26,7 +26,6 @@ mod compression;
 mod content;
 mod discovery;
 mod families;
-mod file_system;
 mod follow;
 mod glance;
 mod gzip;
