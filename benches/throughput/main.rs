@@ -12,8 +12,10 @@
 
 mod fan_out;
 mod goaway;
+mod https;
 mod kafka;
 mod measure;
+mod nginx;
 mod pipelines;
 mod report;
 mod roles;
@@ -55,6 +57,8 @@ enum Part {
     Full,
     /// A file's lines as they are
     Pass,
+    /// Both of these over TLS, with HTTP/1.1 and HTTP/2, if nginx is installed
+    Https,
     /// One sink, and many that each take some of the events
     Sinks,
     /// A receiver that takes 50 ms
@@ -98,6 +102,7 @@ fn measure_all(args: &Args) -> Result<()> {
         match part {
             Part::Full => bench.cost(Shape::Full, events, repetitions, &mut report)?,
             Part::Pass => bench.cost(Shape::PassThrough, events, repetitions, &mut report)?,
+            Part::Https => https::cost(&bench, events, repetitions, &mut report)?,
             Part::Sinks => fan_out::measure(&bench, events, repetitions, &mut report)?,
             Part::Slow => bench.slow_receiver(if args.quick { 640 } else { 12_800 }, &mut report)?,
             Part::Goaway => {
@@ -130,7 +135,14 @@ fn measure_store(bench: &Bench, part: Part, quick: bool, report: &mut Report) ->
                 let amounts = (or_quick(50_000), or_quick(100_000), repetitions);
                 store::dead_beside_healthy(bench, &engine, amounts, report)?;
             }
-            Part::Full | Part::Pass | Part::Sinks | Part::Slow | Part::Goaway | Part::Start | Part::Kafka => {}
+            Part::Full
+            | Part::Pass
+            | Part::Https
+            | Part::Sinks
+            | Part::Slow
+            | Part::Goaway
+            | Part::Start
+            | Part::Kafka => {}
         }
     }
     Ok(())

@@ -106,14 +106,20 @@ impl Bench {
         Ok(Cost { usage, receiver: receiver.end(events)?, webhooks: events })
     }
 
-    pub(crate) fn bare_run(&self, mut request: BareLoop, requests: usize, delay: Duration) -> Result<Cost> {
+    pub(crate) fn bare_run(&self, request: BareLoop, requests: usize, delay: Duration) -> Result<Cost> {
         let receiver = self.receiver(delay, 200)?;
-        request.url.clone_from(&receiver.url);
-        request.requests = requests;
         let started = Instant::now();
-        let child = Command::new(&self.own).arg(BARE_LOOP).arg(serde_json::to_string(&request)?).spawn()?;
+        let child = self.bare_loop(request, &receiver.url, requests)?.spawn()?;
         let usage = measure::wait(child, started)?;
         Ok(Cost { usage, receiver: receiver.end(requests)?, webhooks: requests })
+    }
+
+    /// The command of a bare loop that sends a request so many times.
+    pub(crate) fn bare_loop(&self, request: BareLoop, url: &str, requests: usize) -> Result<Command> {
+        let request = BareLoop { url: url.to_owned(), requests, ..request };
+        let mut command = Command::new(&self.own);
+        command.arg(BARE_LOOP).arg(serde_json::to_string(&request)?);
+        Ok(command)
     }
 
     /// What the bridge sends for one event, headers and all: the bare loop sends just that.

@@ -37,9 +37,11 @@ impl Database {
     /// # Errors
     /// When it cannot be opened, or a later version of the bridge has changed its tables.
     pub async fn connect(settings: &StoreSettings) -> Result<Self, StoreError> {
-        new_file::make(settings).await;
+        let has_tables = new_file::make(settings).await;
         let mut database = Self::open(backend::of_settings(settings)?).await?;
-        database.migrate().await?;
+        if !has_tables {
+            database.migrate().await?;
+        }
         Ok(database)
     }
 

@@ -20,25 +20,28 @@ use super::threads::FILE_CALLS;
 /// A file with all tables and no rows.
 static EMPTY: OnceCell<Vec<u8>> = OnceCell::const_new();
 
-/// Makes the file of these settings, with all tables, when it is an SQLite file and not there.
-pub(super) async fn make(settings: &StoreSettings) {
-    let Location::Sqlite(path) = &settings.location else { return };
-    if let Err(error) = try_to_make(settings, path).await {
+/// Makes the file of these settings, with all tables, when it is an SQLite file and not there. Returns true when it has
+/// made one.
+pub(super) async fn make(settings: &StoreSettings) -> bool {
+    let Location::Sqlite(path) = &settings.location else { return false };
+    try_to_make(settings, path).await.unwrap_or_else(|error| {
         debug!(path = %path.display(), %error, "the store's file is not made as a copy");
-    }
+        false
+    })
 }
 
-async fn try_to_make(settings: &StoreSettings, path: &Path) -> Result<(), StoreError> {
+async fn try_to_make(settings: &StoreSettings, path: &Path) -> Result<bool, StoreError> {
     let place = path.display().to_string();
     let failed = |error: io::Error| StoreError::open(&place, error);
     let (path, new) = (path.to_owned(), path.with_added_extension("new"));
     let looked_for = path.clone();
     if on_blocking_thread(move || looked_for.try_exists()).await.map_err(failed)? {
-        return Ok(());
+        return Ok(false);
     }
     let new_one = StoreSettings { location: Location::Sqlite(new.clone()), ..settings.clone() };
     let empty = EMPTY.get_or_try_init(|| make_table_by_table(&new_one, &new)).await?;
-    on_blocking_thread(move || copy(empty, &new, &path)).await.map_err(failed)
+    on_blocking_thread(move || copy(empty, &new, &path)).await.map_err(failed)?;
+    Ok(true)
 }
 
 async fn make_table_by_table(settings: &StoreSettings, new: &Path) -> Result<Vec<u8>, StoreError> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::discovery::Scan;
+use super::file_system::reports_all_changes;
 use super::heads::COARSEST_STEP;
 use super::identity::Identity;
 use super::observed::Observed;
@@ -21,6 +22,7 @@ pub(super) struct Glance {
     states: Vec<(PathBuf, PathState)>,
     /// What matches and is not read; something else may come in its place.
     others: Vec<(PathBuf, Option<Identity>)>,
+    is_reported: bool,
 }
 
 /// What changes when something is changed.
@@ -49,7 +51,13 @@ impl Glance {
         });
         let states = folders.chain(files).collect::<Option<_>>()?;
         let others = passed_over.map(|path| (path.clone(), identity(path))).collect();
-        Some(Self { states, others })
+        let is_reported = scan.folders.iter().all(|folder| reports_all_changes(folder));
+        Some(Self { states, others, is_reported })
+    }
+
+    /// True when the operating system reports every change of what was seen to those who watch the folders.
+    pub(super) fn is_reported(&self) -> bool {
+        self.is_reported
     }
 
     /// True when nothing has changed since.

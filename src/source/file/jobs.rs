@@ -85,8 +85,10 @@ impl Session {
             }
             Done::Glanced(_, false) => self.next_scan = Instant::now(),
             Done::Glanced(glance, true) => {
+                let is_reported = glance.is_reported() && self.watch.sees_all();
+                let pause = if is_reported { self.timing.glance_where_reported } else { self.timing.rescan };
                 self.glance = Some(glance);
-                self.next_glance = Instant::now() + self.timing.rescan;
+                self.next_glance = Instant::now() + pause;
             }
             Done::Opened(opened) => opened.into_iter().for_each(|(key, content)| self.opened(key, content)),
             Done::Closed(closed) => closed.into_iter().for_each(|(key, kept)| self.closed(key, kept)),

@@ -14,7 +14,7 @@
 //! | `compression` | what is compressed in a way that is not read |
 //! | `incomplete` | compressed files that end too early: waiting for their rest |
 //! | `watch` | notice changes at once |
-//! | `glance` | whether anything has changed since the last look |
+//! | `glance`, `file_system` | whether anything has changed since the last look, and where that need not be asked often |
 //!
 //! An event's id is `<content>/<offset>`. A content has one id for ever, under whatever name its bytes are found.
 //!
@@ -26,6 +26,7 @@ mod compression;
 mod content;
 mod discovery;
 mod families;
+mod file_system;
 mod follow;
 mod glance;
 mod gzip;

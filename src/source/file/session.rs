@@ -33,6 +33,8 @@ pub(super) struct Timing {
     /// Time between looks at the paths when no change is reported, as some file systems report none. When nothing is
     /// expected, it is the time between glances.
     pub(super) rescan: Duration,
+    /// Time between glances where every change is reported.
+    pub(super) glance_where_reported: Duration,
     /// Time between looks when all glances in between show no change.
     pub(super) idle_rescan: Duration,
     /// How long a rotated file must not have been written to before its last line is taken as it is, and how long a
@@ -50,6 +52,7 @@ impl Timing {
     pub(super) fn new(rotated_wait: Duration) -> Self {
         Self {
             rescan: Duration::from_secs(1),
+            glance_where_reported: Duration::from_secs(5),
             idle_rescan: Duration::from_secs(15),
             settle: Duration::from_secs(5),
             rotated_wait,

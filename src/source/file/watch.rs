@@ -92,6 +92,11 @@ impl Watch {
         }
     }
 
+    /// True when all folders that were set are watched.
+    pub(super) fn sees_all(&self) -> bool {
+        self.sees && WATCHER.is_some() && self.refused.is_empty()
+    }
+
     /// Waits until something has changed. Cancel safe.
     pub(super) async fn changed(&self) {
         self.shared.changed.notified().await;

@@ -132,6 +132,7 @@ impl Setup {
         let mut source = FileSource::new(context, config).unwrap();
         source.timing = Timing {
             rescan: Duration::from_millis(20),
+            glance_where_reported: Duration::from_millis(20),
             idle_rescan: 2 * PATIENCE,
             settle: Duration::from_millis(250),
             complete: Duration::from_millis(500),
