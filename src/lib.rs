@@ -46,7 +46,7 @@
 //! # Who may import whom
 //!
 //! `ack`, `backoff`, `clock`, `descriptors`, `event`, `functions`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `turns`, `units` ←
-//! `jsonpath` ← `filter`, `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ←
+//! `jsonpath`, `jq` ← `filter`, `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ←
 //! `supervisor`, `testing` ← `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver`
 //! stands at the far side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or
 //! another connector.
@@ -66,6 +66,7 @@ pub mod filter;
 mod functions;
 pub mod health;
 pub mod interpolated;
+pub mod jq;
 pub mod jsonpath;
 pub mod node;
 pub mod pipeline;

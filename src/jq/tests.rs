@@ -1,0 +1,190 @@
+//! What programs give, what is refused at load, and what fails.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+
+fn options() -> Options {
+    let clock = || "2026-03-01T12:00:00.5Z".parse::<Timestamp>().unwrap();
+    Options { clock: Arc::new(clock), ids: Arc::new(Uuid::nil), ..Options::default() }
+}
+
+fn compiled(text: &str) -> Program {
+    Program::compile(text, &options()).unwrap_or_else(|faults| panic!("{text}: {faults:?}"))
+}
+
+fn faults(text: &str) -> Vec<Fault> {
+    Program::compile(text, &options()).err().unwrap_or_default()
+}
+
+fn input(json: &str) -> Value {
+    json::parse(json.as_bytes()).unwrap()
+}
+
+fn all(text: &str, json: &str) -> Result<Vec<String>, Failure> {
+    let results = compiled(text).run_all(&input(json), 100)?;
+    Ok(results.iter().map(Value::to_json).collect())
+}
+
+fn one(text: &str, json: &str) -> String {
+    match compiled(text).run_one(&input(json)) {
+        Ok(result) => result.to_json(),
+        Err(failure) => format!("failed: {failure}"),
+    }
+}
+
+#[test]
+fn a_program_makes_a_body_of_an_event() {
+    let text = r#"{ text: "Order \(.data.id): \(.data.cents / 100 | fixed(2)) EUR",
+                    items: [.data.items[] | select(.ok) | {sku, qty}],
+                    customer: (.data.customer | del(.email)) }"#;
+    let event = r#"{"data": {"id": "o-1", "cents": 1205, "customer": {"name": "Ada", "email": "a@b"},
+                    "items": [{"sku": "a", "qty": 1, "ok": true}, {"sku": "b", "qty": 2, "ok": false}]}}"#;
+    let body = r#"{"text":"Order o-1: 12.05 EUR","items":[{"sku":"a","qty":1}],"customer":{"name":"Ada"}}"#;
+    assert_eq!(one(text, event), body);
+}
+
+#[test]
+fn numbers_that_are_passed_on_keep_their_digits() {
+    let json =
+        r#"{"price":1.10,"id":123456789012345678901234567890,"huge":1e400,"small":-0.0,"exact":9007199254740993}"#;
+    assert_eq!(one(".", json), json);
+    assert_eq!(one("[.price, .huge, .id]", json), "[1.10,1e400,123456789012345678901234567890]");
+    assert_eq!(one(r#""\(.price) \(.id)""#, json), r#""1.10 123456789012345678901234567890""#);
+    let long = format!("[{}]", "7".repeat(5000));
+    assert_eq!(one(".", &long), long);
+}
+
+#[test]
+fn the_functions_of_the_bridge() {
+    for (text, json, expected) in [
+        ("need(.a.b)", r#"{"a":{"b":false}}"#, "false"),
+        ("need(.a.b)", r#"{"a":{}}"#, "failed: `.a.b` is missing from the event"),
+        ("need(.customer.id)", r#"{"customer":{"id":null}}"#, "failed: `.customer.id` is missing from the event"),
+        ("[.items[] | need(.sku)]", r#"{"items":[{"sku":1},{}]}"#, "failed: `.sku` is missing from the event"),
+        ("need(.a[])", r#"{"a":[]}"#, "failed: `.a[]` is missing from the event"),
+        ("need(.a) |= 2", r#"{"a":1}"#, r#"{"a":2}"#),
+        ("fixed(2)", "1.005", r#""1.01""#),
+        ("fixed(2)", "7", r#""7.00""#),
+        ("fixed(0)", "-2.5", r#""-3""#),
+        ("0.1 + 0.2 | fixed(2)", "null", r#""0.30""#),
+        ("fixed(2)", r#""7""#, "failed: `fixed` takes a number, and the value is text"),
+        ("fixed(-1)", "7", "failed: `fixed` takes a number of places from 0 to 28"),
+        ("round(2)", "1.005", "1.01"),
+        ("round", "1.5", "2"),
+        ("format_time", "0", r#""1970-01-01T00:00:00Z""#),
+        (r#"format_time("%d.%m.%Y %H:%M"; "Europe/Berlin")"#, r#""2026-03-01T12:00:00Z""#, r#""01.03.2026 13:00""#),
+        (
+            r#"format_time("%Y")"#,
+            r#""soon""#,
+            "failed: `format_time` takes RFC 3339 text, or seconds or milliseconds since 1970",
+        ),
+        ("sha256", r#""abc""#, r#""ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad""#),
+        (
+            r#"hmac_sha256("Jefe")"#,
+            r#""what do ya want for nothing?""#,
+            r#""5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843""#,
+        ),
+        ("uuid", "null", r#""00000000-0000-0000-0000-000000000000""#),
+        ("now", "null", "1772366400.5"),
+    ] {
+        assert_eq!(one(text, json), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_program_gives_one_value_or_fails() {
+    assert_eq!(one("empty", "null"), "failed: the program gives nothing; it must give one value");
+    assert!(one("1, \"a\"", "null").contains("first a number, then text"));
+    assert_eq!(one("error(\"no id\")", "null"), "failed: no id");
+    assert_eq!(one(".a.b", r#"{"a":[]}"#), "failed: an array has no member `b`");
+    assert_eq!(one(".a + 1", r#"{"a":"secret"}"#), "failed: `+` is not for text and a number");
+    assert_eq!(all("range(3)", "null").unwrap(), ["0", "1", "2"]);
+    assert_eq!(compiled("range(3)").run_all(&Value::Null, 2), Err(Failure::TooMany(2)));
+}
+
+#[test]
+fn faults_have_their_place_and_advice() {
+    let table = [
+        ("{a: env.HOME}", "env", "environment"),
+        ("$ENV.HOME", "$ENV", "environment"),
+        ("[inputs]", "inputs", "one event"),
+        ("input", "input", "one event"),
+        ("import \"a\" as a; .", "", "modules"),
+        ("include \"a\"; .", "", "modules"),
+        (". | debug", "debug", "bridge eval"),
+        ("debug(.x)", "debug", "bridge eval"),
+        ("stderr", "stderr", "bridge eval"),
+        ("input_filename", "input_filename", "path"),
+        ("$__prog_args", "$__prog_args", "no arguments"),
+        ("halt", "halt", "error("),
+        ("halt_error", "halt_error", "error("),
+        ("localtime", "localtime", "time zone"),
+        ("{\n  a: slect(.b)\n}", "slect", "did you mean `select`?"),
+        ("map(.a; .b)", "map", "divided by `;`"),
+        ("data.id", "data", "`.data`"),
+        ("'a'", "'", "double quotes"),
+        (".a && .b", "&", "`and`"),
+        ("{a: 1", "", ""),
+        (".a | ", "", ""),
+        ("test(\"(\")", "(", ""),
+        (".t | format_time(\"%!\")", "%!", ""),
+        (".a as $b | $c", "$c", "names a value"),
+        (".data.order-number", "number", "hyphen"),
+    ];
+    for (text, part, advice) in table {
+        let found = faults(text);
+        let Some(fault) = found.first() else { panic!("{text} has no fault") };
+        assert_eq!(&text[fault.part.clone()], part, "{text}: {fault:?}");
+        let help = fault.help.clone().unwrap_or_default();
+        assert!(help.contains(advice), "{text}: {fault:?}");
+    }
+    let found = faults("{ a: foo1,\n  b: (.x | bar2) }");
+    let places: Vec<_> = found.iter().map(|fault| (fault.line, fault.column)).collect();
+    assert_eq!(places, [(1, 6), (2, 12)], "{found:?}");
+}
+
+/// Cases of jq's manual (jq 1.7), where the result there is the one given here.
+#[test]
+fn programs_give_what_they_give_in_jq() {
+    let mut wrong = Vec::new();
+    for (text, json, expected) in include_str!("manual.txt").split("\n\n").filter_map(|case| {
+        let mut lines = case.lines().filter(|line| !line.starts_with('#'));
+        Some((lines.next()?, lines.next()?, lines.collect::<Vec<_>>()))
+    }) {
+        let expected: Vec<_> = expected.iter().map(|line| input(line).to_json()).collect();
+        let given = all(text, json).unwrap_or_else(|failure| vec![failure.to_string()]);
+        if given != expected {
+            wrong.push(format!("{text} of {json} gives {given:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_envelope_has_the_digits_of_the_payload() {
+    let payload = br#"{"price": 1.10, "huge": 1e400}"#;
+    let event = Event {
+        id: "orders/0/7".into(),
+        time: Timestamp::UNIX_EPOCH,
+        source: "orders".into(),
+        key: None,
+        headers: Vec::new(),
+        meta: Vec::new(),
+        payload: Some(bytes::Bytes::from_static(payload)),
+        format: Format::Json,
+        content_type: None,
+    };
+    let value = Value::of_event(&event).unwrap();
+    let result = compiled("{id, data}").run_one(&value).unwrap();
+    assert_eq!(result.to_json(), r#"{"id":"orders/0/7","data":{"price":1.10,"huge":1e400}}"#);
+    let lenient = Event { payload: Some(bytes::Bytes::from_static(br#"["\ud83d"]"#)), ..event.clone() };
+    assert_eq!(Value::of_event(&lenient).unwrap().member("data").unwrap().to_json(), "[\"\u{fffd}\"]");
+    let text = Event { payload: Some(bytes::Bytes::from_static(b"hi")), ..event.clone() };
+    assert!(Value::of_event(&text).is_err());
+    let text = Event { format: Format::Text, ..text };
+    assert_eq!(Value::of_event(&text).unwrap().member("data").unwrap().to_json(), "\"hi\"");
+}
