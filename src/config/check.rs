@@ -10,7 +10,7 @@ use crate::delivery::retry::RetryPolicy;
 use crate::problem::Problem;
 use crate::sink::TypeConfig;
 use crate::sink::responses::Responses;
-use crate::sink::webhook::WebhookConfig;
+use crate::sink::config::WebhookConfig;
 use crate::source::SourceConfig;
 
 /// The rules of a source. Paths start at its table.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::event::Format;
 use crate::jsonpath::Query;
 use crate::problem::{Problem, did_you_mean};
-use crate::sink::webhook::Method;
+use crate::sink::config::Method;
 use crate::source::SourceConfig;
 use crate::store::record::Reason;
 

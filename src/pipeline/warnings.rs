@@ -19,7 +19,7 @@ use crate::problem::{Problem, Warning, WarningCode};
 use crate::sink;
 use crate::sink::loopback::is_always_loopback;
 use crate::sink::request::holds_a_secret;
-use crate::sink::webhook::WebhookConfig;
+use crate::sink::config::WebhookConfig;
 use crate::source::kafka;
 use crate::source::{SourceConfig, TypeConfig};
 

@@ -6,6 +6,7 @@
 //! wait or retry.
 
 mod certificate;
+pub mod config;
 mod connection_use;
 mod connections;
 pub mod failure;
@@ -20,13 +21,4 @@ mod url_template;
 pub mod verdict;
 pub mod webhook;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-/// The keys of one type of sink. A new type adds a variant here; schema and reference follow.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TypeConfig {
-    /// `type = "webhook"`
-    Webhook(Box<webhook::WebhookConfig>),
-}
+pub use config::TypeConfig;

@@ -1,6 +1,5 @@
 //! The webhook sink: makes exactly one attempt, and says what came of it. It must not wait or retry.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,92 +8,15 @@ use reqwest::Response;
 use reqwest::header::{
     ALLOW, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
+use super::config::WebhookConfig;
 use super::connections::Connections;
 use super::failure::{AttemptError, classify, is_no_http2};
 use super::request::Request;
-use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, SigningConfig, TIMESTAMP_HEADER};
+use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 use super::verdict::{Answer, AnswerRules, Verdict};
-use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::secret::mask;
-use crate::units::{ByteSize, Period};
-
-/// Sends each event as one HTTP request.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("dependentSchemas" = serde_json::json!({ "template": { "properties": { "body": false } } })))]
-pub struct WebhookConfig {
-    /// The request's URL, `http` or `https`. It may be a template; values are percent-encoded.
-    #[schemars(example = &"https://crm.example/hooks/{{data.region}}")]
-    pub url: InterpolatedText,
-    /// The request's method.
-    #[serde(default)]
-    pub method: Method,
-    /// Further request headers. Values may be templates; a line break in one is a dead letter.
-    #[serde(default)]
-    #[schemars(example = serde_json::json!({"X-Tenant": "{{data.tenant}}"}))]
-    pub headers: BTreeMap<String, InterpolatedText>,
-    /// Name of the template that renders the body. Without it and `body`, the payload goes out byte for byte.
-    #[schemars(example = &"slack")]
-    pub template: Option<String>,
-    /// The body's template, inline. Without it and `template`, the payload goes out byte for byte.
-    #[schemars(example = &r#"{"id": "{{id}}", "order": {{json data}}}"#)]
-    pub body: Option<InterpolatedText>,
-    /// The content type that goes with `body` (default `application/json`), or instead of the payload's own.
-    #[schemars(example = &"application/json")]
-    pub content_type: Option<String>,
-    /// The longest an attempt may take, from the connection to the answer's last byte.
-    #[serde(default = "default_timeout")]
-    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1d"))]
-    pub timeout: Period,
-    /// The longest that connecting (with DNS and TLS) may take.
-    #[serde(default = "default_connect_timeout")]
-    #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1d"))]
-    pub connect_timeout: Period,
-    /// No connection is used for longer: the next request opens another, and so follows a change of DNS. An idle
-    /// connection is closed after 90 s.
-    #[serde(default = "default_max_connection_age")]
-    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
-    pub max_connection_age: Period,
-    /// As much of an answer's body is read; the rest closes the connection.
-    #[serde(default = "default_max_response_size")]
-    #[schemars(extend("x-minimum" = "0B", "x-maximum" = "256MiB"))]
-    pub max_response_size: ByteSize,
-    /// Signs each request. Without it requests carry `webhook-id` and `webhook-timestamp` only.
-    pub signing: Option<SigningConfig>,
-}
-
-/// The methods that carry a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Method {
-    /// POST
-    #[default]
-    Post,
-    /// PUT
-    Put,
-    /// PATCH
-    Patch,
-}
-
-fn default_timeout() -> Period {
-    Period::from_secs(15)
-}
-
-fn default_connect_timeout() -> Period {
-    Period::from_secs(5)
-}
-
-fn default_max_connection_age() -> Period {
-    Period::from_secs(5 * 60)
-}
-
-fn default_max_response_size() -> ByteSize {
-    ByteSize::kib(64)
-}
 
 /// Makes the attempts of one sink; all clones share one connection pool.
 #[derive(Debug, Clone)]
@@ -251,16 +173,6 @@ impl Webhook {
         // one: otherwise that attempt opens another connection, of which most would never be used.
         tokio::task::yield_now().await;
         Answer { status: status.as_u16(), retry_after, headers, excerpt: to_excerpt(&excerpt) }
-    }
-}
-
-impl From<Method> for reqwest::Method {
-    fn from(method: Method) -> Self {
-        match method {
-            Method::Post => Self::POST,
-            Method::Put => Self::PUT,
-            Method::Patch => Self::PATCH,
-        }
     }
 }
 

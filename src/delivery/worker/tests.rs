@@ -19,7 +19,7 @@ use crate::delivery::stored::to_stored;
 use crate::event::{Event, Format};
 use crate::sink::request::Request;
 use crate::sink::verdict::{Answer, AnswerRules};
-use crate::sink::webhook::WebhookConfig;
+use crate::sink::config::WebhookConfig;
 use crate::store::Store;
 use crate::store::config::{Location, StoreSettings};
 use crate::store::handle::{Claim, Claimed, Pause, WeakStore};

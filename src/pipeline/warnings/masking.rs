@@ -8,7 +8,7 @@ use crate::config::{MaskedValue, Parsed};
 use crate::interpolated::{InterpolatedText, Part};
 use crate::problem::{Problem, Warning, WarningCode};
 use crate::sink::request::holds_a_secret;
-use crate::sink::webhook::WebhookConfig;
+use crate::sink::config::WebhookConfig;
 use crate::source::{TypeConfig, kafka};
 use crate::template::values::{UrlPlace, url_place};
 use crate::{secret, sink};
