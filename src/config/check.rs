@@ -9,8 +9,8 @@ use crate::delivery::rate_limit::Rate;
 use crate::delivery::retry::RetryPolicy;
 use crate::problem::Problem;
 use crate::sink::TypeConfig;
-use crate::sink::responses::Responses;
 use crate::sink::config::WebhookConfig;
+use crate::sink::responses::Responses;
 use crate::source::SourceConfig;
 
 /// The rules of a source. Paths start at its table.

@@ -19,7 +19,9 @@ use crate::filter::Predicate;
 use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::sink;
-use crate::sink::request::{RequestTemplate, check_template, template_problems};
+use crate::sink::encoding::NamedTemplates;
+use crate::sink::rendering::template_problems;
+use crate::sink::request::RequestTemplate;
 use crate::sink::responses::Responses;
 use crate::sink::verdict::AnswerRules;
 use crate::sink::webhook::Webhook;
@@ -70,11 +72,11 @@ pub fn compile(
 ) -> Result<Graph, Vec<Problem>> {
     let mut compiler = Compiler { config, environment, declared, problems: Vec::new() };
     let wiring = compiler.wire();
-    compiler.check_templates();
+    let templates = compiler.templates();
     let store = compiler.store().filter(|_| running_store.is_none());
     let mut sources = compiler.sources(&wiring, running_store.or(store.as_ref().map(|(store, _)| store)));
     let filters = compiler.filters(&wiring);
-    let mut sinks = compiler.sinks();
+    let mut sinks = compiler.sinks(&templates);
     let letters = compiler.letter_targets(&wiring);
     if !compiler.problems.is_empty() {
         return Err(compiler.problems);
@@ -103,7 +105,7 @@ struct Compiler<'a> {
     problems: Vec<Problem>,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
     /// Keeps the sound part of a result; its problems, put under `path`, go to the others.
     fn keep<T>(&mut self, path: &[&str], result: Result<T, Vec<Problem>>) -> Option<T> {
         result
@@ -114,12 +116,11 @@ impl Compiler<'_> {
             .ok()
     }
 
-    fn check_templates(&mut self) {
-        let config = self.config;
-        for (name, template) in &config.templates {
-            let problems = check_template(template).into_iter();
-            self.problems.extend(problems.map(|problem| problem.under(["templates", name])));
-        }
+    fn templates(&mut self) -> NamedTemplates<'a> {
+        let (configs, rendering) = (&self.config.templates, &self.environment.rendering);
+        let (templates, problems) = NamedTemplates::compile(configs, self.declared.templates, rendering);
+        self.problems.extend(problems);
+        templates
     }
 
     fn sources(&mut self, wiring: &Wiring, store: Option<&Store>) -> Vec<SourceNode> {
@@ -191,17 +192,16 @@ impl Compiler<'_> {
         self.keep(&["store"], checked).flatten().or(stand_in).map(UnopenedStore::new)
     }
 
-    fn sinks(&mut self) -> Vec<SinkNode> {
+    fn sinks(&mut self, templates: &NamedTemplates<'_>) -> Vec<SinkNode> {
         let config = self.config;
-        config.sinks.iter().filter_map(|(name, sink)| self.sink(name, sink)).collect()
+        config.sinks.iter().filter_map(|(name, sink)| self.sink(name, sink, templates)).collect()
     }
 
-    fn sink(&mut self, name: &str, config: &SinkConfig) -> Option<SinkNode> {
+    fn sink(&mut self, name: &str, config: &SinkConfig, templates: &NamedTemplates<'_>) -> Option<SinkNode> {
         let SinkConfig { delivery, kind: sink::TypeConfig::Webhook(webhook) } = config;
         let path = ["sinks", name];
         let rendering = &self.environment.rendering;
-        let request = RequestTemplate::new(webhook, &self.config.templates, self.declared.templates, rendering);
-        let request = self.keep(&path, request);
+        let request = self.keep(&path, RequestTemplate::new(webhook, templates, rendering));
         let retry = self.keep(&["sinks", name, "retry"], RetryPolicy::new(&delivery.retry));
         let breaker = self.keep(&["sinks", name, "breaker"], BreakerPolicy::new(&delivery.breaker));
         let limit = delivery.rate_limit.as_ref();

@@ -17,9 +17,9 @@ use crate::event::Format;
 use crate::filter::types::{Doubt, Envelopes, doubts};
 use crate::problem::{Problem, Warning, WarningCode};
 use crate::sink;
+use crate::sink::config::WebhookConfig;
 use crate::sink::loopback::is_always_loopback;
 use crate::sink::request::holds_a_secret;
-use crate::sink::config::WebhookConfig;
 use crate::source::kafka;
 use crate::source::{SourceConfig, TypeConfig};
 

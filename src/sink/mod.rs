@@ -1,7 +1,7 @@
 //! Sinks: what is sent, how one attempt is made, and how it is signed.
 //!
-//! [`request`] renders an event into URL, headers and body; [`webhook`] sends them once, and [`failure`] says why there
-//! was no answer; [`signing`] makes the signature. What an attempt has brought is put into a [`verdict`], by the status
+//! [`request`] renders an event into URL, headers and body, the latter by its [`encoding`]; [`webhook`] sends them once,
+//! and [`failure`] says why there was no answer; [`signing`] makes the signature. What an attempt has brought is put into a [`verdict`], by the status
 //! table of [`responses`]. When to send, and what follows from a verdict, is decided in `delivery`: this module must not
 //! wait or retry.
 
@@ -9,9 +9,11 @@ mod certificate;
 pub mod config;
 mod connection_use;
 mod connections;
+pub mod encoding;
 pub mod failure;
 mod lookup;
 pub mod loopback;
+pub mod rendering;
 pub mod request;
 pub mod responses;
 mod shelf;

@@ -6,7 +6,7 @@
 
 use reqwest::Url;
 
-use super::request::{RequestError, render, template_problems};
+use super::rendering::{RequestError, render, template_problems};
 use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::template::{Context, Escape, Options, Outline, Template};

@@ -4,7 +4,7 @@ use super::warning;
 use crate::config::PipelineConfig;
 use crate::interpolated::InterpolatedText;
 use crate::problem::{Problem, Warning, WarningCode};
-use crate::sink::{self, request::template_problem};
+use crate::sink::{self, rendering::template_problem};
 use crate::template::{Doubt, Escape, Template, default_content_type};
 
 /// What is worth a second look in the templates of a pipeline; none in those that are at fault.
