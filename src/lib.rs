@@ -48,7 +48,7 @@
 //! `ack`, `backoff`, `clock`, `descriptors`, `event`, `functions`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `turns`, `units` ←
 //! `jsonpath`, `jq` ← `filter`, `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ←
 //! `supervisor`, `testing` ← `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver`
-//! stands at the far side of the bridge and knows `sink::signing` only. A connector never imports `config`, `pipeline` or
+//! stands at the far side of the bridge and knows `sink::parts` and `sink::signing` only. A connector never imports `config`, `pipeline` or
 //! another connector.
 //!
 //! `ARCHITECTURE.md` says why it is so.

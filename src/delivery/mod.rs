@@ -34,9 +34,9 @@ use serde::Deserialize;
 
 use crate::ack::Ack;
 use crate::interpolated::InterpolatedText;
+use crate::sink::parts::webhook_id;
 use crate::sink::request::Request;
 use crate::sink::responses::Action;
-use crate::sink::signing::webhook_id;
 use crate::store::record::DeliveryCore;
 
 use breaker::BreakerConfig;

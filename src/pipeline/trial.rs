@@ -154,7 +154,7 @@ impl<'a> Trial<'a> {
             sink: Arc::clone(&sink.route.name),
             method: sink.webhook.method().to_owned(),
             url: delivery.request.url.clone(),
-            headers: sink.webhook.headers_of_attempt(&delivery.request, &delivery.webhook_id, now),
+            headers: sink.webhook.parts(&delivery.request, &delivery.webhook_id, now).headers,
             body: delivery.request.body.clone(),
         }))
     }

@@ -7,7 +7,8 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::secret::Secret;
-use crate::sink::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, SigningConfig, SigningScheme, TIMESTAMP_HEADER};
+use crate::sink::parts::{ID_HEADER, TIMESTAMP_HEADER};
+use crate::sink::signing::{SIGNATURE_HEADER, Signer, SigningConfig, SigningScheme};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 
 use crate::problem::Problem;
 use crate::secret::Secret;
-use crate::sink::signing::{self, ID_HEADER, Key, SIGNATURE_HEADER, SIGNATURE_VERSION, TIMESTAMP_HEADER};
+use crate::sink::parts::{ID_HEADER, TIMESTAMP_HEADER};
+use crate::sink::signing::{self, Key, SIGNATURE_HEADER, SIGNATURE_VERSION};
 
 /// How far the timestamp may be from the receiver's clock, in seconds: as in the reference libraries.
 const TOLERANCE: i64 = 5 * 60;
@@ -116,7 +117,8 @@ fn check_time(timestamp: &str, now: Timestamp) -> Result<(), VerifyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::signing::{Signer, SigningConfig, SigningScheme, webhook_id};
+    use crate::sink::parts::webhook_id;
+    use crate::sink::signing::{Signer, SigningConfig, SigningScheme};
     use proptest::prelude::*;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -1,9 +1,9 @@
 //! Sinks: what is sent, how one attempt is made, and how it is signed.
 //!
-//! [`request`] renders an event into URL, headers and body, the latter by its [`encoding`]; [`webhook`] sends them once,
-//! and [`failure`] says why there was no answer; [`signing`] makes the signature. What an attempt has brought is put into a [`verdict`], by the status
-//! table of [`responses`]. When to send, and what follows from a verdict, is decided in `delivery`: this module must not
-//! wait or retry.
+//! [`request`] renders an event into URL, headers and body, the latter by its [`encoding`]. [`webhook`] makes an attempt of
+//! it: it puts the [`parts`] together, lets the signer of [`signing`] add its headers, and sends it once; [`failure`] says
+//! why there was no answer. What an attempt has brought is put into a [`verdict`], by the status table of [`responses`].
+//! When to send, and what follows from a verdict, is decided in `delivery`: this module must not wait or retry.
 
 mod certificate;
 pub mod config;
@@ -13,6 +13,7 @@ pub mod encoding;
 pub mod failure;
 mod lookup;
 pub mod loopback;
+pub mod parts;
 pub mod rendering;
 pub mod request;
 pub mod responses;

@@ -8,8 +8,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::config::WebhookConfig;
 use super::encoding::{Encoding, NamedTemplates};
+use super::parts;
 use super::rendering::{RequestError, render, template_problems};
-use super::signing::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use super::signing::Signer;
 use super::url_template::UrlTemplate;
 use crate::event::Event;
 use crate::interpolated::InterpolatedText;
@@ -38,16 +39,8 @@ pub struct RequestTemplate {
     body: Encoding,
 }
 
-/// Headers that the bridge or the HTTP client sets itself.
-const RESERVED_HEADERS: [&str; 7] = [
-    ID_HEADER,
-    TIMESTAMP_HEADER,
-    SIGNATURE_HEADER,
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "content-type",
-];
+/// Headers that the HTTP client sets itself, and the one that has a key of its own.
+const OTHER_RESERVED_HEADERS: [&str; 4] = ["content-length", "transfer-encoding", "connection", "content-type"];
 
 impl RequestTemplate {
     /// Compiles a sink's URL, headers and body. `options` are what its own templates may use besides the event.
@@ -127,7 +120,7 @@ impl Header {
             let help = "letters, digits and any of !#$%&'*+-.^_`|~ make a header name";
             return Err(vec![Problem::new(path, format!("`{name}` is not a header name")).with_help(help)]);
         };
-        if RESERVED_HEADERS.contains(&header.as_str()) {
+        if is_reserved(&header) {
             let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
             return Err(vec![Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help)]);
         }
@@ -146,6 +139,12 @@ impl Header {
         }
         Ok(Self::Fixed(header, value))
     }
+}
+
+/// Whether the bridge sets a header itself.
+fn is_reserved(header: &HeaderName) -> bool {
+    let reserved = OTHER_RESERVED_HEADERS.iter().chain(&parts::RESERVED_HEADERS).chain(&Signer::RESERVED_HEADERS);
+    reserved.into_iter().any(|reserved| header == reserved)
 }
 
 /// Headers whose values are masked wherever they are shown, be they literal in the pipeline file or not.

@@ -1,7 +1,7 @@
 //! Signatures of outgoing webhooks, after the [Standard Webhooks specification 1.0.0][spec].
 //!
-//! What is signed is `{webhook-id}.{webhook-timestamp}.{body}`, over the exact bytes that are sent. This module makes
-//! header values; it must not send anything, read a clock, or decide which headers a request carries.
+//! What is signed is `{webhook-id}.{webhook-timestamp}.{body}`, over the exact bytes that are sent. A signer adds its own
+//! headers to an attempt and names them, so that no sink sets them; it must not send anything or read a clock.
 //!
 //! [spec]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
@@ -9,22 +9,17 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::alphabet;
-use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL};
+use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hmac::{Hmac, KeyInit, Mac};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
+use super::parts::AttemptParts;
 use crate::problem::Problem;
 use crate::secret::{self, Secret};
-
-/// The header that names the event: the same for every attempt, so that receivers can drop duplicates by it.
-pub const ID_HEADER: &str = "webhook-id";
-
-/// The header with the time of the attempt, in whole seconds since 1970-01-01T00:00:00Z.
-pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 
 /// The header with the signatures, separated by spaces.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
@@ -65,6 +60,10 @@ pub struct Signer {
 }
 
 impl Signer {
+    /// The headers that a signer sets, in lower case. No sink may set them, signed or not: its receiver would take them
+    /// for a signature.
+    pub const RESERVED_HEADERS: [&str; 1] = [SIGNATURE_HEADER];
+
     /// Checks the secrets and prepares them for signing. Their values are registered with [`secret::mask`].
     ///
     /// # Errors
@@ -75,9 +74,18 @@ impl Signer {
         }
     }
 
+    /// Adds the signature of an attempt to its headers.
+    pub fn apply(&self, parts: &mut AttemptParts<'_>) {
+        let signature = self.sign(parts.id.to_str().unwrap_or_default(), parts.time.as_second(), parts.body);
+        // A signature is base64 behind `v1,`, which a header can always hold.
+        if let Ok(signature) = HeaderValue::try_from(signature) {
+            parts.headers.insert(HeaderName::from_static(SIGNATURE_HEADER), signature);
+        }
+    }
+
     /// The value of `webhook-signature`: one `v1,<base64>` for each secret, in their order, separated by spaces.
     ///
-    /// `id` is the value of `webhook-id` as made by [`webhook_id`], `timestamp` that of `webhook-timestamp`.
+    /// `id` is the value of `webhook-id`, `timestamp` that of `webhook-timestamp`.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let timestamp = timestamp.to_string();
         let mut header = String::with_capacity(self.keys.len() * 48);
@@ -98,34 +106,6 @@ impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signer").field("secrets", &self.keys.len()).finish()
     }
-}
-
-/// The bytes that stay as they are in a `webhook-id`. The rest is percent-encoded, first of all `.`, which would let an
-/// id reach into the signed timestamp (specification, "Signature scheme"), and `~`, which marks a shortened id.
-const ESCAPED_IN_ID: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b':').remove(b'/').remove(b'@').remove(b'+');
-
-/// No `webhook-id` is longer, in bytes: servers refuse requests whose headers add up to some KiB.
-const LONGEST_ID: usize = 256;
-
-/// The value of `webhook-id` for an event: header-safe, without `.`, at most 256 bytes, and different for different ids.
-///
-/// ASCII letters, digits and `-_:/@+` stay as they are; everything else is percent-encoded as UTF-8. When the result is
-/// longer than 256 bytes, its end is replaced by `~` and the SHA-256 of the whole event id in base64url.
-pub fn webhook_id(event_id: &str) -> String {
-    let mut id = utf8_percent_encode(event_id, ESCAPED_IN_ID).to_string();
-    if id.len() <= LONGEST_ID {
-        return id;
-    }
-    let digest = BASE64_URL.encode(Sha256::digest(event_id));
-    id.truncate(LONGEST_ID - 1 - digest.len());
-    // An escape has three bytes; one that was cut in two is left out whole.
-    if let Some(percent) = id.rfind('%').filter(|percent| percent + 3 > id.len()) {
-        id.truncate(percent);
-    }
-    id.push('~');
-    id.push_str(&digest);
-    id
 }
 
 /// The keyed MAC over the signed content.
@@ -211,8 +191,11 @@ fn key(text: &str) -> Result<Key, SecretError> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use reqwest::header::{CONTENT_TYPE, HeaderMap};
+    use reqwest::{Method, Url};
+
     use super::*;
-    use proptest::prelude::*;
 
     fn signer(secrets: &[&str]) -> Result<Signer, Vec<Problem>> {
         let secrets = secrets.iter().map(|secret| Secret::new(*secret)).collect();
@@ -247,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn a_signer_sets_no_header_that_it_does_not_reserve() {
+        let (url, id) = (Url::parse("https://x/").unwrap(), HeaderValue::from_static("a"));
+        let before = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/plain"))]);
+        let mut parts = AttemptParts::new(&Method::POST, &url, before, b"{}", &id, Timestamp::UNIX_EPOCH);
+        let unsigned = parts.headers.clone();
+        let signer = signer(&["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]).unwrap();
+        signer.apply(&mut parts);
+        assert_eq!(parts.headers[SIGNATURE_HEADER], signer.sign("a", 0, b"{}"));
+        let changed = parts.headers.iter().filter(|(name, value)| unsigned.get(*name) != Some(*value));
+        assert!(changed.map(|(name, _)| name.as_str()).eq(Signer::RESERVED_HEADERS));
+    }
+
+    #[test]
     fn padding_may_be_missing() {
         let padded = signer(&["whsec_MDEyMzQ1Njc4OWFiY2RlZmc="]).unwrap().sign("a", 1, b"");
         assert_eq!(signer(&["whsec_MDEyMzQ1Njc4OWFiY2RlZmc"]).unwrap().sign("a", 1, b""), padded);
@@ -272,34 +268,5 @@ mod tests {
         assert_eq!(format!("{signer:?}"), "Signer { secrets: 1 }");
         let log = "k=aHVudGVyMi1odW50ZXIyLWh1bnRlcjI= d=hunter2-hunter2-hunter2";
         assert_eq!(secret::mask(log), "k=*** d=***");
-    }
-
-    #[test]
-    fn ids_are_header_safe_and_readable() {
-        assert_eq!(webhook_id("orders/3/1042"), "orders/3/1042");
-        assert_eq!(webhook_id("shop.orders/3/1042"), "shop%2Eorders/3/1042");
-        assert_eq!(webhook_id("a b\r\nc~%é"), "a%20b%0D%0Ac%7E%25%C3%A9");
-        assert_eq!(webhook_id(&"x".repeat(256)), "x".repeat(256));
-    }
-
-    #[test]
-    fn a_long_id_is_shortened_between_escapes() {
-        let long = webhook_id(&format!("{}{}", "x".repeat(211), "é".repeat(100)));
-        let (readable, digest) = long.split_once('~').unwrap();
-        assert_eq!((readable, digest.len()), ("x".repeat(211).as_str(), 43));
-        assert_ne!(webhook_id(&"y".repeat(300)), webhook_id(&"y".repeat(301)));
-    }
-
-    proptest! {
-        #[test]
-        fn any_id_becomes_a_short_safe_one(event_id in "\\PC{0,400}") {
-            let id = webhook_id(&event_id);
-            prop_assert!(id.len() <= LONGEST_ID);
-            prop_assert!(id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.'));
-            if !id.contains('~') {
-                let decoded = percent_encoding::percent_decode_str(&id).decode_utf8().unwrap().into_owned();
-                prop_assert_eq!(decoded, event_id);
-            }
-        }
     }
 }

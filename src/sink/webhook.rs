@@ -12,8 +12,9 @@ use reqwest::header::{
 use super::config::WebhookConfig;
 use super::connections::Connections;
 use super::failure::{AttemptError, classify, is_no_http2};
+use super::parts::AttemptParts;
 use super::request::Request;
-use super::signing::{ID_HEADER, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
+use super::signing::Signer;
 use super::verdict::{Answer, AnswerRules, Verdict};
 use crate::problem::Problem;
 use crate::secret::mask;
@@ -44,10 +45,6 @@ const TELLING_HEADERS: [HeaderName; 6] =
 
 /// As much of it is looked at, so that a secret across the end of the excerpt is masked whole and not cut in two.
 const MASKED_SIZE: usize = 4 * EXCERPT_SIZE;
-
-const WEBHOOK_ID: HeaderName = HeaderName::from_static(ID_HEADER);
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 impl Webhook {
     /// Builds the HTTP client, with room for `concurrency` connections to each host. `fixed_headers` go with every
@@ -92,29 +89,22 @@ impl Webhook {
         }
     }
 
-    /// The headers of every attempt of a request, but for those that belong to the attempt alone (`webhook-timestamp`,
-    /// `webhook-signature`).
+    /// The headers of every attempt of a request, but for those that belong to the attempt alone: its id, its time and
+    /// its signature.
     pub fn headers(&self, request: &Request) -> HeaderMap {
         let mut headers = self.fixed_headers.clone();
         headers.extend(request.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers
     }
 
-    /// The headers of an attempt at this time, but for those that the HTTP client adds itself. Those of the Standard
-    /// Webhooks specification are the attempt's own.
-    pub fn headers_of_attempt(&self, request: &Request, id: &HeaderValue, now: Timestamp) -> HeaderMap {
-        let mut headers = self.headers(request);
-        let timestamp = now.as_second();
-        headers.insert(WEBHOOK_TIMESTAMP, timestamp.into());
+    /// The parts of an attempt at this time, signed where the sink signs.
+    pub fn parts<'a>(&'a self, request: &'a Request, id: &'a HeaderValue, time: Timestamp) -> AttemptParts<'a> {
+        let headers = self.headers(request);
+        let mut parts = AttemptParts::new(&self.method, &request.url, headers, &request.body, id, time);
         if let Some(signer) = &self.signer {
-            let signature = signer.sign(id.to_str().unwrap_or_default(), timestamp, &request.body);
-            // A signature is base64 behind `v1,`, which a header can always hold.
-            if let Ok(signature) = HeaderValue::try_from(signature) {
-                headers.insert(WEBHOOK_SIGNATURE, signature);
-            }
+            signer.apply(&mut parts);
         }
-        headers.insert(WEBHOOK_ID, id.clone());
-        headers
+        parts
     }
 
     /// The method.
@@ -124,8 +114,9 @@ impl Webhook {
 
     /// Sends the request and reads the answer.
     async fn send(&self, request: &Request, id: &HeaderValue) -> Result<Answer, AttemptError> {
-        let mut http = reqwest::Request::new(self.method.clone(), request.url.clone());
-        *http.headers_mut() = self.headers_of_attempt(request, id, Timestamp::now());
+        let parts = self.parts(request, id, Timestamp::now());
+        let mut http = reqwest::Request::new(parts.method.clone(), parts.url.clone());
+        *http.headers_mut() = parts.headers;
         *http.body_mut() = Some(request.body.clone().into());
         *http.timeout_mut() = Some(self.timeout);
         let mut lease = self.connections.lease(&request.url)?;

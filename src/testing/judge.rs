@@ -7,7 +7,7 @@ use serde_json::{Number, Value};
 use crate::config::test_case::{Expectation, TestCase};
 use crate::jsonpath::Query;
 use crate::pipeline::trial::{FirstAttempt, Outcome};
-use crate::sink::signing::ID_HEADER;
+use crate::sink::parts::ID_HEADER;
 use crate::store::record::Reason;
 
 /// Something that is not as a test expects it.
