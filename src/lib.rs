@@ -45,7 +45,7 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `clock`, `descriptors`, `event`, `functions`, `health`, `interpolated`, `problem`, `secret`, `shutdown`, `timer`, `turns`, `units` ←
+//! `ack`, `backoff`, `clock`, `descriptors`, `event`, `functions`, `health`, `interpolated`, `node`, `off_worker`, `problem`, `reminder`, `secret`, `shutdown`, `timer`, `turns`, `units` ←
 //! `jsonpath`, `jq` ← `filter`, `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ←
 //! `supervisor`, `testing` ← `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver`
 //! stands at the far side of the bridge and knows `sink::parts` and `sink::signing` only. A connector never imports `config`, `pipeline` or
@@ -69,6 +69,7 @@ pub mod interpolated;
 pub mod jq;
 pub mod jsonpath;
 pub mod node;
+pub mod off_worker;
 pub mod pipeline;
 pub mod problem;
 pub mod receiver;

@@ -3,14 +3,11 @@
 //! The bound saves threads, and is none on what the process can do: when nobody who has a turn comes to an end for a while,
 //! it may be a disk that hangs. That must not hold up those on other disks, so they then go on beyond the bound.
 
-use std::future::pending;
-use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use tokio::task::{JoinHandle, spawn, spawn_blocking};
 use tokio::time::timeout;
 
 /// How long is waited while no turn ends.
@@ -66,22 +63,6 @@ impl Turns {
         }
     }
 
-    /// Runs a call that blocks on one of the runtime's threads for such calls, as soon as it is its turn.
-    pub fn run_blocking<T: Send + 'static>(&'static self, call: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        match self.try_take() {
-            Some(turn) => spawn_blocking(|| in_turn(turn, call)),
-            None => spawn(async {
-                let turn = self.take().await;
-                match spawn_blocking(|| in_turn(turn, call)).await {
-                    Ok(result) => result,
-                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-                    // The runtime ends, and this with it.
-                    Err(_) => pending().await,
-                }
-            }),
-        }
-    }
-
     /// True while somebody waits.
     pub fn are_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
@@ -102,12 +83,6 @@ impl Drop for Turn {
     }
 }
 
-fn in_turn<T>(turn: Turn, call: impl FnOnce() -> T) -> T {
-    let result = call();
-    drop(turn);
-    result
-}
-
 /// One who waits.
 struct Waiting<'w>(&'w AtomicUsize);
 
@@ -126,10 +101,6 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-    use std::thread::{self, ThreadId};
-
-    use futures_util::future::join_all;
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -164,25 +135,5 @@ mod tests {
         assert_eq!(TURNS.ended.load(Ordering::Relaxed), ended);
         drop((other, third));
         assert!(TURNS.try_take().is_some());
-    }
-
-    #[tokio::test]
-    async fn many_calls_that_block_take_few_threads() {
-        static TURNS: Turns = Turns::new(4);
-        let call = || {
-            thread::sleep(Duration::from_millis(2));
-            thread::current().id()
-        };
-        let threads = join_all((0..200).map(|_| TURNS.run_blocking(call))).await;
-        let threads: HashSet<ThreadId> = threads.into_iter().map(Result::unwrap).collect();
-        // A turn ends a moment before its thread is free for the next.
-        assert!(threads.len() <= 16, "{}", threads.len());
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_one_whether_the_call_has_waited_for_its_turn_or_not() {
-        static TURNS: Turns = Turns::new(4);
-        let calls = (0..20).map(|_| TURNS.run_blocking(|| -> () { panic!("a bug") }));
-        assert!(join_all(calls).await.into_iter().all(|result| result.is_err_and(|error| error.is_panic())));
     }
 }

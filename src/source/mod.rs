@@ -2,8 +2,7 @@
 //!
 //! A connector is one [`Source`]: it connects, reads, commits and closes, and it knows nothing of filters, sinks or
 //! retries. What all connectors share is written once, in [`drive`]: reconnecting with backoff, the bounds on events in
-//! flight, the watermarks, the commit interval and the shutdown. `lines` is shared by the connectors that read text,
-//! `off_runtime` by those with calls that block.
+//! flight, the watermarks, the commit interval and the shutdown. `lines` is shared by the connectors that read text.
 //!
 //! Connectors must not import `config`, `pipeline` or each other.
 
@@ -12,7 +11,6 @@ pub mod drive;
 pub mod file;
 pub mod kafka;
 mod lines;
-mod off_runtime;
 pub mod outgoing;
 mod record;
 pub mod stdin;

@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::lines::{Line, LineSplitter, is_utf16};
-use super::off_runtime::{Panic, caught};
 use super::{Input, Progress, Record, Room, Source, SourceContext, SourceError};
 use crate::event::{Event, MetaValue};
+use crate::off_worker::{Panic, caught};
 use crate::problem::Problem;
 
 /// Bytes per read.

@@ -16,6 +16,7 @@ use super::backend;
 use super::config::{Location, StoreSettings};
 use super::database::Database;
 use super::threads::FILE_CALLS;
+use crate::off_worker::in_turn;
 use crate::turns::{Turn, Turns};
 
 /// The SQLite files of the process that are open at the same time, unless more have something to do. Each costs a thread,
@@ -211,5 +212,5 @@ pub(super) async fn a_turn() -> Turn {
 
 async fn state_of(path: &Path) -> Option<FileState> {
     let path = path.to_owned();
-    FILE_CALLS.run_blocking(move || FileState::of(&path)).await.ok()
+    in_turn(&FILE_CALLS, move || FileState::of(&path)).await.ok()
 }

@@ -16,6 +16,7 @@ use super::backend;
 use super::config::{Location, StoreSettings};
 use super::database::Database;
 use super::threads::FILE_CALLS;
+use crate::off_worker::in_turn;
 
 /// A file with all tables and no rows.
 static EMPTY: OnceCell<Vec<u8>> = OnceCell::const_new();
@@ -76,5 +77,5 @@ fn write(mut file: File, bytes: &[u8]) -> io::Result<()> {
 }
 
 async fn on_blocking_thread<T: Send + 'static>(call: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    FILE_CALLS.run_blocking(call).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+    in_turn(&FILE_CALLS, call).await?
 }

@@ -1,6 +1,5 @@
 //! A store from its opening to its end. Its keeper is a task on one of the [threads](super::threads) of all stores.
 
-use std::io;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::room::Room;
 use super::threads::FILE_CALLS;
 use super::{connection, sqlite, threads};
 use crate::health::NodeHealth;
+use crate::off_worker::in_turn;
 
 /// A store that is not open yet: its handles can be given away before anything is read or written.
 #[derive(Debug)]
@@ -149,6 +149,6 @@ impl RunningStore {
 /// Locks an SQLite file.
 async fn lock(path: &Path) -> Result<std::fs::File, StoreError> {
     let (path, place) = (path.to_owned(), path.display().to_string());
-    let locked = FILE_CALLS.run_blocking(move || sqlite::lock(&path)).await;
-    locked.unwrap_or_else(|error| Err(StoreError::open(&place, io::Error::other(error))))
+    let locked = in_turn(&FILE_CALLS, move || sqlite::lock(&path)).await;
+    locked.unwrap_or_else(|error| Err(StoreError::open(&place, error)))
 }

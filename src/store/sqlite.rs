@@ -18,6 +18,7 @@ use super::StoreError;
 use super::backend::Backend;
 use super::error::{Kind, code, of_kind};
 use super::threads::FILE_CALLS;
+use crate::off_worker::in_turn;
 
 /// What is done with every new connection. FULL makes a commit durable before it returns, in WAL mode too
 /// (<https://sqlite.org/pragma.html#pragma_synchronous>); the cache is bounded (in KiB) as memory is; the log file is
@@ -75,13 +76,12 @@ impl Sqlite {
 
     async fn open(&self) -> Result<AnyConnection, StoreError> {
         let given = self.path.clone();
-        let path = FILE_CALLS.run_blocking(move || {
+        let path = in_turn(&FILE_CALLS, move || {
             let path = absolute(&given)?;
             Self::create(&path)?;
             Ok(path)
         });
-        let path = path.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
-        let path = path.map_err(|error| io_error(&self.place, &error))?;
+        let path = path.await.flatten().map_err(|error| io_error(&self.place, &error))?;
         let path = path.to_str().ok_or_else(|| StoreError::open(&self.place, "the path is not UTF-8"))?;
         let url = format!("sqlite://{}?mode=rw", utf8_percent_encode(path, PATH));
         let options: AnyConnectOptions = url.parse().map_err(|error| self.error(&error))?;

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-
 use super::say;
 use crate::cli::CliError;
 use crate::config::PipelineConfig;
+use crate::off_worker::on_own_thread;
 use crate::pipeline::Graph;
 use crate::pipeline::graph::LetterTarget;
 use crate::pipeline::run::new_runtime;
@@ -54,19 +53,16 @@ pub(super) fn probe_all(graph: Graph) -> Result<usize, CliError> {
 /// How many files the file sources match now, by name. A source whose folders do not answer in time is left out.
 pub(super) fn count_files(config: &PipelineConfig, base: &Path) -> Result<BTreeMap<String, usize>, CliError> {
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
-    let counts = runtime.block_on(async {
+    Ok(runtime.block_on(async {
         let mut counts = BTreeMap::new();
         for (name, source) in &config.sources {
             let TypeConfig::File(file) = &source.kind else { continue };
             let (file, base) = (file.clone(), base.to_owned());
-            let count = tokio::time::timeout(PROBE_TIMEOUT, spawn_blocking(move || file.count_matching(&base))).await;
+            let count = tokio::time::timeout(PROBE_TIMEOUT, on_own_thread(move || file.count_matching(&base))).await;
             counts.extend(count.ok().and_then(Result::ok).flatten().map(|count| (name.clone(), count)));
         }
         counts
-    });
-    // A look that ran into its limit may still hold a thread.
-    runtime.shutdown_background();
-    Ok(counts)
+    }))
 }
 
 async fn within_limit<E: std::fmt::Display>(probe: impl Future<Output = Result<String, E>>) -> Result<String, String> {

@@ -7,7 +7,6 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 use super::FileStart;
@@ -21,9 +20,9 @@ use super::registry::Key;
 use super::session::Session;
 use super::tail::Tail;
 use crate::descriptors::{is_shortage, shortage};
+use crate::off_worker::{Answer, in_turn};
 use crate::source::SourceError;
 use crate::source::lines::is_utf16;
-use crate::source::off_runtime::job_failed;
 use crate::turns::Turns;
 
 /// Reported changes lead to a look at the paths this soon, so that a burst of them leads to one.
@@ -73,9 +72,9 @@ impl Session {
         self.job_ended(done)
     }
 
-    fn job_ended(&mut self, done: Result<Done, JoinError>) -> Result<(), SourceError> {
+    fn job_ended(&mut self, done: io::Result<Done>) -> Result<(), SourceError> {
         self.job = None;
-        match done.map_err(job_failed)? {
+        match done.map_err(SourceError::transient)? {
             Done::Scanned(scanner, scan, glance, took) => {
                 self.scanner = Some(scanner);
                 self.next_scan = Instant::now() + self.timing.rescan.max(took * SCAN_SHARE);
@@ -123,7 +122,7 @@ impl Session {
     fn start_look(&mut self) {
         let may_glance = Instant::now() < self.next_scan && self.expects_nothing();
         let Some(glance) = self.glance.take().filter(|_| may_glance) else { return self.start_scan() };
-        self.job = Some(FILE_IO.run_blocking(move || {
+        self.job = Some(in_turn(&FILE_IO, move || {
             let still_holds = glance.still_holds();
             Done::Glanced(glance, still_holds)
         }));
@@ -161,7 +160,7 @@ impl Session {
         let Some(mut scanner) = self.scanner.take() else { return };
         let known = self.registry.known_paths();
         let line_ends = self.registry.is_first_run() && self.start == FileStart::End;
-        self.job = Some(FILE_IO.run_blocking(move || {
+        self.job = Some(in_turn(&FILE_IO, move || {
             let started = Instant::now();
             let scan = scanner.scan(&known, line_ends);
             let glance = Glance::after(&scan, scanner.passed_over());
@@ -189,7 +188,7 @@ impl Session {
     fn start_comparing(&mut self) -> bool {
         while let Some((key, place)) = self.to_compare.pop() {
             let Some(content) = self.tails.get_mut(&key).and_then(|tail| tail.content.take()) else { continue };
-            self.job = Some(FILE_IO.run_blocking(move || {
+            self.job = Some(in_turn(&FILE_IO, move || {
                 let agreement = content.compare(&place);
                 Done::Compared(key, content, place, agreement)
             }));
@@ -246,7 +245,7 @@ impl Session {
             let mark = self.registry.get(key).and_then(|file| file.mark.clone());
             let expected = Expected { head: tail.head().to_vec(), mark, may_end_early: !tail.live };
             let (position, buffer) = (tail.position(), std::mem::take(&mut self.buffer));
-            self.job = Some(FILE_IO.run_blocking(move || {
+            self.job = Some(in_turn(&FILE_IO, move || {
                 let chunk = content.read_chunk(position, &expected, buffer);
                 Done::Read(key, content, chunk)
             }));
@@ -348,7 +347,7 @@ impl Session {
 }
 
 /// Waits for the end of a job; for ever when there is none. Cancel safe.
-async fn ended(job: &mut Option<JoinHandle<Done>>) -> Result<Done, JoinError> {
+async fn ended(job: &mut Option<Answer<Done>>) -> io::Result<Done> {
     match job {
         Some(job) => job.await,
         None => std::future::pending().await,

@@ -56,7 +56,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::checkpoint::{CheckpointStore, Saver};
@@ -65,9 +64,9 @@ use self::path::shown;
 use self::pattern::{PathPattern, PatternError};
 use self::registry::Registry;
 use self::session::{Session, Timing};
-use super::off_runtime::job_failed;
 use super::{Input, Progress, Room, Source, SourceContext, SourceError};
 use crate::interpolated::{InterpolatedText, Part, are_patterns};
+use crate::off_worker::on_own_thread;
 use crate::problem::Problem;
 use crate::units::Period;
 
@@ -232,8 +231,7 @@ impl Source for FileSource {
     /// Looks at the paths only: the store has its own probe, and does not run.
     async fn probe(&mut self) -> Result<String, SourceError> {
         let mut scanner = Scanner::new(&self.patterns);
-        let looked = spawn_blocking(move || scanner.look()).await;
-        let (count, passed_over) = looked.map_err(job_failed)?;
+        let (count, passed_over) = on_own_thread(move || scanner.look()).await.map_err(SourceError::transient)?;
         let mut found = match count {
             0 => "no file matches yet".to_owned(),
             1 => "1 file matches".to_owned(),

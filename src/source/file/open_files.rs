@@ -14,6 +14,7 @@ use super::identity::Identity;
 use super::jobs::{Done, FILE_IO};
 use super::registry::Key;
 use super::session::Session;
+use crate::off_worker::in_turn;
 
 /// As many files are closed by one job, at most.
 const BATCH: usize = 16;
@@ -80,7 +81,7 @@ impl Session {
                 places.extend(tail.place.clone().map(|place| (key, place)));
             }
         }
-        self.job = Some(FILE_IO.run_blocking(move || {
+        self.job = Some(in_turn(&FILE_IO, move || {
             Done::Opened(places.into_iter().map(|(key, place)| (key, Content::open(&place))).collect())
         }));
     }
@@ -102,7 +103,7 @@ impl Session {
         if closing.is_empty() {
             return false;
         }
-        self.job = Some(FILE_IO.run_blocking(move || Done::Closed(closing.into_iter().map(close).collect())));
+        self.job = Some(in_turn(&FILE_IO, move || Done::Closed(closing.into_iter().map(close).collect())));
         true
     }
 

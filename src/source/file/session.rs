@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::FileStart;
@@ -24,6 +23,7 @@ use super::registry::{Key, Registry};
 use super::tail::{Next, Tail};
 use super::watch::Watch;
 use crate::descriptors::{Budget, Purpose, Share};
+use crate::off_worker::Answer;
 use crate::source::lines::Line;
 use crate::source::{Input, Progress, Room, SourceContext, SourceError};
 
@@ -95,7 +95,7 @@ pub(super) struct Session {
     /// The content whose chunk is being split into lines.
     pub(super) current: Option<Key>,
     pub(super) ready: VecDeque<Input>,
-    pub(super) job: Option<JoinHandle<Done>>,
+    pub(super) job: Option<Answer<Done>>,
     pub(super) next_scan: Instant,
     /// What the last look has seen, when a glance can show that it is still so.
     pub(super) glance: Option<Glance>,

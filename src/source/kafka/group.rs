@@ -19,9 +19,9 @@ use tracing::{debug, error, info, warn};
 use super::assignment::TopicPartition;
 use super::health::{BrokerHealth, Notice, is_of_connection};
 use super::positions::Start;
+use crate::off_worker::Panic;
 use crate::secret::mask;
 use crate::source::SourceContext;
-use crate::source::off_runtime::Panic;
 
 /// The target of librdkafka's own log lines, to be filtered by (`RUST_LOG=librdkafka=debug`).
 pub(super) const LOG_TARGET: &str = "librdkafka";

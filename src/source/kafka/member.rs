@@ -18,7 +18,7 @@ use tracing::{debug, error, info, warn};
 use super::assignment::TopicPartition;
 use super::group::{GroupContext, GroupEvent, Revocation, give_back, offset_list};
 use super::positions;
-use crate::source::off_runtime::{Answer, in_background, off_runtime};
+use crate::off_worker::{Answer, in_background, on_own_thread};
 use crate::source::{SourceContext, SourceError};
 
 /// How long one question for metadata or offsets may take before it is asked again.
@@ -74,7 +74,7 @@ impl Member {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         loop {
             let (consumer, topic) = (self.consumer().clone(), self.topic.clone());
-            let answer = off_runtime(move || consumer.fetch_metadata(topic.as_deref(), ASK_TIMEOUT).map(drop));
+            let answer = on_own_thread(move || consumer.fetch_metadata(topic.as_deref(), ASK_TIMEOUT).map(drop));
             let error = match self.poll_errors_until(answer).await? {
                 Ok(()) => break,
                 Err(error) => error,
@@ -93,7 +93,7 @@ impl Member {
     /// Sees to it that the end seen at the group's first start is known to the broker; see [`positions`].
     pub(super) async fn commit_first_start(&self, topics: &[String]) -> Result<(), SourceError> {
         let (consumer, topics) = (self.consumer().clone(), topics.to_vec());
-        let committed = off_runtime(move || positions::commit_first_start(consumer.as_ref(), &topics));
+        let committed = on_own_thread(move || positions::commit_first_start(consumer.as_ref(), &topics));
         self.poll_errors_until(committed).await?.map_err(|error| {
             SourceError::transient(format!(
                 "cannot commit where the group starts, as `start = \"latest\"` asks: {error}"
@@ -183,7 +183,7 @@ impl Member {
     fn leave_in_background(&mut self) -> Option<Answer<()>> {
         let consumer = self.consumer.take()?;
         consumer.context().set_leaving();
-        Some(off_runtime(move || drop(consumer)))
+        Some(on_own_thread(move || drop(consumer)))
     }
 
     /// The error that ends this member for good, in librdkafka's words.

@@ -1,6 +1,6 @@
 //! The group's positions as the broker keeps them: where a group begins, and whether the broker has forgotten them.
 //!
-//! All calls block, so they run in [`off_runtime`](crate::source::off_runtime). Must not keep account of partitions:
+//! All calls block, so they are made [off the worker](crate::off_worker). Must not keep account of partitions:
 //! the session does.
 
 use std::collections::HashSet;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::group::GroupContext;
 use super::member::one_by_name;
-use crate::source::off_runtime::off_runtime;
+use crate::off_worker::on_own_thread;
 use crate::source::{SourceContext, SourceError};
 
 /// How long the brokers have to answer.
@@ -31,7 +31,7 @@ pub(super) async fn probe(
 ) -> Result<String, SourceError> {
     let (events, _) = mpsc::unbounded_channel();
     let (config, topics, context) = (config.clone(), topics.to_vec(), GroupContext::new(context, events, Vec::new()));
-    let look = off_runtime(move || {
+    let look = on_own_thread(move || {
         let consumer: BaseConsumer<GroupContext> =
             config.create_with_context(context).map_err(SourceError::transient)?;
         look(&consumer, &topics).map_err(|error| {

@@ -19,9 +19,9 @@ use super::config::KafkaConfig;
 use super::group::LOG_TARGET;
 use super::probe;
 use crate::descriptors::{self, Budget, KeptBack};
+use crate::off_worker::{Answer, on_own_thread};
 use crate::problem::Problem;
 use crate::secret::mask;
-use crate::source::off_runtime::{Answer, off_runtime};
 use crate::source::outgoing::{OutgoingMessage, SendError};
 
 /// The longest time for ending a producer.
@@ -99,7 +99,7 @@ impl KafkaProducer {
         let failure = LastFailure::default();
         let producer = create(&config, &self.source, failure.clone()).map_err(SendError::new)?;
         let name = topic.to_owned();
-        let look = off_runtime(move || {
+        let look = on_own_thread(move || {
             probe::look_for_topic(producer.client(), &name).map_err(|error| match (error, failure.get()) {
                 (probe::TopicError::Silent(_), Some(reason)) => format!("no Kafka broker has answered: {reason}"),
                 (error, _) => error.to_string(),
@@ -133,7 +133,7 @@ impl KafkaProducer {
     /// Dropping a producer waits for its thread. Gives where its end is heard of.
     fn discard(&self) -> Option<Answer<()>> {
         let producer = self.lock().take()?;
-        Some(off_runtime(move || drop(producer)))
+        Some(on_own_thread(move || drop(producer)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Producer>> {

@@ -3,8 +3,8 @@
 //! The session owns librdkafka's consumer and everything that is void once it is gone. It must not decide when to
 //! read, pause or commit: the driver does, through [`KafkaSource`](super::KafkaSource).
 //!
-//! No method may block the worker's thread. What librdkafka offers as blocking calls only runs in
-//! [`off_runtime`](crate::source::off_runtime).
+//! No method may block the worker's thread. What librdkafka offers as blocking calls only is called
+//! [off the worker](crate::off_worker).
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
