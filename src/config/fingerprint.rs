@@ -95,7 +95,7 @@ fn way_of_letters(root: &DeTable<'_>, destination: &str) -> Settings {
     let mut connections = 0;
     for (name, source) in tables(root, "sources") {
         if text(source, "type") == Some(kind) && named.is_none_or(|named| named == name) {
-            settings.extend(settings_of(source, &format!("sources.{name}.")));
+            settings.extend(settings_of(source, &format!("{}.", NodeName::source(name))));
             connections += 1;
         }
     }
@@ -109,11 +109,12 @@ fn way_of_letters(root: &DeTable<'_>, destination: &str) -> Settings {
 /// that of its event's source: which ones are needed follows from the wiring of the whole file.
 fn wiring(root: &DeTable<'_>) -> Settings {
     let mut settings = Settings::new();
-    for section in ["filters", "sinks"] {
-        for (name, node) in tables(root, section) {
+    for kind in [NodeKind::Filter, NodeKind::Sink] {
+        for (name, node) in tables(root, kind.section()) {
+            let name = NodeName::new(kind, name);
             let mut keys = settings_of(node, "");
             keys.retain(|key, _| [FROM, "dead_letter"].contains(&key.as_str()));
-            settings.extend(keys.into_iter().map(|(key, value)| (format!("{section}.{name}.{key}"), value)));
+            settings.extend(keys.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
         }
     }
     settings

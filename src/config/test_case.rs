@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::event::Format;
 use crate::jsonpath::Query;
+use crate::node::{NodeKind, NodeName};
 use crate::problem::{Problem, did_you_mean};
 use crate::sink::config::Method;
 use crate::source::SourceConfig;
@@ -278,9 +279,12 @@ fn misplaced_keys(expectation: &Expectation) -> Vec<Problem> {
 }
 
 fn check_node(node: &str, nodes: &Nodes<'_>) -> Option<Problem> {
-    let sections = [("sources", &nodes.sources), ("filters", &nodes.filters), ("sinks", &nodes.sinks)];
-    let known = sections.iter().flat_map(|(section, names)| names.iter().map(move |name| format!("{section}.{name}")));
-    let known: BTreeSet<String> = known.collect();
+    let kinds =
+        [(NodeKind::Source, &nodes.sources), (NodeKind::Filter, &nodes.filters), (NodeKind::Sink, &nodes.sinks)];
+    let names_of = |(kind, names): (NodeKind, &BTreeSet<String>)| {
+        names.iter().map(|name| NodeName::new(kind, name.as_str()).to_string()).collect::<Vec<_>>()
+    };
+    let known: BTreeSet<String> = kinds.into_iter().flat_map(names_of).collect();
     (!known.contains(node)).then(|| unknown(["dead_letter"], "node", node, &known))
 }
 

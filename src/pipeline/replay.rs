@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn only_whole_payloads_that_the_source_takes_today_are_replayed() {
         let of = |source: &str, reason, payload: Vec<u8>| {
-            replay(letter(&format!("sources.{source}"), reason, source, payload))
+            replay(letter(&NodeName::source(source).to_string(), reason, source, payload))
         };
         let small = br#"{"paid":true,"n":1}"#.to_vec();
         assert!(of("lines", Reason::TooLarge, small.clone()).unwrap_err().contains("only the beginning"));

@@ -22,6 +22,7 @@ use super::routes::{Failure, Prepared, RouteEnd, Routes};
 use crate::config::test_case::{TestCase, TestEvent};
 use crate::delivery::Delivery;
 use crate::event::{Event, Format, MetaValue};
+use crate::node::NodeName;
 use crate::source::Defect;
 use crate::store::record::Reason;
 use crate::template;
@@ -33,8 +34,8 @@ pub enum Outcome {
     Delivery(Box<FirstAttempt>),
     /// A dead letter.
     DeadLetter {
-        /// The node that gives the event up, for example `sinks.crm`.
-        node: String,
+        /// The node that gives the event up.
+        node: NodeName,
         /// Why, in a word.
         reason: Reason,
         /// Why, in a sentence, secrets masked.
@@ -168,7 +169,7 @@ impl<'a> Trial<'a> {
         outcomes: &mut Vec<Outcome>,
     ) {
         let letter = failure.into_letter(event, now);
-        let (node, message) = (letter.node.to_string(), letter.message.clone());
+        let (node, message) = (letter.node.clone(), letter.message.clone());
         outcomes.push(Outcome::DeadLetter { node, reason: letter.reason, message });
         let sink = letter.node.as_sink().and_then(|name| self.routes.index_of_sink(name));
         let target = sink.map_or(&source.dead_letter, |index| &self.graph.sinks[index].dead_letter);
@@ -265,7 +266,7 @@ mod tests {
     fn shown(course: &Course) -> Vec<(String, String)> {
         let outcomes = course.outcomes.iter().map(|outcome| match outcome {
             Outcome::Delivery(attempt) => (attempt.sink.to_string(), String::from_utf8(attempt.body.to_vec()).unwrap()),
-            Outcome::DeadLetter { node, reason, .. } => (node.clone(), reason.as_str().to_owned()),
+            Outcome::DeadLetter { node, reason, .. } => (node.to_string(), reason.as_str().to_owned()),
         });
         outcomes.collect()
     }
@@ -358,7 +359,8 @@ mod tests {
         let sinks =
             courses.each_ref().map(|course| shown(course).into_iter().map(|(node, _)| node).collect::<Vec<_>>());
         assert_eq!(sinks[..5], [vec!["s1"], vec!["s2", "s3"], vec!["s4"], vec![], vec![]]);
-        let letters: Vec<_> = (0..6).map(|index| pair(&format!("filters.f{index}"), "undecodable")).collect();
+        let letters: Vec<_> =
+            (0..6).map(|index| pair(&NodeName::filter(format!("f{index}")).to_string(), "undecodable")).collect();
         let mut given_up = shown(&courses[5]);
         given_up.sort();
         assert_eq!(given_up, letters, "each filter that cannot read it says so");

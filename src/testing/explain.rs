@@ -1,11 +1,14 @@
 //! Says in words what is not as a test expects it, for people and for programs. Secrets are masked here, before anything
 //! is compared line by line.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::difference::{self, Line, Side};
 use super::judge::{Content, Difference, Mismatch, Part, content_of};
+use crate::node::NodeName;
 use crate::pipeline::trial::{FirstAttempt, Outcome};
 use crate::secret::mask;
 
@@ -52,7 +55,7 @@ pub fn explain(mismatches: &[Mismatch<'_>]) -> Vec<Finding> {
             Mismatch::Missing { node, is_letter, .. } => findings.push(missing(node, *is_letter)),
             Mismatch::Unexpected(Outcome::Delivery(attempt)) => findings.push(unexpected_delivery(attempt)),
             Mismatch::Unexpected(Outcome::DeadLetter { node, reason, message }) => {
-                findings.push(unexpected_letter(node, reason.as_str(), message));
+                findings.push(unexpected_letter(&node.to_string(), reason.as_str(), message));
             }
             Mismatch::Different { node, differences, .. } => {
                 findings.extend(differences.iter().map(|difference| different(node, difference)));
@@ -86,7 +89,7 @@ fn missing(node: &str, is_letter: bool) -> Finding {
 
 fn unexpected_delivery(attempt: &FirstAttempt) -> Finding {
     let FirstAttempt { sink, method, url, body, .. } = attempt;
-    let node = format!("sinks.{sink}");
+    let node = NodeName::sink(Arc::clone(sink)).to_string();
     let request = mask(&format!("{method} {url}")).into_owned();
     let body = shown(&content_of(body));
     let mut lines = vec![Line::new(Side::Found, request.as_str())];

@@ -6,6 +6,7 @@ use serde_json::{Number, Value};
 
 use crate::config::test_case::{Expectation, TestCase};
 use crate::jsonpath::Query;
+use crate::node::NodeName;
 use crate::pipeline::trial::{FirstAttempt, Outcome};
 use crate::sink::parts::ID_HEADER;
 use crate::store::record::Reason;
@@ -111,7 +112,7 @@ pub fn judge<'a>(test: &TestCase, outcomes: &'a [Outcome]) -> Vec<Mismatch<'a>> 
 fn node_of(expectation: &Expectation) -> (String, bool) {
     match (&expectation.dead_letter, &expectation.sink) {
         (Some(node), _) => (node.clone(), true),
-        (None, sink) => (format!("sinks.{}", sink.as_deref().unwrap_or_default()), false),
+        (None, sink) => (NodeName::sink(sink.as_deref().unwrap_or_default()).to_string(), false),
     }
 }
 
@@ -121,7 +122,7 @@ fn differences(expectation: &Expectation, outcome: &Outcome) -> Option<Vec<Diffe
         Outcome::Delivery(attempt) => {
             (expectation.sink.as_deref() == Some(&*attempt.sink)).then(|| differences_of_delivery(expectation, attempt))
         }
-        Outcome::DeadLetter { node, reason, .. } => (expectation.dead_letter.as_deref() == Some(node.as_str()))
+        Outcome::DeadLetter { node, reason, .. } => (expectation.dead_letter == Some(node.to_string()))
             .then(|| difference_of_reason(expectation, *reason).into_iter().collect()),
     }
 }
@@ -248,7 +249,7 @@ mod tests {
     }
 
     fn letter(node: &str) -> Outcome {
-        Outcome::DeadLetter { node: node.into(), reason: Reason::Unrenderable, message: "no".into() }
+        Outcome::DeadLetter { node: node.parse().unwrap(), reason: Reason::Unrenderable, message: "no".into() }
     }
 
     fn passes(expect: &str, outcomes: &[Outcome]) -> bool {

@@ -108,7 +108,7 @@ fn expectation(outcome: &Outcome) -> InlineTable {
             }
         }
         Outcome::DeadLetter { node, reason, .. } => {
-            table.insert("dead_letter", node.as_str().into());
+            table.insert("dead_letter", node.to_string().into());
             table.insert("reason", reason.as_str().into());
         }
     }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn letter(node: &str) -> Outcome {
-        Outcome::DeadLetter { node: node.into(), reason: Reason::Undecodable, message: "no".into() }
+        Outcome::DeadLetter { node: node.parse().unwrap(), reason: Reason::Undecodable, message: "no".into() }
     }
 
     /// The file with one test, updated with what its event becomes.

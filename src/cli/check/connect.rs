@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::say;
 use crate::cli::CliError;
 use crate::config::PipelineConfig;
+use crate::node::NodeName;
 use crate::off_worker::on_own_thread;
 use crate::pipeline::Graph;
 use crate::pipeline::graph::LetterTarget;
@@ -30,14 +32,14 @@ pub(super) fn probe_all(graph: Graph) -> Result<usize, CliError> {
         unreachable += usize::from(found.is_err());
         say_found("store", found)?;
         for mut source in graph.sources {
-            let node = format!("sources.{}", source.name);
+            let node = NodeName::source(source.name).to_string();
             let found = within_limit(source.connector.probe()).await;
             unreachable += usize::from(found.is_err());
             say_found(&node, found)?;
             unreachable += probe_letters(&node, source.dead_letter).await?;
         }
         for sink in graph.sinks {
-            let node = format!("sinks.{}", sink.route.name);
+            let node = NodeName::sink(Arc::clone(&sink.route.name)).to_string();
             let found = within_limit(probe_receiver(sink.route.request.fixed_authority())).await;
             unreachable += usize::from(found.is_err());
             say_found(&node, found)?;
