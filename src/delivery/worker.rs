@@ -4,7 +4,7 @@
 //! [`Verdict`](crate::sink::verdict::Verdict) what came of an attempt, [`RetryPolicy`] what follows a failure, [`Lanes`]
 //! who waits for whom. This loop does what they say. `outcome` has what follows an attempt, `waiting` which deliveries go
 //! to the store, `room` what happens when they cannot, `claiming` what comes back, `pauses` what the receiver has asked
-//! for, `reload` what a reload changes. All state is this sink's own, so there is no lock.
+//! for, `reload` what a reload changes, `standing` whether the sink still delivers. All state is this sink's own, so there is no lock.
 
 mod claiming;
 mod intake;
@@ -12,6 +12,7 @@ mod outcome;
 mod pauses;
 mod reload;
 mod room;
+mod standing;
 mod waiting;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use super::parking::Parking;
 use super::retry::RetryPolicy;
 use super::schedule::{Next, Schedule};
 use super::shortage::Shortage;
-use super::step::{Decision, Facts, LaneFact, Occasion, RemovalFact, Step, StoreFact, next_step};
+use super::step::{Decision, Facts, LaneFact, Occasion, Step, StoreFact, next_step};
 use crate::ack::Ack;
 use crate::health::NodeHealth;
 use crate::shutdown::Shutdown;
@@ -43,7 +44,7 @@ use crate::store::handle::FromStore;
 use crate::store::record::Reason;
 use crate::timer::{Alarm, sleep_until};
 use intake::Intake;
-use reload::Removal;
+use standing::Standing;
 
 /// One sink, ready to run.
 pub struct SinkWorker {
@@ -87,12 +88,7 @@ struct Running {
     health: FailureLog,
     /// Answers that the receiver has given.
     answers: u64,
-    /// Set by a 410: the receiver wants nothing any more.
-    disabled: bool,
-    /// Set when the pipeline has no such sink any more.
-    removal: Option<Removal>,
-    /// The shutdown has begun, and what came from the store is let go.
-    is_ending: bool,
+    standing: Standing,
     /// When the lines are looked through next for deliveries that have waited too long.
     check_at: Instant,
 }
@@ -197,9 +193,7 @@ impl Running {
             pauses: LongPauses::default(),
             shortage: Shortage::default(),
             answers: 0,
-            disabled: false,
-            removal: None,
-            is_ending: false,
+            standing: Standing::default(),
             check_at: Instant::now() + CHECK_INTERVAL,
         };
         sink.show_state();
@@ -232,7 +226,7 @@ impl Running {
     /// Takes in a delivery from the queue. The queue is always read, as only that shows its end; what comes before the
     /// store has said whether the sink is disabled waits for that.
     fn take_in(&mut self, delivery: Box<Delivery>, now: Instant) {
-        if self.is_ready() || self.is_gone() {
+        if self.is_ready() || self.standing.is_gone() {
             self.advance(Occasion::Arrived, delivery, now);
         } else {
             self.intake.keep_undecided(delivery);
@@ -298,12 +292,8 @@ impl Running {
                 Some(parking) if parking.has_room() => StoreFact::HasRoom,
                 Some(_) => StoreFact::Full,
             },
-            is_disabled: self.disabled,
-            removal: match self.removal {
-                None => RemovalFact::Present,
-                Some(Removal::Until(_)) => RemovalFact::Finishing,
-                Some(Removal::Gone) => RemovalFact::Gone,
-            },
+            is_disabled: self.standing.is_disabled(),
+            removal: self.standing.removal(),
             shares_sources: self.worker.context.shares_sources,
             park_after: self.worker.retry.park_after(),
         }
@@ -340,8 +330,7 @@ impl Running {
             self.park_overdue(now);
             self.rotate_buckets(now);
         }
-        if !self.is_ending && self.worker.shutdown.deadline().is_some() {
-            self.is_ending = true;
+        if self.worker.shutdown.deadline().is_some() && self.standing.end_run() {
             self.release_claims();
         }
     }
@@ -355,15 +344,12 @@ impl Running {
 
     /// False once the sink is to end: what waits in the store stays there.
     fn may_claim(&self) -> bool {
-        !self.is_ending && self.removal.is_none() && self.worker.shutdown.deadline().is_none()
+        self.standing.may_claim() && self.worker.shutdown.deadline().is_none()
     }
 
     /// When there is something to do for the store, to look for, or to leave.
     fn wakes_at(&self) -> Option<Instant> {
-        let leave_at = match self.removal {
-            Some(Removal::Until(deadline)) => Some(deadline),
-            _ => None,
-        };
+        let leave_at = self.standing.leaves_at();
         let pause_ends_at = self.pauses.next_end();
         let Some(parking) = &self.parking else { return leave_at.into_iter().chain(pause_ends_at).min() };
         let claim_at = parking.claims.due_at().filter(|_| self.may_claim());

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::Running;
 use crate::clock::steady_now;
 use crate::delivery::schedule::BucketName;
-use crate::delivery::step::Occasion;
+use crate::delivery::step::{Occasion, RemovalFact};
 use crate::delivery::stored::{Unusable, from_stored};
 use crate::delivery::{Delivery, dead_letter};
 use crate::store::handle::{Claimed, FromStore};
@@ -66,19 +66,15 @@ impl Running {
             !schedule.has_a_line(bucket) && come <= concurrency
         };
         let is_disabled = parking.claims.answered(&claimed, now, steady_now(), has_caught_up);
-        match (self.disabled, is_disabled) {
-            (false, true) => {
-                warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
-                    `bridge sinks enable PIPELINE {}` lifts that", self.worker.name);
-                self.dead_letter_all(now);
-                self.show_state();
-            }
-            (true, false) => {
-                info!(sink = %self.worker.name, "the sink is enabled again");
-                self.disabled = false;
-                self.show_state();
-            }
-            _ => {}
+        if is_disabled && self.standing.disable() {
+            warn!(sink = %self.worker.name, "the sink is disabled; its events become dead letters. \
+                `bridge sinks enable PIPELINE {}` lifts that", self.worker.name);
+            self.dead_letter_all(now);
+            self.show_state();
+        }
+        if !is_disabled && self.standing.enable() {
+            info!(sink = %self.worker.name, "the sink is enabled again");
+            self.show_state();
         }
         self.handle_stored_pauses(&claimed.pauses, now);
         if self.worker.shutdown.deadline().is_some() {
@@ -121,7 +117,7 @@ impl Running {
         if self.worker.shutdown.deadline().is_some() {
             return true;
         }
-        if self.removal.is_some() {
+        if self.standing.removal() != RemovalFact::Present {
             // What a claim brings has to be put back.
             return !parking.claims.is_under_way();
         }

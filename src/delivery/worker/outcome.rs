@@ -96,7 +96,9 @@ impl Running {
         let health = &self.worker.node_health;
         match self.worker.schedule.trouble(Instant::now()) {
             Some(trouble) => health.set(NodeState::Failing(trouble), "attempts fail: the circuit breaker is open"),
-            None if self.disabled => health.set(NodeState::Ready, "disabled: its events become dead letters"),
+            None if self.standing.is_disabled() => {
+                health.set(NodeState::Ready, "disabled: its events become dead letters")
+            }
             None => match paused {
                 Some(paused) => health.set(NodeState::Ready, paused),
                 None => health.ready(),
@@ -123,9 +125,9 @@ impl Running {
         self.worker.context.dead_letters.keep(letter, ack);
     }
 
-    /// Makes dead letters of all fresh deliveries in memory; those that came from the store go back there.
+    /// Makes dead letters of all fresh deliveries in the memory of a disabled sink; those that came from the store go
+    /// back there.
     pub(super) fn dead_letter_all(&mut self, now: Instant) {
-        self.disabled = true;
         // The heads under way keep their lanes: should the sink be enabled meanwhile, nothing may overtake them.
         let followers = self.lanes.drain();
         for (delivery, _) in self.worker.schedule.drain(now) {
@@ -237,9 +239,8 @@ impl Running {
     }
 
     fn disable(&mut self, members: Members, message: String, now: Instant) {
-        let is_new = !self.disabled;
+        let is_new = self.standing.disable();
         if is_new {
-            self.disabled = true;
             let until = match &mut self.parking {
                 Some(parking) => {
                     parking.disable(message.clone());

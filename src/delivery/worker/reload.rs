@@ -7,15 +7,6 @@ use super::Running;
 use crate::delivery::control::{SinkContext, SinkControl, SinkSettings};
 use crate::delivery::step::Occasion;
 
-/// How far a removed sink has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Removal {
-    /// Deliveries go on until then.
-    Until(Instant),
-    /// Time is up: no attempt begins any more.
-    Gone,
-}
-
 impl Running {
     /// Applies what it is told.
     pub(super) fn apply_control(&mut self, control: SinkControl) {
@@ -32,17 +23,11 @@ impl Running {
         }
     }
 
-    /// True when the sink is removed and its time is up.
-    pub(super) fn is_gone(&self) -> bool {
-        self.removal == Some(Removal::Gone)
-    }
-
     /// Lets everything go when the time of a removed sink is up.
     pub(super) fn end_removal(&mut self, now: Instant) {
-        if !matches!(self.removal, Some(Removal::Until(deadline)) if deadline <= now) {
+        if !self.standing.expire(now) {
             return;
         }
-        self.removal = Some(Removal::Gone);
         // Nobody should send anything any more. A dead letter that is on its way here must find another.
         self.intake.close();
         let heads = self.worker.schedule.drain(now);
@@ -57,7 +42,7 @@ impl Running {
     }
 
     fn set_context(&mut self, context: SinkContext) {
-        if self.removal.take().is_some() {
+        if self.standing.keep() {
             info!(sink = %self.worker.name, "the sink is in the pipeline again");
         }
         self.worker.context = context;
@@ -73,7 +58,9 @@ impl Running {
         match &mut self.parking {
             Some(parking) => parking.claims.change_keys(has_keyed_buckets),
             // With a store, `bridge sinks enable` lifts a disabling.
-            None => self.disabled = false,
+            None => {
+                self.standing.enable();
+            }
         }
         self.show_state();
         info!(sink = %self.worker.name, waiting = self.worker.schedule.len() + self.lanes.waiting(),
@@ -84,7 +71,7 @@ impl Running {
         let timeout = self.worker.shutdown.timeout();
         info!(sink = %self.worker.name, ?timeout, waiting = self.worker.schedule.len() + self.lanes.waiting(),
             "the sink is removed; it finishes what it can");
-        self.removal = Some(Removal::Until(now + timeout));
+        self.standing.remove(now + timeout);
         // Nobody else would put them back: their claims last as long as the process.
         for claimed in self.worker.schedule.take_from_lines(|delivery| delivery.core.row.is_some()) {
             self.advance(Occasion::MakeRoom, claimed, now);

@@ -29,7 +29,7 @@ impl Running {
 
     /// Takes the store's answer about a lane.
     pub(super) fn handle_lane_answer(&mut self, lane: LaneName, is_in_store: bool, now: Instant) {
-        let is_gone = self.is_gone();
+        let is_gone = self.standing.is_gone();
         if let Some(parking) = self.parking.as_mut().filter(|parking| is_in_store && !is_gone && !parking.has_room()) {
             parking.note_lack_of_room();
             return self.wait_behind_lane(lane);
