@@ -121,6 +121,14 @@ impl Problem {
     }
 }
 
+impl Warning {
+    /// Puts keys before the path, as [`Problem::under`] does.
+    #[must_use]
+    pub fn under<K: Into<String>>(self, parents: impl IntoIterator<Item = K>) -> Self {
+        Self { problem: self.problem.under(parents), ..self }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path.join("."), self.message)

@@ -1,16 +1,11 @@
 //! Rules that no single type can state: about several keys of a node, or about what a key may be.
 //!
-//! A table whose owner has a checked form of it is checked by making that form. Templates, expressions, URLs and the
-//! wiring are not checked here: `pipeline::compile` does that.
+//! A table whose owner has a checked form of it is checked by making that form, which is kept
+//! ([`DeliveryPolicies`](crate::delivery::policies::DeliveryPolicies)). Templates, expressions, URLs and the wiring are
+//! not checked here: `pipeline::compile` does that.
 
-use super::SinkConfig;
-use crate::delivery::breaker::BreakerPolicy;
-use crate::delivery::rate_limit::Rate;
-use crate::delivery::retry::RetryPolicy;
 use crate::problem::Problem;
 use crate::sink::TypeConfig;
-use crate::sink::config::WebhookConfig;
-use crate::sink::responses::Responses;
 use crate::source::SourceConfig;
 
 /// The rules of a source. Paths start at its table.
@@ -28,26 +23,11 @@ pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
     problems
 }
 
-/// The rules of a sink. Paths start at its table.
-pub(super) fn sink(config: &SinkConfig) -> Vec<Problem> {
-    let TypeConfig::Webhook(webhook) = &config.kind;
-    let delivery = &config.delivery;
-    let rate_limit = delivery.rate_limit.as_ref().map(Rate::new);
-    let tables = [
-        ("retry", RetryPolicy::new(&delivery.retry).err()),
-        ("rate_limit", rate_limit.and_then(Result::err)),
-        ("breaker", BreakerPolicy::new(&delivery.breaker).err()),
-        ("responses", Responses::new(&delivery.responses).err()),
-    ];
-    let of_tables = tables
-        .into_iter()
-        .flat_map(|(table, problems)| problems.into_iter().flatten().map(move |problem| problem.under([table])));
-    of_tables.chain(self::webhook(webhook)).collect()
-}
-
-fn webhook(config: &WebhookConfig) -> Vec<Problem> {
+/// The rules of a sink's own keys. Paths start at its table.
+pub(super) fn sink(kind: &TypeConfig) -> Vec<Problem> {
+    let TypeConfig::Webhook(webhook) = kind;
     let mut problems = Vec::new();
-    if config.template.is_some() && config.body.is_some() {
+    if webhook.template.is_some() && webhook.body.is_some() {
         problems.push(
             Problem::new(["body"], "`template` and `body` exclude each other")
                 .with_help("`template` names one of `[templates]`, `body` is a template itself"),

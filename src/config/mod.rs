@@ -4,12 +4,13 @@
 //! puts environment variables and files in (`interpolate`), lets sinks start from `[defaults.webhook]` (`defaults`),
 //! reads section by section (`read`): compares each table with the schema (`shape`), deserializes it into its struct
 //! (`typed`) and applies the rules that span several keys (`check`). What tests say is in [`test_case`]. Keys that are planned and not there yet are
-//! refused with an explanation (`planned`). All faults are collected before anything is reported (`diagnostics`).
+//! refused with an explanation (`planned`). Secrets that are written out are blotted out of everything that is shown
+//! (`secrets`). All faults are collected before anything is reported (`diagnostics`).
 //! [`files`] says which files a command line means; `fingerprint` hashes what they say, for a reload to compare, and
 //! `named_files` what `${file:…}` names.
 //!
 //! This module must not compile anything (templates, expressions, URLs) nor wire the graph: `pipeline::compile` does,
-//! and hands its [`Problem`]s back to [`Loaded::report`] to have them shown with line and column.
+//! and hands its [`Problem`]s back to [`Parsed::report`] to have them shown with line and column.
 
 mod check;
 mod defaults;
@@ -25,6 +26,7 @@ mod planned;
 mod read;
 mod reference;
 mod schema;
+mod secrets;
 mod shape;
 pub mod test_case;
 mod typed;
@@ -39,6 +41,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::delivery::DeliveryConfig;
+use crate::delivery::policies::DeliveryPolicies;
 use crate::filter::FilterConfig;
 use crate::problem::{Problem, Warning};
 use crate::sink;
@@ -96,6 +99,8 @@ pub struct PipelineConfig {
 pub struct SinkConfig {
     /// Keys that every sink has.
     pub delivery: DeliveryConfig,
+    /// What their tables mean; `None` when one of them is at fault, which is reported.
+    pub policies: Option<DeliveryPolicies>,
     /// Keys of its type.
     pub kind: sink::TypeConfig,
 }
@@ -128,13 +133,30 @@ pub struct Loaded {
     pub pipeline: PipelineConfig,
     /// What a reload compares.
     pub fingerprints: Fingerprints,
+    masked: Vec<MaskedValue>,
+    written_out_secrets: Vec<Vec<String>>,
     document: Document,
 }
 
 impl Loaded {
-    /// Shows faults that a later stage found where they stand in the file.
-    pub fn report(&self, problems: Vec<Problem>) -> ConfigErrors {
-        self.document.report(self.document.faults(problems, &HashSet::new()))
+    /// Where secrets are written out in the file. Nothing that is shown of it has them.
+    pub fn written_out_secrets(&self) -> &[Vec<String>] {
+        &self.written_out_secrets
+    }
+
+    /// The values that are masked, each with the path of the string in which it stands.
+    pub fn masked_values(&self) -> impl Iterator<Item = (Vec<String>, &MaskedValue)> {
+        self.masked.iter().filter_map(|masked| Some((self.document.path_of(&masked.place)?, masked)))
+    }
+
+    /// What stands in the file at a path.
+    pub fn written(&self, path: &[String]) -> &str {
+        self.document.written(path)
+    }
+
+    /// Shows warnings where they stand in the file.
+    pub fn warnings(&self, warnings: Vec<Warning>) -> ConfigWarnings {
+        self.document.warnings(warnings)
     }
 }
 
@@ -158,6 +180,8 @@ pub struct Parsed {
     pub faults: Vec<Fault>,
     /// The values that are masked.
     masked: Vec<MaskedValue>,
+    /// Where secrets are written out. They are concealed in the document.
+    written_out_secrets: Vec<Vec<String>>,
     document: Document,
     /// The places of the values at fault.
     broken: HashSet<Range<usize>>,
@@ -166,10 +190,11 @@ pub struct Parsed {
 impl Parsed {
     /// The pipeline, or all of its faults.
     pub fn into_loaded(self) -> Result<Loaded, ConfigErrors> {
-        if self.faults.is_empty() {
-            return Ok(Loaded { pipeline: self.pipeline, fingerprints: self.fingerprints, document: self.document });
+        if !self.faults.is_empty() {
+            return Err(self.report(Vec::new()));
         }
-        Err(self.report(Vec::new()))
+        let Self { pipeline, fingerprints, masked, written_out_secrets, document, .. } = self;
+        Ok(Loaded { pipeline, fingerprints, masked, written_out_secrets, document })
     }
 
     /// Adds faults that only others can see, for example a name that another file has already.
@@ -178,35 +203,10 @@ impl Parsed {
         self.faults.extend(faults);
     }
 
-    /// Whether the value at a path is written out in the file, without a reference such as `${env:NAME}`.
-    pub fn is_literal(&self, path: &[String]) -> bool {
-        self.document.is_literal(path)
-    }
-
-    /// The values that are masked, each with the path of the string in which it stands.
-    pub fn masked_values(&self) -> impl Iterator<Item = (Vec<String>, &MaskedValue)> {
-        self.masked.iter().filter_map(|masked| Some((self.document.path_of(&masked.place)?, masked)))
-    }
-
-    /// What stands in the file at a path.
-    pub fn written(&self, path: &[String]) -> &str {
-        self.document.written(path)
-    }
-
-    /// Blots the values at these paths out of what is shown of the file from now on: secrets that are written out.
-    pub fn conceal(&mut self, paths: &[Vec<String>]) {
-        self.document.conceal(paths);
-    }
-
-    /// Shows warnings where they stand in the file.
-    pub fn warnings(&self, warnings: Vec<Warning>) -> ConfigWarnings {
-        self.document.warnings(warnings)
-    }
-
     /// All faults, with those that a later stage found in what could be read. A problem that only follows from a value
     /// which is reported as faulty is left out.
     pub fn report(mut self, problems: Vec<Problem>) -> ConfigErrors {
-        self.faults.extend(self.document.faults(problems, &self.broken));
+        self.refuse(problems);
         self.document.report(self.faults)
     }
 }

@@ -18,8 +18,9 @@ use super::interpolate::{self, Env};
 use super::schema::{self, AS_WRITTEN, STRICT, WEBHOOK_DEFAULTS};
 use super::shape::{Findings, Subject, keys, line_of, missing_key, table_name, unknown_key};
 use super::test_case::{self, Nodes, TestCase};
-use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, wording};
+use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, secrets, wording};
 use crate::delivery::DeliveryConfig;
+use crate::delivery::policies::DeliveryPolicies;
 use crate::problem::Problem;
 use crate::sink;
 use crate::source::{self, CommonConfig, SourceConfig};
@@ -41,26 +42,33 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
             document: Document::new(name, text, &DeTable::new()),
             named_files: NamedFiles::default(),
             masked: Vec::new(),
+            written_out_secrets: Vec::new(),
         };
     }
     let interpolated = env.map(|env| interpolate::interpolate(text, &mut root, env)).unwrap_or_default();
     defaults::apply(&mut root);
-    let document = Document::new(name, text, &root);
+    let mut document = Document::new(name, text, &root);
     let interpolate::Interpolated { faults, broken, replaced, masked, files: named_files } = interpolated;
     let findings = Findings { text, faults, broken, replaced, ..Findings::default() };
     let mut reader = Reader { document: &document, findings };
     let pipeline = reader.pipeline(&root);
+    let fingerprints = Fingerprints::of(&reader.findings.in_parts(&root));
+    let Findings { faults, broken, .. } = reader.findings;
+    let written_out_secrets: Vec<_> =
+        secrets::paths(&pipeline).into_iter().filter(|path| document.is_literal(path)).collect();
+    document.conceal(&written_out_secrets);
     Parsed {
         pipeline,
         declared: node_names(&root, "sources").chain(node_names(&root, "filters")).collect(),
         declared_sinks: node_names(&root, "sinks").collect(),
         declared_templates: node_names(&root, "templates").collect(),
-        fingerprints: Fingerprints::of(&reader.findings.in_parts(&root)),
-        faults: reader.findings.faults,
-        broken: reader.findings.broken,
+        fingerprints,
+        faults,
+        broken,
         document,
         named_files,
         masked,
+        written_out_secrets,
     }
 }
 
@@ -250,9 +258,9 @@ impl Reader<'_> {
 
     fn sink(&mut self, subject: &Subject<'_, '_>) -> Option<SinkConfig> {
         let (delivery, kind) = self.tagged::<DeliveryConfig, sink::TypeConfig>(subject)?;
-        let config = SinkConfig { delivery, kind };
-        self.add_problems(subject, check::sink(&config));
-        Some(config)
+        let policies = DeliveryPolicies::new(&delivery).map_err(|problems| self.add_problems(subject, problems)).ok();
+        self.add_problems(subject, check::sink(&kind));
+        Some(SinkConfig { delivery, policies, kind })
     }
 
     fn add_problems(&mut self, subject: &Subject<'_, '_>, problems: Vec<Problem>) {

@@ -17,6 +17,7 @@ mod failure_log;
 pub mod lane;
 mod long_pauses;
 mod parking;
+pub mod policies;
 pub mod rate_limit;
 pub mod retry;
 pub mod schedule;

@@ -195,7 +195,7 @@ fn try_an_event(graph: &Graph, clock: &FrozenClock) {
 fn deliver_and_fail(sink: &SinkNode) {
     let mut now = Instant::now();
     let origin = now;
-    let mut schedule = Schedule::new(sink.rate, sink.breaker);
+    let mut schedule = Schedule::new(sink.settings.rate, sink.settings.breaker);
     let bucket: BucketName = "x".into();
     (0..4).for_each(|_| schedule.push(bucket.clone(), 0_u32, now));
     for step in 0..60_u32 {
@@ -211,7 +211,7 @@ fn deliver_and_fail(sink: &SinkNode) {
                 schedule.report(&bucket, permit, true, now);
                 let retry_after = (step % 7 == 0).then_some(Duration::from_secs(u64::from(u32::MAX)));
                 let failure = Failure { attempts: attempts + 1, elapsed: now - origin, retry_after };
-                if let Decision::RetryAfter(wait) = sink.retry.decide(failure, f64::from(step % 3) / 2.0) {
+                if let Decision::RetryAfter(wait) = sink.settings.retry.decide(failure, f64::from(step % 3) / 2.0) {
                     schedule.push_at(now + wait, bucket.clone(), attempts + 1);
                     let due = Timestamp::now().checked_add(jiff::SignedDuration::try_from(wait).unwrap());
                     assert!(due.is_ok(), "{wait:?}");

@@ -12,25 +12,22 @@ use std::sync::Arc;
 use super::graph::{FilterNode, Graph, SinkNode, SourceNode};
 use super::routes::SinkRoute;
 use crate::config::{PipelineConfig, SinkConfig};
-use crate::delivery::breaker::BreakerPolicy;
-use crate::delivery::rate_limit::Rate;
-use crate::delivery::retry::RetryPolicy;
+use crate::delivery::control::SinkSettings;
+use crate::delivery::policies::DeliveryPolicies;
 use crate::filter::Predicate;
 use crate::interpolated::InterpolatedText;
-use crate::problem::Problem;
+use crate::problem::{Problem, Warning};
 use crate::sink;
 use crate::sink::encoding::NamedTemplates;
-use crate::sink::rendering::template_problems;
+use crate::sink::rendering::TemplateCompiler;
 use crate::sink::request::RequestTemplate;
-use crate::sink::responses::Responses;
-use crate::sink::verdict::AnswerRules;
 use crate::sink::webhook::Webhook;
 use crate::source::drive::Bounds;
 use crate::source::{Connector, SourceConfig, SourceContext};
 use crate::store::Store;
 use crate::store::config::{StoreConfig, StoreSettings};
 use crate::store::running::UnopenedStore;
-use crate::template::{self, Escape, Template};
+use crate::template::{self, Escape};
 
 use wiring::{UNMATCHED, Wiring};
 
@@ -59,6 +56,16 @@ pub struct Declared<'a> {
     pub templates: &'a BTreeSet<String>,
 }
 
+/// A pipeline that was compiled.
+pub struct Compilation {
+    /// The graph.
+    pub graph: Graph,
+    /// Where the store is; `None` with `store.url = "none"`.
+    pub store: Option<StoreSettings>,
+    /// What is worth a second look in the templates.
+    pub warnings: Vec<Warning>,
+}
+
 /// Compiles a pipeline. One that is to go on with the store of the one that runs is given it, and its graph then has none
 /// of its own.
 ///
@@ -69,11 +76,13 @@ pub fn compile(
     declared: Declared<'_>,
     environment: &Environment,
     running_store: Option<&Store>,
-) -> Result<Graph, Vec<Problem>> {
-    let mut compiler = Compiler { config, environment, declared, problems: Vec::new() };
+) -> Result<Compilation, Vec<Problem>> {
+    let mut compiler = Compiler { config, environment, declared, problems: Vec::new(), warnings: Vec::new() };
     let wiring = compiler.wire();
     let templates = compiler.templates();
-    let store = compiler.store().filter(|_| running_store.is_none());
+    let store = compiler.store();
+    let store_settings = store.as_ref().map(|(_, store)| store.settings().clone());
+    let store = store.filter(|_| running_store.is_none());
     let mut sources = compiler.sources(&wiring, running_store.or(store.as_ref().map(|(store, _)| store)));
     let filters = compiler.filters(&wiring);
     let mut sinks = compiler.sinks(&templates);
@@ -87,7 +96,7 @@ pub fn compile(
     for (sink, target) in sinks.iter_mut().zip(letters.sinks) {
         sink.dead_letter = target;
     }
-    Ok(Graph {
+    let graph = Graph {
         name: config.name.as_str().into(),
         sources,
         filters: filters.into(),
@@ -95,7 +104,8 @@ pub fn compile(
         store,
         workers: config.runtime.workers,
         shutdown_timeout: config.runtime.shutdown_timeout.0,
-    })
+    };
+    Ok(Compilation { graph, store: store_settings, warnings: compiler.warnings })
 }
 
 struct Compiler<'a> {
@@ -103,6 +113,7 @@ struct Compiler<'a> {
     environment: &'a Environment,
     declared: Declared<'a>,
     problems: Vec<Problem>,
+    warnings: Vec<Warning>,
 }
 
 impl<'a> Compiler<'a> {
@@ -117,10 +128,17 @@ impl<'a> Compiler<'a> {
     }
 
     fn templates(&mut self) -> NamedTemplates<'a> {
-        let (configs, rendering) = (&self.config.templates, &self.environment.rendering);
-        let (templates, problems) = NamedTemplates::compile(configs, self.declared.templates, rendering);
-        self.problems.extend(problems);
+        let mut compiler = TemplateCompiler::new(&self.environment.rendering);
+        let templates = NamedTemplates::compile(&self.config.templates, self.declared.templates, &mut compiler);
+        self.take_findings(&["templates"], compiler);
         templates
+    }
+
+    /// Keeps what was found in templates, put under `path`.
+    fn take_findings(&mut self, path: &[&str], compiler: TemplateCompiler<'_>) {
+        let TemplateCompiler { problems, warnings, .. } = compiler;
+        self.problems.extend(problems.into_iter().map(|problem| problem.under(path.iter().copied())));
+        self.warnings.extend(warnings.into_iter().map(|warning| warning.under(path.iter().copied())));
     }
 
     fn sources(&mut self, wiring: &Wiring, store: Option<&Store>) -> Vec<SourceNode> {
@@ -198,35 +216,34 @@ impl<'a> Compiler<'a> {
     }
 
     fn sink(&mut self, name: &str, config: &SinkConfig, templates: &NamedTemplates<'_>) -> Option<SinkNode> {
-        let SinkConfig { delivery, kind: sink::TypeConfig::Webhook(webhook) } = config;
+        let SinkConfig { delivery, policies, kind: sink::TypeConfig::Webhook(webhook) } = config;
         let path = ["sinks", name];
-        let rendering = &self.environment.rendering;
-        let request = self.keep(&path, RequestTemplate::new(webhook, templates, rendering));
-        let retry = self.keep(&["sinks", name, "retry"], RetryPolicy::new(&delivery.retry));
-        let breaker = self.keep(&["sinks", name, "breaker"], BreakerPolicy::new(&delivery.breaker));
+        let mut compiler = TemplateCompiler::new(&self.environment.rendering);
+        let request = RequestTemplate::compile(webhook, templates, &mut compiler);
+        let mut key = |path: &[&str], text: Option<&InterpolatedText>| match text {
+            Some(text) => compiler.compile(path, text, Escape::Key).map(Some),
+            None => Some(None),
+        };
         let limit = delivery.rate_limit.as_ref();
-        let rate = self.keep(&["sinks", name, "rate_limit"], limit.map(Rate::new).transpose());
-        let key = limit.and_then(|limit| limit.key.as_ref());
-        let text = |text: &InterpolatedText| Template::compile_with(text, Escape::Key, rendering);
-        let bucket = key.map(text).transpose();
-        let bucket = bucket.map_err(|faults| template_problems(&["rate_limit", "key"], &faults));
-        let bucket = self.keep(&path, bucket);
-        let order_by = delivery.order_by.as_ref().map(text).transpose();
-        let order_by = order_by.map_err(|faults| template_problems(&["order_by"], &faults));
-        let order_by = self.keep(&path, order_by);
+        let bucket = key(&["rate_limit", "key"], limit.and_then(|limit| limit.key.as_ref()));
+        let order_by = key(&["order_by"], delivery.order_by.as_ref());
+        self.take_findings(&path, compiler);
         let fixed_headers = request.as_ref().map(|request| request.fixed_headers().clone()).unwrap_or_default();
-        let responses = self.keep(&["sinks", name, "responses"], Responses::new(&delivery.responses));
-        // A table at fault has been reported, and must not hide what is wrong with the webhook itself.
-        let max_retry_after = retry.as_ref().map(RetryPolicy::max_retry_after).unwrap_or_default();
-        let rules = AnswerRules { responses: responses.unwrap_or_default(), max_retry_after };
-        let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency, fixed_headers, rules));
+        // Tables at fault have been reported, and must not hide what is wrong with the webhook itself.
+        let answers = policies.as_ref().map(|policies| policies.answers.clone()).unwrap_or_default();
+        let webhook = self.keep(&path, Webhook::new(webhook, delivery.concurrency, fixed_headers, answers));
+        let DeliveryPolicies { retry, rate, breaker, .. } = policies.clone()?;
+        let (request, bucket, order_by) = (request?, bucket?, order_by?);
         Some(SinkNode {
-            route: Arc::new(SinkRoute { name: name.into(), request: request?, bucket: bucket?, order_by: order_by? }),
-            webhook: webhook?,
-            concurrency: delivery.concurrency,
-            retry: retry?,
-            rate: rate?,
-            breaker: breaker?,
+            settings: SinkSettings {
+                webhook: Arc::new(webhook?),
+                concurrency: delivery.concurrency,
+                retry,
+                rate,
+                breaker,
+                has_keyed_buckets: bucket.is_some(),
+            },
+            route: Arc::new(SinkRoute { name: name.into(), request, bucket, order_by }),
             dead_letter: None,
         })
     }

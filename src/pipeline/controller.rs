@@ -15,7 +15,7 @@ use tracing::{Instrument as _, error, info};
 use super::changes::{Change, Changes};
 use super::dead_letters::{LetterMaker, RunningKeepers};
 use super::graph::{Graph, SinkNode, SourceNode, reachable_sinks};
-use super::nodes::{Ended, PipelineContext, RunningSink, RunningSource, Task, keeper_task, settings_of};
+use super::nodes::{Ended, PipelineContext, RunningSink, RunningSource, Task, keeper_task};
 use super::router::{QueueSender, RoutingPlan};
 use super::routes::Routes;
 use super::run::RunError;
@@ -185,12 +185,12 @@ impl Controller {
                     if let Some(running) = self.sinks.get_mut(&*name) {
                         running.set_queue(sender);
                     }
-                    self.tell(&name, SinkControl::Change(Box::new(settings_of(sink)), sink_context, new_queue));
+                    self.tell(&name, SinkControl::Change(Box::new(sink.settings), sink_context, new_queue));
                 }
                 (Some(SinkStep::Start), Some(queue)) => {
                     let started = RunningSink::new(
                         &name,
-                        (settings_of(sink), sink_context),
+                        (sink.settings, sink_context),
                         (sender.downgrade(), queue),
                         first_worker + position,
                         &self.pipeline_context,

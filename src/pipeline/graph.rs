@@ -5,14 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::routes::{Routes, SinkRoute};
-use crate::delivery::breaker::BreakerPolicy;
+use crate::delivery::control::SinkSettings;
 use crate::delivery::dead_letter::brokers::BrokerDestination;
-use crate::delivery::rate_limit::Rate;
-use crate::delivery::retry::RetryPolicy;
 use crate::event::Format;
 use crate::filter::Predicate;
 use crate::node::{NodeKind, NodeName};
-use crate::sink::webhook::Webhook;
 use crate::source::Connector;
 use crate::source::drive::Bounds;
 use crate::store::Store;
@@ -124,16 +121,8 @@ pub struct FilterNode {
 pub struct SinkNode {
     /// Makes an event into a delivery.
     pub route: Arc<SinkRoute>,
-    /// Makes the attempts.
-    pub webhook: Webhook,
-    /// Attempts under way at the same time, at most.
-    pub concurrency: usize,
-    /// What follows a failure.
-    pub retry: RetryPolicy,
-    /// The rate limit.
-    pub rate: Option<Rate>,
-    /// When attempts stop because they fail; `None` for never.
-    pub breaker: Option<BreakerPolicy>,
+    /// Says how deliveries are made.
+    pub settings: SinkSettings,
     /// Where its dead letters are sent on to.
     pub dead_letter: Option<LetterTarget>,
 }

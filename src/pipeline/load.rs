@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::compile::{base_dir, compile};
-use super::warnings::written_out_secrets;
+use super::compile::{Compilation, base_dir, compile};
 use super::{Declared, Environment, Graph};
-use crate::config::{self, ConfigErrors, Fingerprints, Parsed, PipelineConfig};
+use crate::config::{self, ConfigErrors, Loaded, Parsed, PipelineConfig};
+use crate::problem::Warning;
 use crate::store::Store;
 use crate::store::config::StoreSettings;
 use crate::template::Options;
 
-/// A pipeline file's graph, and the folder that belongs to the pipeline alone.
+/// A pipeline file without a fault: its graph, and what else follows from it. It is checked once, and this keeps what was
+/// found.
 pub struct Compiled {
     /// The graph.
     pub graph: Graph,
@@ -18,8 +19,10 @@ pub struct Compiled {
     pub state_dir: PathBuf,
     /// Where the store is; `None` with `store.url = "none"`.
     pub store: Option<StoreSettings>,
-    /// What a reload compares.
-    pub fingerprints: Fingerprints,
+    /// What the file says.
+    pub file: Loaded,
+    /// What is worth a second look in its templates.
+    pub template_warnings: Vec<Warning>,
 }
 
 /// Loads and compiles a pipeline file. `change` may alter the config before it is compiled.
@@ -70,23 +73,17 @@ pub fn compile_in(parsed: Parsed, environment: Environment) -> Result<Compiled, 
 }
 
 fn compile_for(
-    mut parsed: Parsed,
+    parsed: Parsed,
     environment: Environment,
     running_store: Option<&Store>,
 ) -> Result<Compiled, ConfigErrors> {
-    // No line of a report may show them.
-    parsed.conceal(&written_out_secrets(&parsed));
     let declared =
         Declared { nodes: &parsed.declared, sinks: &parsed.declared_sinks, templates: &parsed.declared_templates };
     match compile(&parsed.pipeline, declared, &environment, running_store) {
-        Ok(graph) if parsed.faults.is_empty() => {
-            let Parsed { pipeline, fingerprints, .. } = parsed;
-            let Environment { state_dir, base_dir, .. } = environment;
-            // Its faults have been found by the compilation.
-            let store = StoreSettings::new(&pipeline.store, &pipeline.name, &state_dir, &base_dir);
-            Ok(Compiled { graph, state_dir, store: store.ok().flatten(), fingerprints })
+        Ok(Compilation { graph, store, warnings: template_warnings }) => {
+            let file = parsed.into_loaded()?;
+            Ok(Compiled { graph, state_dir: environment.state_dir, store, file, template_warnings })
         }
-        Ok(_) => Err(parsed.report(Vec::new())),
         Err(problems) => Err(parsed.report(problems)),
     }
 }

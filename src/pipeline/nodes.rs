@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use super::graph::{SinkNode, SourceNode};
+use super::graph::SourceNode;
 use super::router::{QueueSender, Router, RoutingPlan};
 use super::steps::{SinkState, SourceState};
 use crate::delivery::Delivery;
@@ -154,16 +154,4 @@ impl RunningSink {
 /// The task of a keeper.
 pub(super) fn keeper_task(keeper: Keeper) -> Task {
     (format!("the dead letters of `{}`", keeper.node()), keeper.run().map(|()| Ended::Keeper).boxed())
-}
-
-/// What the pipeline file says of a sink's deliveries.
-pub(super) fn settings_of(sink: SinkNode) -> SinkSettings {
-    SinkSettings {
-        webhook: Arc::new(sink.webhook),
-        concurrency: sink.concurrency,
-        retry: sink.retry,
-        rate: sink.rate,
-        breaker: sink.breaker,
-        has_keyed_buckets: sink.route.bucket.is_some(),
-    }
 }

@@ -153,9 +153,9 @@ impl<'a> Trial<'a> {
         let delivery = Delivery::new(core, request, None, Instant::now());
         Outcome::Delivery(Box::new(FirstAttempt {
             sink: Arc::clone(&sink.route.name),
-            method: sink.webhook.method().to_owned(),
+            method: sink.settings.webhook.method().to_owned(),
             url: delivery.request.url.clone(),
-            headers: sink.webhook.parts(&delivery.request, &delivery.webhook_id, now).headers,
+            headers: sink.settings.webhook.parts(&delivery.request, &delivery.webhook_id, now).headers,
             body: delivery.request.body.clone(),
         }))
     }

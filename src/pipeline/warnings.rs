@@ -4,57 +4,46 @@
 
 mod masking;
 mod open_files;
-mod templates;
 mod wildcards;
 
 use std::collections::BTreeSet;
 
-use reqwest::header::HeaderName;
-use url::Url;
-
-use crate::config::{Parsed, PipelineConfig, SinkConfig};
+use super::load::Compiled;
+use crate::config::{Loaded, PipelineConfig, SinkConfig};
 use crate::event::Format;
 use crate::filter::types::{Doubt, Envelopes, doubts};
 use crate::problem::{Problem, Warning, WarningCode};
 use crate::sink;
-use crate::sink::config::WebhookConfig;
 use crate::sink::loopback::is_always_loopback;
-use crate::sink::request::holds_a_secret;
-use crate::source::kafka;
-use crate::source::{SourceConfig, TypeConfig};
+use crate::source::TypeConfig;
 
 pub use open_files::descriptor_limit;
 
-/// Everything in a pipeline file that is worth a warning.
-pub fn find(parsed: &Parsed) -> Vec<Warning> {
-    let config = &parsed.pipeline;
-    let secrets = written_out_secrets(parsed).into_iter().map(literal_secret);
+/// Everything in a sound pipeline file that is worth a warning.
+pub fn find(compiled: &Compiled) -> Vec<Warning> {
+    of_file(&compiled.file).into_iter().chain(compiled.template_warnings.iter().cloned()).collect()
+}
+
+/// What can be seen without the compiled templates.
+fn of_file(file: &Loaded) -> Vec<Warning> {
+    let config = &file.pipeline;
+    let secrets = file.written_out_secrets().iter().map(|path| literal_secret(path.clone()));
     let sinks = config.sinks.iter().flat_map(|(name, sink)| {
         let warnings = plain_http(sink).into_iter().chain(no_retry(sink));
-        warnings.map(move |warning| under(warning, ["sinks", name]))
+        warnings.map(move |warning| warning.under(["sinks", name]))
     });
-    let masking = masking::masked_values(parsed).chain(masking::empty_credentials(parsed));
+    let masking = masking::masked_values(file).chain(masking::empty_credentials(file));
     secrets
         .chain(masking)
         .chain(sinks)
         .chain(unused_templates(config))
         .chain(doubtful_filters(config))
-        .chain(templates::doubts(config))
         .chain(wildcards::that_are_literal(config))
         .collect()
 }
 
-/// Where secrets are written out in a pipeline file.
-pub fn written_out_secrets(parsed: &Parsed) -> Vec<Vec<String>> {
-    secrets(&parsed.pipeline).into_iter().filter(|path| parsed.is_literal(path)).collect()
-}
-
 fn warning(code: WarningCode, problem: Problem) -> Warning {
     Warning { code, problem }
-}
-
-fn under(warning: Warning, path: [&str; 2]) -> Warning {
-    Warning { problem: warning.problem.under(path), ..warning }
 }
 
 fn literal_secret(path: Vec<String>) -> Warning {
@@ -64,57 +53,8 @@ fn literal_secret(path: Vec<String>) -> Warning {
     warning(WarningCode::LiteralSecret, Problem::new(path, message).with_help(help))
 }
 
-/// Where the pipeline has secrets, be they written out or not.
-fn secrets(config: &PipelineConfig) -> Vec<Vec<String>> {
-    let mut paths = Vec::new();
-    if config.store.url.as_ref().is_some_and(|url| has_password(url.expose())) {
-        paths.push(path(&["store", "url"]));
-    }
-    for (name, source) in &config.sources {
-        paths.extend(secrets_of_source(source).into_iter().map(|keys| [path(&["sources", name]), keys].concat()));
-    }
-    for (name, sink) in &config.sinks {
-        let sink::TypeConfig::Webhook(webhook) = &sink.kind;
-        paths.extend(secrets_of_webhook(webhook).into_iter().map(|keys| [path(&["sinks", name]), keys].concat()));
-    }
-    paths
-}
-
-fn secrets_of_source(source: &SourceConfig) -> Vec<Vec<String>> {
-    match &source.kind {
-        TypeConfig::Kafka(kafka) => {
-            let secret = kafka.options.iter().filter(|(key, value)| kafka::holds_a_secret(key) && !value.is_empty());
-            secret.map(|(key, _)| path(&["options", key])).collect()
-        }
-        TypeConfig::Amqp(amqp) if has_password(amqp.uri.expose()) => vec![path(&["uri"])],
-        TypeConfig::Amqp(_) | TypeConfig::File(_) | TypeConfig::Stdin(_) => Vec::new(),
-    }
-}
-
-fn secrets_of_webhook(webhook: &WebhookConfig) -> Vec<Vec<String>> {
-    let signing = webhook.signing.iter().flat_map(|signing| signing.secrets.iter().enumerate());
-    let signing = signing.filter(|(_, secret)| !secret.expose().is_empty());
-    let mut paths: Vec<_> = signing.map(|(index, _)| path(&["signing", "secrets", &index.to_string()])).collect();
-    for (name, value) in &webhook.headers {
-        let is_secret = HeaderName::try_from(name.as_str()).is_ok_and(|name| holds_a_secret(&name));
-        // What an event brings is not written out.
-        let value = value.as_str();
-        if is_secret && !value.is_empty() && !value.contains("{{") {
-            paths.push(path(&["headers", name]));
-        }
-    }
-    if has_password(webhook.url.as_str()) {
-        paths.push(path(&["url"]));
-    }
-    paths
-}
-
 fn path(keys: &[&str]) -> Vec<String> {
     keys.iter().map(|key| key.to_string()).collect()
-}
-
-fn has_password(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| url.password().is_some_and(|password| !password.is_empty()))
 }
 
 fn plain_http(sink: &SinkConfig) -> Option<Warning> {
@@ -176,14 +116,13 @@ fn doubtful_filters(config: &PipelineConfig) -> impl Iterator<Item = Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse_lenient;
+    use crate::config::parse;
 
     /// The codes and paths of the warnings about a sound pipeline with these lines.
     fn found(lines: &str) -> Vec<String> {
         let text = format!("name = 'x'\n[sources.a]\ntype = 'stdin'\n{lines}");
-        let parsed = parse_lenient("x.toml", &text, &|_| Some("value-of-a-variable".into()));
-        assert_eq!(parsed.faults, [], "{lines}");
-        let found = find(&parsed).into_iter();
+        let file = parse("x.toml", &text, &|_| Some("value-of-a-variable".into()));
+        let found = of_file(&file.unwrap_or_else(|errors| panic!("{errors}"))).into_iter();
         found.map(|Warning { code, problem }| format!("{} {}", code.as_str(), problem.path.join("."))).collect()
     }
 
@@ -257,9 +196,8 @@ mod tests {
             )
         };
         let found = |path: &str, value: &str| {
-            let parsed = parse_lenient("x.toml", &text(path), &|_| Some(value.into()));
-            assert_eq!(parsed.faults, [], "{path}");
-            find(&parsed).into_iter().map(|warning| warning.problem.path.join(".")).collect::<Vec<_>>()
+            let file = parse("x.toml", &text(path), &|_| Some(value.into())).unwrap();
+            of_file(&file).into_iter().map(|warning| warning.problem.path.join(".")).collect::<Vec<_>>()
         };
         assert_eq!(found("${var:LOGS}", "/var/log/*.log"), ["sources.a.paths.1"]);
         assert_eq!(found("${var:LOGS}/*.log", "/var/log"), [""; 0]);

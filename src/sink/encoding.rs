@@ -11,11 +11,11 @@ use indexmap::IndexMap;
 use reqwest::header::HeaderValue;
 
 use super::config::WebhookConfig;
-use super::rendering::{RequestError, render, template_problems};
+use super::rendering::{RequestError, TemplateCompiler, render};
 use crate::event::Event;
 use crate::interpolated::InterpolatedText;
 use crate::problem::{Problem, did_you_mean};
-use crate::template::{Context, Escape, Options, Template, TemplateConfig, default_content_type};
+use crate::template::{Context, DEFAULT_CONTENT_TYPE, Escape, Template, TemplateConfig};
 
 /// The body of a sink's requests, compiled.
 #[derive(Debug)]
@@ -41,28 +41,24 @@ pub(super) struct Body {
 }
 
 impl Encoding {
-    /// Compiles the body that a sink asks for.
-    ///
-    /// # Errors
-    /// Every value at fault, with its path below the sink; none when it is the named template that is at fault, which
-    /// [`NamedTemplates::compile`] has reported.
+    /// Compiles the body that a sink asks for. `None` when something is at fault: if it is the named template,
+    /// [`NamedTemplates::compile`] has reported that.
     pub(super) fn compile(
         config: &WebhookConfig,
-        templates: &NamedTemplates,
-        options: &Options,
-    ) -> Result<Self, Vec<Problem>> {
+        templates: &NamedTemplates<'_>,
+        compiler: &mut TemplateCompiler<'_>,
+    ) -> Option<Self> {
         let own_content_type = config.content_type.as_deref().map(content_type).transpose();
-        let own_content_type = own_content_type.map_err(|problem| vec![problem])?;
+        let own_content_type = own_content_type.map_err(|problem| compiler.refuse(problem)).ok()?;
         match (&config.template, &config.body) {
-            (None, None) => Ok(Self::Payload { content_type: own_content_type }),
+            (None, None) => Some(Self::Payload { content_type: own_content_type }),
             (None, Some(body)) => {
-                let default = || content_type(&default_content_type()).map_err(|problem| vec![problem]);
-                let content_type = own_content_type.map_or_else(default, Ok)?;
-                let template = compile_body(body, &content_type, options, "body")?;
-                Ok(Self::Template { template: Arc::new(template), content_type })
+                let content_type = own_content_type.unwrap_or(HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
+                let template = compiler.compile_body(&["body"], body, as_text(&content_type))?;
+                Some(Self::Template { template: Arc::new(template), content_type })
             }
             // `body` beside `template` was refused when the file was read.
-            (Some(name), _) => templates.encoding(name, own_content_type, options),
+            (Some(name), _) => templates.encoding(name, own_content_type, compiler),
         }
     }
 
@@ -108,25 +104,17 @@ struct NamedTemplate<'a> {
 }
 
 impl<'a> NamedTemplates<'a> {
-    /// Compiles the templates of a file, and gives every fault in them with its path in the file. `declared` names all
-    /// templates that the file has: a sink that names one at fault has no fault itself. `options` are what the
-    /// templates may use besides the event.
+    /// Compiles the templates of a file; paths are those below `templates`. `declared` names all templates that the file
+    /// has: a sink that names one at fault has no fault itself.
     pub fn compile(
         configs: &'a IndexMap<String, TemplateConfig>,
         declared: &'a BTreeSet<String>,
-        options: &Options,
-    ) -> (Self, Vec<Problem>) {
-        let mut sound = IndexMap::new();
-        let mut problems = Vec::new();
-        for (name, config) in configs {
-            match NamedTemplate::compile(config, options) {
-                Ok(template) => {
-                    sound.insert(name.as_str(), template);
-                }
-                Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(["templates", name]))),
-            }
-        }
-        (Self { sound, declared }, problems)
+        compiler: &mut TemplateCompiler<'_>,
+    ) -> Self {
+        let compiled = configs
+            .iter()
+            .filter_map(|(name, config)| Some((name.as_str(), NamedTemplate::compile(name, config, compiler)?)));
+        Self { sound: compiled.collect(), declared }
     }
 
     /// The body that the template of this name makes, under the sink's own content type if it has one.
@@ -134,49 +122,38 @@ impl<'a> NamedTemplates<'a> {
         &self,
         name: &str,
         own_content_type: Option<HeaderValue>,
-        options: &Options,
-    ) -> Result<Encoding, Vec<Problem>> {
+        compiler: &mut TemplateCompiler<'_>,
+    ) -> Option<Encoding> {
         let Some(named) = self.sound.get(name) else {
-            let is_declared = self.declared.contains(name);
-            return Err(if is_declared { Vec::new() } else { vec![unknown_template(name, self.declared)] });
+            if !self.declared.contains(name) {
+                compiler.refuse(unknown_template(name, self.declared));
+            }
+            return None;
         };
         let content_type = own_content_type.unwrap_or_else(|| named.content_type.clone());
-        let template = if escape(&content_type) == named.template.escape() {
-            Arc::clone(&named.template)
-        } else {
-            Arc::new(compile_body(named.text, &content_type, options, "template")?)
-        };
-        Ok(Encoding::Template { template, content_type })
+        if Escape::for_content_type(as_text(&content_type)) == named.template.escape() {
+            return Some(Encoding::Template { template: Arc::clone(&named.template), content_type });
+        }
+        // What is worth a second look in it was found where it stands.
+        let known = compiler.warnings.len();
+        let template = compiler.compile_body(&["template"], named.text, as_text(&content_type));
+        compiler.warnings.truncate(known);
+        Some(Encoding::Template { template: Arc::new(template?), content_type })
     }
 }
 
 impl<'a> NamedTemplate<'a> {
-    fn compile(config: &'a TemplateConfig, options: &Options) -> Result<Self, Vec<Problem>> {
-        let TemplateConfig { body: text, content_type: name } = config;
-        let content_type = content_type(name);
-        let escape = Escape::for_content_type(name);
-        let template = Template::compile_body(text, escape, options);
-        let template = template.map_err(|faults| template_problems(&["body"], &faults));
-        match (template, content_type) {
-            (Ok(template), Ok(content_type)) => Ok(Self { text, content_type, template: Arc::new(template) }),
-            (template, content_type) => Err(template.err().into_iter().flatten().chain(content_type.err()).collect()),
-        }
+    fn compile(name: &str, config: &'a TemplateConfig, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
+        let TemplateConfig { body: text, content_type: of_body } = config;
+        let content_type = content_type(of_body).map_err(|problem| compiler.refuse(problem.under([name]))).ok();
+        let template = compiler.compile_body(&[name, "body"], text, of_body);
+        Some(Self { text, content_type: content_type?, template: Arc::new(template?) })
     }
 }
 
-/// Compiles the template of a body of this content type; `key` holds it.
-fn compile_body(
-    text: &InterpolatedText,
-    content_type: &HeaderValue,
-    options: &Options,
-    key: &str,
-) -> Result<Template, Vec<Problem>> {
-    let template = Template::compile_body(text, escape(content_type), options);
-    template.map_err(|faults| template_problems(&[key], &faults))
-}
-
-fn escape(content_type: &HeaderValue) -> Escape {
-    content_type.to_str().map_or(Escape::Text, Escape::for_content_type)
+/// A content type as text: what was checked is visible ASCII.
+fn as_text(content_type: &HeaderValue) -> &str {
+    content_type.to_str().unwrap_or_default()
 }
 
 fn content_type(text: &str) -> Result<HeaderValue, Problem> {

@@ -1,10 +1,11 @@
-//! Renders one part of a request, such as the URL or a header, and names the part that is at fault. It must not know
-//! what the parts make together.
+//! Compiles and renders the parts of a request that are templates, such as the URL or a header, and names the part that
+//! is at fault. It must not know what the parts make together.
 
 use reqwest::header::HeaderName;
 
-use crate::problem::Problem;
-use crate::template::{Context, NotJson, RenderFailure, Template, TemplateError};
+use crate::interpolated::InterpolatedText;
+use crate::problem::{Problem, Warning, WarningCode};
+use crate::template::{Context, Doubt, Escape, NotJson, Options, RenderFailure, Template, TemplateError};
 
 /// Why an event could not be made into a request. It becomes a dead letter: the same event would fail again.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +34,83 @@ pub(super) fn render(part: &str, template: &Template, context: &Context) -> Resu
     template.render(context).map_err(|failure| RequestError::Render { part: part.to_owned(), failure })
 }
 
-/// The faults in a template as faults of the value that holds it.
-pub fn template_problems(path: &[&str], faults: &[TemplateError]) -> Vec<Problem> {
-    faults.iter().map(|fault| template_problem(path.iter().copied(), fault)).collect()
+/// Compiles the templates of a part of a pipeline file. What is wrong with them, and what is worth a second look in them,
+/// is kept with its path below that part.
+pub struct TemplateCompiler<'a> {
+    /// What the templates may use besides the event.
+    options: &'a Options,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is worth a second look.
+    pub warnings: Vec<Warning>,
+}
+
+impl<'a> TemplateCompiler<'a> {
+    /// A compiler that has found nothing yet. `options` are what templates may use besides the event.
+    pub fn new(options: &'a Options) -> Self {
+        Self { options, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The template at this path; `None` when it is at fault.
+    pub fn compile(&mut self, path: &[&str], text: &InterpolatedText, escape: Escape) -> Option<Template> {
+        let compiled = Template::compile_with(text, escape, self.options);
+        self.keep(path, compiled)
+    }
+
+    /// The template of a body at this path; `None` when it is at fault.
+    pub(super) fn compile_body(
+        &mut self,
+        path: &[&str],
+        text: &InterpolatedText,
+        content_type: &str,
+    ) -> Option<Template> {
+        let escape = Escape::for_content_type(content_type);
+        let compiled = Template::compile_body(text, escape, self.options);
+        let template = self.keep(path, compiled)?;
+        if escape == Escape::Text && template.inserts() {
+            self.warnings.push(unescaped_values(path, content_type));
+        }
+        Some(template)
+    }
+
+    /// Notes a fault.
+    pub(super) fn refuse(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    fn keep(&mut self, path: &[&str], compiled: Result<Template, Vec<TemplateError>>) -> Option<Template> {
+        match compiled {
+            Ok(template) => {
+                self.warnings.extend(template.doubts().iter().map(|doubt| warning(path, doubt)));
+                Some(template)
+            }
+            Err(faults) => {
+                self.problems.extend(faults.iter().map(|fault| problem(path, fault)));
+                None
+            }
+        }
+    }
+}
+
+fn warning(path: &[&str], doubt: &Doubt) -> Warning {
+    let (code, error) = match doubt {
+        Doubt::SingleValueRepeated(error) => (WarningCode::SingleValueRepeated, error),
+        Doubt::UnknownMember(error) => (WarningCode::UnknownMember, error),
+        Doubt::NotAnExpression(error) => (WarningCode::NotAnExpression, error),
+    };
+    Warning { code, problem: problem(path, error) }
+}
+
+fn unescaped_values(path: &[&str], content_type: &str) -> Warning {
+    let message = format!("values go into this body as they are: nothing is known of `{content_type}`");
+    let help = "set the content type of what it is, such as \"application/json\", or write `{{{…}}}` if it is meant so";
+    let problem = Problem::new(path.iter().copied(), message).with_help(help);
+    Warning { code: WarningCode::UnescapedValues, problem }
 }
 
 /// A fault in a template as a fault of the value that holds it.
-pub fn template_problem<K: Into<String>>(path: impl IntoIterator<Item = K>, error: &TemplateError) -> Problem {
-    let problem = Problem::new(path, format!("in the template: {error}")).with_part(error.part.clone());
+fn problem(path: &[&str], error: &TemplateError) -> Problem {
+    let problem = Problem::new(path.iter().copied(), format!("in the template: {error}")).with_part(error.part.clone());
     match &error.help {
         Some(help) => problem.with_help(help),
         None => problem,

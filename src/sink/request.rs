@@ -9,14 +9,14 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use super::config::WebhookConfig;
 use super::encoding::{Encoding, NamedTemplates};
 use super::parts;
-use super::rendering::{RequestError, render, template_problems};
+use super::rendering::{RequestError, TemplateCompiler, render};
 use super::signing::Signer;
 use super::url_template::UrlTemplate;
 use crate::event::Event;
 use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
 use crate::secret;
-use crate::template::{Context, Escape, Options, Template};
+use crate::template::{Context, Escape, Template};
 
 /// What every attempt of a delivery sends.
 #[derive(Debug, Clone)]
@@ -43,33 +43,27 @@ pub struct RequestTemplate {
 const OTHER_RESERVED_HEADERS: [&str; 4] = ["content-length", "transfer-encoding", "connection", "content-type"];
 
 impl RequestTemplate {
-    /// Compiles a sink's URL, headers and body. `options` are what its own templates may use besides the event.
-    ///
-    /// # Errors
-    /// Every value at fault, with its path below the sink.
-    pub fn new(
+    /// Compiles a sink's URL, headers and body; `None` when something is at fault. Paths are those below the sink.
+    pub fn compile(
         config: &WebhookConfig,
         templates: &NamedTemplates<'_>,
-        options: &Options,
-    ) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let url = UrlTemplate::new(&config.url, options).map_err(|found| problems.extend(found)).ok();
+        compiler: &mut TemplateCompiler<'_>,
+    ) -> Option<Self> {
+        let url = UrlTemplate::compile(&config.url, compiler);
         let mut fixed_headers = HeaderMap::new();
         let mut headers = Vec::new();
+        let mut are_headers_sound = true;
         for (name, value) in &config.headers {
-            match Header::new(name, value, options) {
-                Ok(Header::Fixed(name, value)) => {
+            match Header::compile(name, value, compiler) {
+                Some(Header::Fixed(name, value)) => {
                     fixed_headers.insert(name, value);
                 }
-                Ok(Header::Rendered(name, template)) => headers.push((name, *template)),
-                Err(found) => problems.extend(found),
+                Some(Header::Rendered(name, template)) => headers.push((name, *template)),
+                None => are_headers_sound = false,
             }
         }
-        let body = Encoding::compile(config, templates, options).map_err(|found| problems.extend(found)).ok();
-        match (url, body) {
-            (Some(url), Some(body)) if problems.is_empty() => Ok(Self { url, fixed_headers, headers, body }),
-            _ => Err(problems),
-        }
+        let body = Encoding::compile(config, templates, compiler);
+        are_headers_sound.then_some(Self { url: url?, fixed_headers, headers, body: body? })
     }
 
     /// The headers that are the same for all events.
@@ -114,31 +108,39 @@ enum Header {
 }
 
 impl Header {
-    fn new(name: &str, value: &InterpolatedText, options: &Options) -> Result<Self, Vec<Problem>> {
+    fn compile(name: &str, value: &InterpolatedText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
         let path = ["headers", name];
-        let Ok(header) = HeaderName::try_from(name) else {
-            let help = "letters, digits and any of !#$%&'*+-.^_`|~ make a header name";
-            return Err(vec![Problem::new(path, format!("`{name}` is not a header name")).with_help(help)]);
-        };
-        if is_reserved(&header) {
-            let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
-            return Err(vec![Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help)]);
-        }
-        let template = Template::compile_with(value, Escape::Header, options);
-        let template = template.map_err(|faults| template_problems(&path, &faults))?;
+        let header = header_name(name).map_err(|problem| compiler.refuse(problem)).ok()?;
+        let template = compiler.compile(&path, value, Escape::Header)?;
         let Some(literal) = template.literal() else {
-            return Ok(Self::Rendered(header, Box::new(template)));
+            return Some(Self::Rendered(header, Box::new(template)));
         };
-        let value = HeaderValue::from_str(literal).map_err(|_| {
+        let Ok(value) = HeaderValue::from_str(literal) else {
             let message = format!("the value of `{name}` has a character that no header can carry");
-            vec![Problem::new(path, message).with_help("leave out line breaks and other control characters")]
-        })?;
+            let help = "leave out line breaks and other control characters";
+            compiler.refuse(Problem::new(path, message).with_help(help));
+            return None;
+        };
         if holds_a_secret(&header) {
             // The scheme before the credentials (`Bearer`) is no secret.
             secret::register(literal.rsplit(' ').next().unwrap_or(literal));
         }
-        Ok(Self::Fixed(header, value))
+        Some(Self::Fixed(header, value))
     }
+}
+
+/// The name of a header that a sink may set.
+fn header_name(name: &str) -> Result<HeaderName, Problem> {
+    let path = ["headers", name];
+    let Ok(header) = HeaderName::try_from(name) else {
+        let help = "letters, digits and any of !#$%&'*+-.^_`|~ make a header name";
+        return Err(Problem::new(path, format!("`{name}` is not a header name")).with_help(help));
+    };
+    if is_reserved(&header) {
+        let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
+        return Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help));
+    }
+    Ok(header)
 }
 
 /// Whether the bridge sets a header itself.

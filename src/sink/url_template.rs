@@ -6,10 +6,10 @@
 
 use reqwest::Url;
 
-use super::rendering::{RequestError, render, template_problems};
+use super::rendering::{RequestError, TemplateCompiler, render};
 use crate::interpolated::InterpolatedText;
 use crate::problem::Problem;
-use crate::template::{Context, Escape, Options, Outline, Template};
+use crate::template::{Context, Escape, Outline, Template};
 
 /// A sink's URL, compiled.
 #[derive(Debug)]
@@ -45,17 +45,14 @@ const PORT_IN_HOST: &str = "a value in the host holds a `:`, and a port is no pa
                             http://[{{{data.address}}}]/)";
 
 impl UrlTemplate {
-    pub(super) fn new(text: &InterpolatedText, options: &Options) -> Result<Self, Vec<Problem>> {
-        let problem = |message: String| vec![Problem::new(["url"], message).with_help(HELP)];
-        let template = Template::compile_with(text, Escape::Url, options);
-        let template = template.map_err(|faults| template_problems(&["url"], &faults))?;
-        match template.literal() {
-            Some(url) => parse(url).map(|(url, _)| Self::Fixed(url)).map_err(problem),
-            None => {
-                let shape = Shape::new(template.outline()).map_err(problem)?;
-                Ok(Self::Rendered(Box::new(template), shape))
-            }
-        }
+    /// Compiles the URL of a sink; `None` when it is at fault.
+    pub(super) fn compile(text: &InterpolatedText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
+        let template = compiler.compile(&["url"], text, Escape::Url)?;
+        let compiled = match template.literal() {
+            Some(url) => parse(url).map(|(url, _)| Self::Fixed(url)),
+            None => Shape::new(template.outline()).map(|shape| Self::Rendered(Box::new(template), shape)),
+        };
+        compiled.map_err(|message| compiler.refuse(Problem::new(["url"], message).with_help(HELP))).ok()
     }
 
     pub(super) fn render(&self, context: &Context) -> Result<Url, RequestError> {
@@ -205,9 +202,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::template::Options;
 
     fn compile(text: &str) -> Result<UrlTemplate, Vec<Problem>> {
-        UrlTemplate::new(&text.into(), &Options::default())
+        let options = Options::default();
+        let mut compiler = TemplateCompiler::new(&options);
+        UrlTemplate::compile(&text.into(), &mut compiler).ok_or(compiler.problems)
     }
 
     fn render(template: &str, value: &str) -> Result<Url, String> {

@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::files::{FilesError, PipelineNames, pipeline_files};
 use crate::config::{ConfigErrors, NamedFiles, Parsed, load_lenient, parse_lenient};
-use crate::pipeline::warnings::written_out_secrets;
 use crate::problem::Problem;
 
 /// The files as they were at the last scan.
@@ -88,8 +87,6 @@ impl Files {
                     continue;
                 }
             };
-            // No line of a report may show them.
-            parsed.conceal(&written_out_secrets(&parsed));
             let reads_input = parsed.pipeline.sources.values().any(|source| source.kind.is_standard_input());
             if parsed.faults.is_empty() {
                 parsed.refuse(claims.claim(&file, Some(&parsed.pipeline.name), reads_input).err());

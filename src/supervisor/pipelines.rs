@@ -23,7 +23,7 @@ use crate::pipeline::demand::Demand;
 use crate::pipeline::load::{Compiled, compile_parsed_on};
 use crate::pipeline::run::{RunEnvironment, lock_state, own_workers, run_on};
 use crate::pipeline::threads::{SharedThreads, WorkerThread};
-use crate::pipeline::{Changes, Reload, RunError};
+use crate::pipeline::{Changes, Graph, Reload, RunError};
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
 use crate::store::handle::WeakStore;
@@ -31,7 +31,9 @@ use crate::store::handle::WeakStore;
 /// A version of a pipeline that is ready to run.
 pub(super) struct Version {
     pub(super) file: PathBuf,
-    compiled: Compiled,
+    graph: Graph,
+    state_dir: PathBuf,
+    fingerprints: Fingerprints,
     /// Its sources of standard input.
     input: Vec<String>,
     demand: Demand,
@@ -72,6 +74,16 @@ enum Workers {
     Own(Vec<WorkerThread>),
 }
 
+impl Version {
+    fn new(path: PathBuf, compiled: Compiled) -> Self {
+        let Compiled { graph, state_dir, file, .. } = compiled;
+        let sources = file.pipeline.sources.iter().filter(|(_, source)| source.kind.is_standard_input());
+        let input = sources.map(|(name, _)| name.clone()).collect();
+        let demand = Demand::of(&file.pipeline);
+        Self { file: path, graph, state_dir, fingerprints: file.fingerprints, input, demand }
+    }
+}
+
 impl Pipelines {
     pub(super) fn new(health: Health, shutdown: Shutdown, are_named: bool) -> Self {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -102,24 +114,21 @@ impl Pipelines {
         }
         let is_reload = changes.as_ref().is_some_and(|changes| changes.restarts.is_none());
         let store = running.filter(|_| is_reload).and_then(|running| running.store.as_ref()?.upgrade());
-        let sources = parsed.pipeline.sources.iter().filter(|(_, source)| source.kind.is_standard_input());
-        let input = sources.map(|(name, _)| name.clone()).collect();
-        let demand = Demand::of(&parsed.pipeline);
         match compile_parsed_on(parsed, &file, &options.state_root, options.once, store.as_ref()) {
             Err(errors) => plan.faulty.push((file, errors)),
             Ok(compiled) => match changes {
                 // A store that has ended says that the pipeline is about to: it is started anew.
                 Some(changes) if is_reload && compiled.store.is_some() == store.is_some() => {
-                    plan.reload.push((Version { file, compiled, input, demand }, changes));
+                    plan.reload.push((Version::new(file, compiled), changes));
                 }
-                _ => plan.start.push(Version { file, compiled, input, demand }),
+                _ => plan.start.push(Version::new(file, compiled)),
             },
         }
     }
 
     /// Brings a new version to a pipeline that runs.
     pub(super) fn reload(&mut self, version: Version, changes: Changes) {
-        let Version { compiled: Compiled { graph, fingerprints, .. }, input, demand, .. } = version;
+        let Version { graph, fingerprints, input, demand, .. } = version;
         if let Some(running) = self.running.get_mut(&graph.name) {
             running.fingerprints = fingerprints;
             running.input = input;
@@ -135,7 +144,7 @@ impl Pipelines {
     /// free.
     pub(super) fn add(&mut self, version: Version) {
         self.stop(&version.file);
-        self.waiting.insert(Arc::clone(&version.compiled.graph.name), version);
+        self.waiting.insert(Arc::clone(&version.graph.name), version);
     }
 
     /// Stops what runs from a file, in order.
@@ -232,7 +241,7 @@ impl Pipelines {
     }
 
     fn start(&mut self, name: Arc<str>, version: Version) -> Result<(), RunError> {
-        let Version { file, compiled: Compiled { graph, state_dir, fingerprints, .. }, input, demand } = version;
+        let Version { file, graph, state_dir, fingerprints, input, demand } = version;
         let (workers, handles) = self.workers(graph.workers)?;
         let Some(first) = handles.first().cloned() else { return Ok(()) };
         let shutdown = self.shutdown.child(graph.shutdown_timeout);

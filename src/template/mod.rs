@@ -85,8 +85,10 @@ pub struct TemplateConfig {
 }
 
 /// The content type of a template that names none.
-pub fn default_content_type() -> String {
-    "application/json".into()
+pub const DEFAULT_CONTENT_TYPE: &str = "application/json";
+
+fn default_content_type() -> String {
+    DEFAULT_CONTENT_TYPE.to_owned()
 }
 
 /// How values are written into the text around them. Only JSON, outside of quotes, takes null, objects and arrays.

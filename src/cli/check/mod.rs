@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::CliError;
-use super::load::{StateArgs, compile_parsed};
+use super::load::{Compiled, StateArgs, compile_parsed};
 use super::logging::LogFormat;
 use crate::config::files::{PipelineNames, pipeline_files};
 use crate::config::load_lenient;
@@ -117,22 +117,20 @@ fn check(
     names: &mut PipelineNames,
     connect: bool,
 ) -> Result<(CheckedFile, Option<Graph>), CliError> {
-    let mut parsed = match load_lenient(path) {
-        Ok(parsed) => parsed,
+    let compiled = load_lenient(path).and_then(|mut parsed| {
+        parsed.refuse(names.claim(&parsed.pipeline.name, path).err());
+        compile_parsed(parsed, path, state, true)
+    });
+    let compiled = match compiled {
+        Ok(compiled) => compiled,
         Err(errors) => return Ok((CheckedFile::faulty(path, errors), None)),
     };
-    parsed.conceal(&warnings::written_out_secrets(&parsed));
-    parsed.refuse(names.claim(&parsed.pipeline.name, path).err());
-    let pipeline = parsed.pipeline.name.clone();
-    let mut found = warnings::find(&parsed);
+    let mut found = warnings::find(&compiled);
+    let Compiled { file, graph, .. } = compiled;
     // Only a connection may look at files. `bridge run` raises its limit to the hard one.
-    let matching = if connect { count_files(&parsed.pipeline, &base_dir(path))? } else { BTreeMap::new() };
-    found.extend(descriptor_limit(&parsed.pipeline, hard_limit(), &matching));
-    let warnings = parsed.warnings(found);
-    Ok(match compile_parsed(parsed, path, state, true) {
-        Ok(compiled) => (CheckedFile::sound(path, pipeline, &compiled.graph, warnings), Some(compiled.graph)),
-        Err(errors) => (CheckedFile::faulty(path, errors), None),
-    })
+    let matching = if connect { count_files(&file.pipeline, &base_dir(path))? } else { BTreeMap::new() };
+    found.extend(descriptor_limit(&file.pipeline, hard_limit(), &matching));
+    Ok((CheckedFile::sound(path, &graph, file.warnings(found)), Some(graph)))
 }
 
 /// Prints a line. When nobody reads on, as in `bridge check … | head -1`, the verdict is still to come: it is the exit code.

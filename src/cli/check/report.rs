@@ -69,7 +69,8 @@ impl CheckedFile {
     }
 
     /// A file without faults.
-    pub(super) fn sound(path: &Path, pipeline: String, graph: &Graph, warnings: ConfigWarnings) -> Self {
+    pub(super) fn sound(path: &Path, graph: &Graph, warnings: ConfigWarnings) -> Self {
+        let pipeline = graph.name.to_string();
         let (sources, filters, sinks) = (graph.sources.len(), graph.filters.len(), graph.sinks.len());
         let sound = Sound { pipeline, sources, filters, sinks, warnings };
         Self { file: path.display().to_string(), outcome: Ok(sound) }

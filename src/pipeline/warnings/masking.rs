@@ -3,8 +3,8 @@
 use reqwest::header::HeaderName;
 use url::Url;
 
-use super::{path, under, warning};
-use crate::config::{MaskedValue, Parsed};
+use super::{path, warning};
+use crate::config::{Loaded, MaskedValue};
 use crate::interpolated::{InterpolatedText, Part};
 use crate::problem::{Problem, Warning, WarningCode};
 use crate::sink::config::WebhookConfig;
@@ -20,8 +20,8 @@ const SHORTEST_STRONG: usize = 8;
 const SHORTEST_SECRET_SEGMENT: usize = 16;
 
 /// The warnings about masked values.
-pub(super) fn masked_values(parsed: &Parsed) -> impl Iterator<Item = Warning> {
-    parsed.masked_values().filter_map(|(path, masked)| {
+pub(super) fn masked_values(file: &Loaded) -> impl Iterator<Item = Warning> {
+    file.masked_values().filter_map(|(path, masked)| {
         let reference = &masked.reference;
         let as_variable = reference.replacen("${env:", "${var:", 1);
         if let Some(what) = address(&path, masked) {
@@ -86,9 +86,9 @@ fn weakness(value: &str) -> Option<&'static str> {
 }
 
 /// The warnings about credentials that are empty.
-pub(super) fn empty_credentials(parsed: &Parsed) -> Vec<Warning> {
+pub(super) fn empty_credentials(file: &Loaded) -> Vec<Warning> {
     let mut empty = Vec::new();
-    for (name, source) in &parsed.pipeline.sources {
+    for (name, source) in &file.pipeline.sources {
         match &source.kind {
             TypeConfig::Kafka(kafka) => {
                 let is_empty =
@@ -102,14 +102,14 @@ pub(super) fn empty_credentials(parsed: &Parsed) -> Vec<Warning> {
             TypeConfig::Amqp(_) | TypeConfig::File(_) | TypeConfig::Stdin(_) => {}
         }
     }
-    if parsed.pipeline.store.url.as_ref().is_some_and(|url| has_empty_password(url.expose())) {
+    if file.pipeline.store.url.as_ref().is_some_and(|url| has_empty_password(url.expose())) {
         empty.push(path(&["store", "url"]));
     }
     let of_nodes = empty.into_iter().map(empty_credential);
-    let of_sinks = parsed.pipeline.sinks.iter().flat_map(|(name, sink)| {
+    let of_sinks = file.pipeline.sinks.iter().flat_map(|(name, sink)| {
         let sink::TypeConfig::Webhook(webhook) = &sink.kind;
-        let paths = empty_headers(webhook).chain(empty_signing_secrets(parsed, name, webhook));
-        paths.map(empty_credential).map(move |warning| under(warning, ["sinks", name]))
+        let paths = empty_headers(webhook).chain(empty_signing_secrets(file, name, webhook));
+        paths.map(empty_credential).map(move |warning| warning.under(["sinks", name]))
     });
     of_nodes.chain(of_sinks).collect()
 }
@@ -136,11 +136,11 @@ fn is_empty_header(value: &InterpolatedText) -> bool {
 }
 
 /// An empty default says that there may be none: before a rotation there is no former secret.
-fn empty_signing_secrets(parsed: &Parsed, sink: &str, webhook: &WebhookConfig) -> Vec<Vec<String>> {
+fn empty_signing_secrets(file: &Loaded, sink: &str, webhook: &WebhookConfig) -> Vec<Vec<String>> {
     let secrets = webhook.signing.iter().flat_map(|signing| signing.secrets.iter().enumerate());
     let empty = secrets.filter(|(_, secret)| secret.expose().trim().is_empty());
     let paths = empty.map(|(index, _)| path(&["signing", "secrets", &index.to_string()]));
-    paths.filter(|own| !parsed.written(&[path(&["sinks", sink]), own.clone()].concat()).contains(":-}")).collect()
+    paths.filter(|own| !file.written(&[path(&["sinks", sink]), own.clone()].concat()).contains(":-}")).collect()
 }
 
 /// Whether a URL has a user's name and an empty password (RFC 3986, 3.2.1).
@@ -155,7 +155,7 @@ fn has_empty_password(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::parse_lenient;
+    use crate::config::parse;
 
     /// The codes and paths of the warnings about masked values and credentials.
     fn found(lines: &str) -> Vec<String> {
@@ -176,9 +176,8 @@ mod tests {
             };
             Some(value.to_owned())
         };
-        let parsed = parse_lenient("x.toml", &format!("name = 'x'\n{lines}"), &env);
-        assert_eq!(parsed.faults, [], "{lines}");
-        let found = super::masked_values(&parsed).chain(super::empty_credentials(&parsed));
+        let file = parse("x.toml", &format!("name = 'x'\n{lines}"), &env).unwrap_or_else(|errors| panic!("{errors}"));
+        let found = super::masked_values(&file).chain(super::empty_credentials(&file));
         let found = found.map(|one| {
             assert!(!one.problem.message.contains("crm.example") && !one.problem.message.contains("production"));
             format!("{} {}", one.code.as_str(), one.problem.path.join("."))
