@@ -45,11 +45,11 @@
 //!
 //! # Who may import whom
 //!
-//! `ack`, `backoff`, `clock`, `descriptors`, `event`, `functions`, `health`, `interpolated`, `node`, `off_worker`, `problem`, `reminder`, `secret`, `shutdown`, `timer`, `turns`, `units` ←
-//! `jsonpath`, `jq` ← `filter`, `template` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ←
-//! `supervisor`, `testing` ← `cli` ← `main`. `admin` and `service_manager` tell others what `health` knows. `receiver`
-//! stands at the far side of the bridge and knows `sink::parts` and `sink::signing` only. A connector never imports `config`, `pipeline` or
-//! another connector.
+//! `ack`, `backoff`, `clock`, `descriptors`, `event`, `functions`, `health`, `interpolated`, `node`, `off_worker`,
+//! `problem`, `reminder`, `secret`, `shutdown`, `timer`, `turns`, `units` ← `jsonpath`, `jq` ← `filter`, `template` ←
+//! `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor`, `testing` ← `cli` ←
+//! `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the bridge
+//! and knows `sink::parts` and `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
 //!
 //! `ARCHITECTURE.md` says why it is so.
 
