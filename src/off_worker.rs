@@ -66,7 +66,7 @@ pub fn in_turn<T: Send + 'static>(turns: &'static Turns, call: impl FnOnce() -> 
     };
     match turns.try_take() {
         Some(turn) => drop(spawn_blocking(|| call(turn))),
-        None => drop(spawn(async {
+        None => drop(spawn(async move {
             let turn = turns.take().await;
             spawn_blocking(|| call(turn));
         })),

@@ -3,7 +3,11 @@
 //!
 //! A pattern is matched name by name, never as a whole, so that names of any bytes can be walked. What is no UTF-8 in a
 //! name is matched as replacement characters, which `*` and `?` match. What `${…}` has put into a path stands for itself.
-//! This module does no I/O.
+//! `braces` resolves `{a,b}`, `expectations` finds what only a shell or a reader of URLs would understand. This module does
+//! no I/O.
+
+mod braces;
+mod expectations;
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -14,12 +18,12 @@ use glob::{MatchOptions, Pattern};
 
 use crate::interpolated::{self, TextRef};
 
+use braces::{alternatives, ends_within_class};
+use expectations::{for_a_shell, path_of_url};
+
 /// As in a shell: `*` does not match hidden files.
 const MATCHING: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
-
-/// As many patterns may come of one with braces.
-const MOST_ALTERNATIVES: usize = 1000;
 
 /// One pattern without braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,18 +222,6 @@ fn as_pattern(text: TextRef<'_>) -> Result<Cow<'_, str>, PatternError> {
     Ok(pattern.into())
 }
 
-/// True when a class `[…]` begins in the pattern that does not end in it.
-fn ends_within_class(pattern: &str) -> bool {
-    let mut from = 0;
-    while let Some(start) = pattern[from..].find('[').map(|found| from + found) {
-        from = end_of_class(pattern, start);
-        if from == start + 1 {
-            return true;
-        }
-    }
-    false
-}
-
 /// The only name that a pattern matches, if it has no wildcard: `[x]` is `x`.
 fn fixed_name(pattern: &str) -> Option<String> {
     let mut name = String::new();
@@ -269,110 +261,6 @@ fn matches(parts: &[Part], names: &[&OsStr]) -> bool {
         ([Part::Names(part), parts @ ..], [name, names @ ..]) => name_matches(part, name) && matches(parts, names),
         _ => false,
     }
-}
-
-/// `None` when the text is no URL; otherwise the path that it names, if it is one of a file.
-fn path_of_url(text: &str) -> Option<Option<String>> {
-    let (scheme, rest) = text.split_once(':')?;
-    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.chars().all(|other| other.is_ascii_alphanumeric() || "+-.".contains(other));
-    let is_file = scheme.eq_ignore_ascii_case("file");
-    if !is_scheme || !(rest.starts_with("//") || is_file && rest.starts_with('/')) {
-        return None;
-    }
-    let path = match rest.strip_prefix("//") {
-        Some(with_host) => &with_host[with_host.find('/').unwrap_or(with_host.len())..],
-        None => rest,
-    };
-    Some((is_file && path.len() > 1).then(|| path.to_owned()))
-}
-
-/// The part of a path that a shell would replace: `~` or `~user` as its first folder, a variable at its beginning, and
-/// anywhere a variable in capitals or the output of a command. Other names may hold a `$`, as those of Java classes do.
-fn for_a_shell(text: &str) -> Option<Range<usize>> {
-    let first = &text[..text.find('/').unwrap_or(text.len())];
-    if let Some(user) = first.strip_prefix('~')
-        && (user.is_empty() || first.len() < text.len())
-        && user.chars().all(|other| other.is_ascii_alphanumeric() || "_-".contains(other))
-    {
-        return Some(0..first.len());
-    }
-    text.match_indices('$').find_map(|(at, _)| {
-        let rest = &text[at + 1..];
-        if rest.starts_with('(') {
-            return Some(at..rest.find(')').map_or(text.len(), |end| at + end + 2));
-        }
-        let length = rest.find(|other: char| !other.is_ascii_alphanumeric() && other != '_').unwrap_or(rest.len());
-        let name = &rest[..length];
-        let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        let in_capitals = !name.contains(|other: char| other.is_ascii_lowercase());
-        (is_name && (at == 0 || in_capitals)).then_some(at..at + 1 + length)
-    })
-}
-
-/// What is wrong with braces, and at which byte.
-type BraceFault = (&'static str, usize);
-
-/// What a text with braces stands for. A brace within `[…]` stands for itself.
-fn alternatives(text: &str) -> Result<Vec<String>, BraceFault> {
-    let mut done = Vec::new();
-    let mut open = vec![text.to_owned()];
-    while let Some(text) = open.pop() {
-        let Some((start, ends)) = first_braces(&text)? else {
-            done.push(text);
-            continue;
-        };
-        let Some(end) = ends.last().copied() else { continue };
-        let mut from = start + 1;
-        for to in ends {
-            open.push(format!("{}{}{}", &text[..start], &text[from..to], &text[end + 1..]));
-            from = to + 1;
-        }
-        if done.len() + open.len() > MOST_ALTERNATIVES {
-            return Err(("its braces stand for more than a thousand paths", start));
-        }
-    }
-    done.sort();
-    done.dedup();
-    Ok(done)
-}
-
-/// Where the first outermost braces start, and where each of their alternatives ends.
-fn first_braces(text: &str) -> Result<Option<(usize, Vec<usize>)>, BraceFault> {
-    let mut starts = Vec::new();
-    let mut ends = Vec::new();
-    let mut class_end = 0;
-    for (index, byte) in text.bytes().enumerate().filter(|(_, byte)| b"[{},".contains(byte)) {
-        if index < class_end {
-            continue;
-        }
-        match byte {
-            b'[' => class_end = end_of_class(text, index),
-            b'{' => starts.push(index),
-            b',' if starts.len() == 1 => ends.push(index),
-            b'}' => match starts.pop() {
-                None => return Err(("a `}` without its `{`", index)),
-                Some(start) if starts.is_empty() => {
-                    ends.push(index);
-                    return Ok(Some((start, ends)));
-                }
-                Some(_) => {}
-            },
-            _ => {}
-        }
-    }
-    match starts.first() {
-        Some(start) => Err(("a `{` without its `}`", *start)),
-        None => Ok(None),
-    }
-}
-
-/// Where `[…]` ends; a `]` at its beginning belongs to it.
-fn end_of_class(text: &str, start: usize) -> usize {
-    let mut first = start + 1;
-    first += usize::from(text[first..].starts_with('!'));
-    let from = first + text[first..].chars().next().map_or(0, char::len_utf8);
-    text[from..].find(']').map_or(start + 1, |end| from + end + 1)
 }
 
 #[cfg(test)]

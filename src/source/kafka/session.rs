@@ -1,31 +1,32 @@
 //! One membership in the consumer group, from `connect` to `close`.
 //!
 //! The session owns librdkafka's consumer and everything that is void once it is gone. It must not decide when to
-//! read, pause or commit: the driver does, through [`KafkaSource`](super::KafkaSource).
+//! read, pause or commit: the driver does, through [`KafkaSource`](super::KafkaSource). `events` takes in what comes out of
+//! librdkafka.
 //!
 //! No method may block the worker's thread. What librdkafka offers as blocking calls only is called
 //! [off the worker](crate::off_worker).
 
+mod events;
+
 use std::collections::VecDeque;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use super::assignment::{Assignment, Reading, TopicPartition};
+use super::assignment::{Assignment, TopicPartition};
 use super::group::{GroupEvent, Revocation, topic_partition_list};
 use super::member::Member;
 use super::record::RecordMaker;
 use crate::source::{Input, Record, Room, SourceContext, SourceError};
 use crate::timer::sleep_until;
+use events::polled;
 
 /// A full driver often has room again within this time. Pausing throws librdkafka's prefetched messages away and
 /// fetches them again later, so it is not done before.
@@ -85,16 +86,6 @@ enum Flow {
         pause_at: Instant,
     },
     Paused,
-}
-
-/// What has come out of librdkafka.
-enum Polled {
-    Event(GroupEvent),
-    Record(Record),
-    EndOfPartition(i32),
-    Failed(KafkaError),
-    PositionsToCheck,
-    Nothing,
 }
 
 impl Session {
@@ -290,134 +281,6 @@ impl Drop for Session {
     }
 }
 
-/// What comes out of librdkafka.
-impl Session {
-    /// Waits for whatever comes first. Cancel safe: what is taken out of librdkafka is returned by the same poll.
-    async fn poll(&mut self) -> Polled {
-        let Self { member, events, assignment, maker, end_if_empty, check_positions_at, .. } = self;
-        let consumer = member.consumer();
-        // Once it has passed, `is_at_end` knows.
-        let end_if_empty = end_if_empty.filter(|time| assignment.is_empty() && Instant::now() < *time);
-        tokio::select! {
-            biased;
-            Some(event) = events.recv() => Polled::Event(event),
-            () = sleep_until(end_if_empty) => Polled::Nothing,
-            () = sleep_until(Some(*check_positions_at)) => Polled::PositionsToCheck,
-            message = consumer.recv() => polled(assignment, maker, message),
-        }
-    }
-
-    /// Acts on what has come. Returns a record for the driver, if that is what it was.
-    fn take(&mut self, polled: Polled) -> Result<Option<Record>, SourceError> {
-        match polled {
-            Polled::Record(record) if self.once => return self.take_before_end(record),
-            Polled::Record(record) => return Ok(Some(record)),
-            Polled::Event(event) => self.take_event(event)?,
-            Polled::EndOfPartition(partition) => {
-                self.assignment.end_of_partition(partition);
-                self.take_turns()?;
-            }
-            Polled::Failed(KafkaError::MessageConsumptionFatal(code)) => return Err(self.member.fatal(code)),
-            Polled::PositionsToCheck => self.check_positions(),
-            // The context has said what it is; librdkafka goes on trying.
-            Polled::Failed(_) | Polled::Nothing => {}
-        }
-        Ok(None)
-    }
-
-    /// Takes in what the callbacks have sent.
-    fn take_waiting_events(&mut self) -> Result<(), SourceError> {
-        while let Ok(event) = self.events.try_recv() {
-            self.take_event(event)?;
-        }
-        Ok(())
-    }
-
-    fn take_event(&mut self, event: GroupEvent) -> Result<(), SourceError> {
-        match event {
-            GroupEvent::Assigned { places, anew } => self.take_assignment(places, anew)?,
-            GroupEvent::Revoked(revocation) => self.take_revocation(revocation)?,
-            GroupEvent::Lost(places) => self.take_loss(&places),
-            GroupEvent::CommitEnded { confirmed, failed } => {
-                self.committing = false;
-                self.assignment.confirm(&confirmed);
-                self.take_begun_anew(&confirmed);
-                // Watermarks that came meanwhile. After a failure the driver's interval sets the pace.
-                if !failed {
-                    self.start_commit();
-                }
-            }
-            GroupEvent::StartsKnown(starts) => {
-                let Self { assignment, anew, commits_starts, .. } = self;
-                assignment.begin_at(&starts, |place| *commits_starts || anew.contains(place));
-                self.start_commit();
-            }
-            GroupEvent::Forgotten(places) => return Err(self.member.log_forgotten(&places)),
-            GroupEvent::EndKnown { number, end } => {
-                self.assignment.set_end(number, end);
-                self.take_turns()?;
-            }
-            GroupEvent::ConnectionFailed => self.member.watch_brokers(),
-            GroupEvent::BrokersAway { reason } => self.inputs.push_back(Input::Away { reason }),
-            GroupEvent::BrokersBack => self.inputs.push_back(Input::Back),
-            GroupEvent::Failed(error) => return Err(SourceError::transient(error)),
-            GroupEvent::NoThread(error) => return Err(self.member.no_thread(&error)),
-            GroupEvent::Panicked(panic) => resume_unwind(panic),
-        }
-        Ok(())
-    }
-
-    fn check_positions(&mut self) {
-        self.check_positions_at = Instant::now() + CHECK_POSITIONS_EVERY;
-        // A commit looks for itself.
-        if !self.committing {
-            self.member.check_positions(self.assignment.known_to_broker());
-        }
-    }
-
-    fn take_assignment(&mut self, places: Vec<TopicPartition>, anew: Vec<TopicPartition>) -> Result<(), SourceError> {
-        self.member.log_assigned(&places);
-        let numbers = self.assignment.add(places.clone());
-        self.anew.extend_from_slice(&anew);
-        self.member.ask_for_starts(places.clone(), anew);
-        if !self.once {
-            return Ok(());
-        }
-        self.end_if_empty.get_or_insert_with(|| Instant::now() + EMPTY_GRACE);
-        self.member.ask_for_ends(numbers.into_iter().zip(places).collect());
-        self.take_turns()
-    }
-
-    fn take_begun_anew(&mut self, confirmed: &[(TopicPartition, u64)]) {
-        let begun = self.anew.extract_if(.., |place| confirmed.iter().any(|(other, _)| other == place));
-        let begun: Vec<TopicPartition> = begun.collect();
-        if !begun.is_empty() {
-            self.member.log_begun_anew(&begun);
-        }
-    }
-
-    fn take_revocation(&mut self, revocation: Revocation) -> Result<(), SourceError> {
-        self.member.log_revoked(&revocation.partitions);
-        let partitions = self.assignment.numbers(&revocation.partitions);
-        if partitions.is_empty() {
-            return self.member.give_back(&revocation).map_err(SourceError::transient);
-        }
-        self.assignment.begin_closing(&partitions);
-        self.kept.retain(|record| !partitions.contains(&record.partition));
-        self.revocations.push((partitions.clone(), revocation));
-        self.inputs.push_back(Input::Closing { partitions, within: Some(self.revoke_timeout) });
-        Ok(())
-    }
-
-    fn take_loss(&mut self, places: &[TopicPartition]) {
-        self.member.log_lost(places);
-        let partitions = self.assignment.numbers(places);
-        self.assignment.remove(&partitions);
-        self.kept.retain(|record| !partitions.contains(&record.partition));
-        self.inputs.push_back(Input::Lost { partitions });
-    }
-}
-
 /// Pausing and resuming.
 impl Session {
     fn pause(&mut self) -> Result<(), SourceError> {
@@ -467,18 +330,5 @@ impl Session {
     fn is_at_end(&self) -> bool {
         let Some(end_if_empty) = self.end_if_empty else { return false };
         self.assignment.is_finished() && (!self.assignment.is_empty() || Instant::now() >= end_if_empty)
-    }
-}
-
-/// What a message of librdkafka's is. One of a partition that is no longer read is nothing.
-fn polled(assignment: &Assignment, maker: &RecordMaker, message: KafkaResult<BorrowedMessage<'_>>) -> Polled {
-    let message = match message {
-        Ok(message) => message,
-        Err(KafkaError::PartitionEOF(partition)) => return Polled::EndOfPartition(partition),
-        Err(error) => return Polled::Failed(error),
-    };
-    match assignment.reading(message.topic(), message.partition()) {
-        Reading::Wanted { number, topic } => Polled::Record(maker.record(&message, &topic, number)),
-        Reading::Unwanted => Polled::Nothing,
     }
 }
