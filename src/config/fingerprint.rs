@@ -76,6 +76,9 @@ fn node_fingerprint(root: &DeTable<'_>, node: &DeTable<'_>) -> NodeFingerprint {
     {
         settings.extend(settings_of(template, &format!("templates.{name}.")));
     }
+    if mentions_tables(root, node) {
+        settings.extend(table(root, TABLES).map(|tables| settings_of(tables, "tables.")).unwrap_or_default());
+    }
     if let Some(destination) = text(node, "dead_letter") {
         settings.extend(way_of_letters(root, destination));
     }
@@ -83,6 +86,22 @@ fn node_fingerprint(root: &DeTable<'_>, node: &DeTable<'_>) -> NodeFingerprint {
 }
 
 const FROM: &str = "from";
+const TABLES: &str = "tables";
+
+/// Whether a node, or the template that it names, may look something up in a table.
+fn mentions_tables(root: &DeTable<'_>, node: &DeTable<'_>) -> bool {
+    let template = text(node, "template").and_then(|name| table(table(root, "templates")?, name));
+    [Some(node), template].into_iter().flatten().any(|table| table.values().any(|value| mentions(value.get_ref(), TABLES)))
+}
+
+fn mentions(value: &DeValue<'_>, word: &str) -> bool {
+    match value {
+        DeValue::String(text) => text.contains(word),
+        DeValue::Array(array) => array.iter().any(|element| mentions(element.get_ref(), word)),
+        DeValue::Table(table) => table.values().any(|value| mentions(value.get_ref(), word)),
+        _ => false,
+    }
+}
 
 /// The connections that a node's dead letters go through are those of sources, so a change of these is one of the node.
 fn way_of_letters(root: &DeTable<'_>, destination: &str) -> Settings {

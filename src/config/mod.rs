@@ -57,7 +57,7 @@ pub use interpolate::MaskedValue;
 pub use named_files::NamedFiles;
 pub use reference::reference;
 pub use schema::{schema, schema_text};
-use test_case::TestCase;
+use test_case::{Json, TestCase};
 
 /// Where events come from, what is selected, and which webhooks they become: one file is one pipeline.
 #[derive(Debug, Clone, Default, JsonSchema)]
@@ -78,6 +78,13 @@ pub struct PipelineConfig {
     /// Bodies that sinks refer to, by name.
     #[schemars(with = "Option<BTreeMap<String, TemplateConfig>>", extend("propertyNames" = schema::node_name()))]
     pub templates: IndexMap<String, TemplateConfig>,
+    /// Tables that templates look rows up in, by name: `{{lookup (lookup tables.tenants data.tenant) "url"}}` with
+    /// `[tables.tenants]` and `acme = { url = "…" }`. A row may hold any value. A row that is missing is an error, and the
+    /// event is `unrenderable`; `default` gives another value, and `has tables.tenants data.tenant` asks. Within
+    /// `{{#each}}` and `{{#with}}` the path is `@root.tables.tenants`.
+    #[schemars(with = "Option<BTreeMap<String, BTreeMap<String, Json>>>", extend("propertyNames" = schema::node_name()))]
+    #[schemars(extend("examples" = [{ "tenants": { "acme": { "url": "https://acme.example" } } }]))]
+    pub tables: IndexMap<String, IndexMap<String, Json>>,
     /// Where events go, by name.
     #[schemars(with = "BTreeMap<String, SinkConfig>")]
     #[schemars(extend("minProperties" = 1, "propertyNames" = schema::node_name()))]

@@ -102,6 +102,7 @@ impl Reader<'_> {
             sources: self.nodes(root, "sources", Self::source),
             filters: self.nodes(root, "filters", Self::plain),
             templates: self.nodes(root, "templates", Self::plain),
+            tables: self.nodes(root, "tables", Self::plain),
             sinks: self.nodes(root, "sinks", Self::sink),
             store: self.settings(root, "store").unwrap_or_default(),
             runtime: self.settings(root, "runtime").unwrap_or_default(),
@@ -243,7 +244,7 @@ impl Reader<'_> {
         line_of(self.findings.text, place.start)
     }
 
-    /// A node without a type: a filter or a template.
+    /// A node without a type: a filter, a template or a table.
     fn plain<T: DeserializeOwned>(&mut self, subject: &Subject<'_, '_>) -> Option<T> {
         self.findings.check_table(subject, &section_schema(subject)["additionalProperties"]);
         self.findings.typed(&subject.place, subject.table, None)

@@ -9,8 +9,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use super::graph::{FilterNode, Graph, SinkNode, SourceNode};
 use super::routes::SinkRoute;
+use crate::config::test_case::Json;
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::delivery::control::SinkSettings;
 use crate::delivery::policies::DeliveryPolicies;
@@ -77,7 +80,9 @@ pub fn compile(
     environment: &Environment,
     running_store: Option<&Store>,
 ) -> Result<Compilation, Vec<Problem>> {
-    let mut compiler = Compiler { config, environment, declared, problems: Vec::new(), warnings: Vec::new() };
+    let rendering = template::Options { tables: tables(config), ..environment.rendering.clone() };
+    let (problems, warnings) = (Vec::new(), Vec::new());
+    let mut compiler = Compiler { config, environment, rendering: &rendering, declared, problems, warnings };
     let wiring = compiler.wire();
     let templates = compiler.templates();
     let store = compiler.store();
@@ -111,6 +116,8 @@ pub fn compile(
 struct Compiler<'a> {
     config: &'a PipelineConfig,
     environment: &'a Environment,
+    /// What templates may use besides the event.
+    rendering: &'a template::Options,
     declared: Declared<'a>,
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
@@ -128,7 +135,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn templates(&mut self) -> NamedTemplates<'a> {
-        let mut compiler = TemplateCompiler::new(&self.environment.rendering);
+        let mut compiler = TemplateCompiler::new(self.rendering);
         let templates = NamedTemplates::compile(&self.config.templates, self.declared.templates, &mut compiler);
         self.take_findings(&["templates"], compiler);
         templates
@@ -218,7 +225,7 @@ impl<'a> Compiler<'a> {
     fn sink(&mut self, name: &str, config: &SinkConfig, templates: &NamedTemplates<'_>) -> Option<SinkNode> {
         let SinkConfig { delivery, policies, kind: sink::TypeConfig::Webhook(webhook) } = config;
         let path = ["sinks", name];
-        let mut compiler = TemplateCompiler::new(&self.environment.rendering);
+        let mut compiler = TemplateCompiler::new(self.rendering);
         let request = RequestTemplate::compile(webhook, templates, &mut compiler);
         let mut key = |path: &[&str], text: Option<&InterpolatedText>| match text {
             Some(text) => compiler.compile(path, text, Escape::Key).map(Some),
@@ -247,6 +254,14 @@ impl<'a> Compiler<'a> {
             dead_letter: None,
         })
     }
+}
+
+/// The tables of a file, as templates see them.
+pub fn tables(config: &PipelineConfig) -> template::Tables {
+    let rows = |rows: &IndexMap<String, Json>| -> Vec<_> {
+        rows.iter().map(|(key, Json(value))| (key.clone(), value.clone())).collect()
+    };
+    template::Tables::new(config.tables.iter().map(|(name, table)| (name.clone(), rows(table))))
 }
 
 fn bounds(source: &SourceConfig) -> Bounds {

@@ -12,6 +12,7 @@ use super::fault::TemplateFault;
 use super::helpers::{Kind, SIGNATURES, Signature};
 use super::literals::Literals;
 use super::place::Place;
+use super::tables::{TablePath, Tables};
 use super::{RenderFault, foreign, infix};
 use crate::event::ENVELOPE;
 use crate::jsonpath::Query;
@@ -30,6 +31,7 @@ pub(super) struct Checks<'a> {
     scopes: &'a [Scope],
     /// The names that `as |…|` gives to values there.
     names: &'a [String],
+    tables: &'a Tables,
     pub(super) faults: Vec<TemplateFault>,
     /// Queries for what no event has.
     pub(super) unknown_members: Vec<TemplateFault>,
@@ -38,9 +40,9 @@ pub(super) struct Checks<'a> {
 }
 
 impl<'a> Checks<'a> {
-    pub(super) fn new(scopes: &'a [Scope], names: &'a [String]) -> Self {
+    pub(super) fn new(scopes: &'a [Scope], names: &'a [String], tables: &'a Tables) -> Self {
         let (faults, unknown_members) = (Vec::new(), Vec::new());
-        Self { scopes, names, faults, unknown_members, queries: Vec::new(), patterns: Vec::new() }
+        Self { scopes, names, tables, faults, unknown_members, queries: Vec::new(), patterns: Vec::new() }
     }
 
     /// Checks a value: a literal, a path, or a call of a helper with what is handed to it.
@@ -49,7 +51,10 @@ impl<'a> Checks<'a> {
             Parameter::Literal(_) => {}
             Parameter::Name(name) => self.path(name, &[]),
             Parameter::Path(Path::Local((_, name, raw))) => self.local(name, raw),
-            Parameter::Path(Path::Relative((segments, raw))) => self.path(raw, segments),
+            Parameter::Path(Path::Relative((segments, raw))) => match TablePath::of(value, self.scopes, self.names) {
+                Some(path) => self.faults.extend(self.tables.find(&path).err()),
+                None => self.path(raw, segments),
+            },
             Parameter::Subexpression(inner) => {
                 let TemplateElement::Expression(call) = inner.as_element() else { return };
                 let name = call.name.as_name().unwrap_or_default();

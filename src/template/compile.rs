@@ -11,6 +11,7 @@ use regex::Regex;
 use super::fault::TemplateFault;
 use super::nesting::{self, MAX_NESTING};
 use super::rendering::Insertion;
+use super::tables::Tables;
 use super::values::Values;
 use super::walk::Walk;
 use super::{Doubt, Escape, Outline, TemplateError, has_dot_segment, infix, never_json, syntax};
@@ -41,7 +42,7 @@ pub(super) struct Compiled {
 }
 
 /// Parses and checks a template. Gives all faults, in the order of the text.
-pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Vec<TemplateError>> {
+pub(super) fn compile(text: TextRef<'_>, escape: Escape, tables: &Tables) -> Result<Compiled, Vec<TemplateError>> {
     let (values, text) = Values::new(text, escape).map_err(|error| vec![error])?;
     let text = text.as_ref();
     if let Some(offset) = nesting::too_deep(text) {
@@ -50,9 +51,9 @@ pub(super) fn compile(text: TextRef<'_>, escape: Escape) -> Result<Compiled, Vec
     }
     let mut template = match handlebars::Template::compile(text) {
         Ok(template) => template,
-        Err(error) => return Err(faults_of_unparsed(text, escape, values, &error)),
+        Err(error) => return Err(faults_of_unparsed(text, escape, values, tables, &error)),
     };
-    let mut walk = Walk::new(text, text, escape, values);
+    let mut walk = Walk::new(text, text, escape, values, tables);
     walk.template(&mut template);
     if !walk.faults.is_empty() {
         return Err(walk.faults);
@@ -84,13 +85,14 @@ fn faults_of_unparsed(
     text: &str,
     escape: Escape,
     values: Values<'_>,
+    tables: &Tables,
     error: &handlebars::TemplateError,
 ) -> Vec<TemplateError> {
     let syntax::Unparsed { mut faults, mended } = syntax::explain(text, error);
     if let Some(mended) = mended
         && let Ok(mut template) = handlebars::Template::compile(&mended)
     {
-        let mut walk = Walk::new(text, &mended, escape, values);
+        let mut walk = Walk::new(text, &mended, escape, values, tables);
         walk.template(&mut template);
         faults.extend(walk.faults);
         faults.sort_by_key(|fault| fault.part.start);

@@ -48,6 +48,7 @@ mod place;
 pub mod reference;
 mod rendering;
 mod syntax;
+mod tables;
 mod tags;
 pub(crate) mod values;
 mod walk;
@@ -65,6 +66,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use content::{NotJson, is_json};
+pub use tables::Tables;
 
 use rendering::Insertion;
 
@@ -126,6 +128,8 @@ pub struct Options {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// The ids that `uuid` gives.
     pub ids: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    /// The tables of the pipeline file.
+    pub tables: Tables,
     /// The largest output, in bytes. Default 16 MiB.
     pub max_output: usize,
 }
@@ -270,7 +274,7 @@ impl Template {
         escape: Escape,
         options: &Options,
     ) -> Result<Self, Vec<TemplateError>> {
-        Ok(Self::new(compile::compile(text.into(), escape)?, escape, options))
+        Ok(Self::new(compile::compile(text.into(), escape, &options.tables)?, escape, options))
     }
 
     /// Compiles the template of a body, and refuses one that could never be what its content type promises.
@@ -282,7 +286,7 @@ impl Template {
         escape: Escape,
         options: &Options,
     ) -> Result<Self, Vec<TemplateError>> {
-        let mut compiled = compile::compile(text.into(), escape)?;
+        let mut compiled = compile::compile(text.into(), escape, &options.tables)?;
         let never_json = std::mem::take(&mut compiled.never_json);
         never_json.is_empty().then_some(()).ok_or(never_json)?;
         Ok(Self::new(compiled, escape, options))
@@ -380,7 +384,12 @@ fn has_dot_segment(url: &str) -> bool {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(Timestamp::now), ids: Arc::new(Uuid::new_v4), max_output: 16 << 20 }
+        Self {
+            clock: Arc::new(Timestamp::now),
+            ids: Arc::new(Uuid::new_v4),
+            tables: Tables::default(),
+            max_output: 16 << 20,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ fn options() -> Options {
         clock: Arc::new(|| "2026-03-01T23:30:00.25Z".parse().unwrap()),
         ids: Arc::new(|| Uuid::from_u128(7)),
         max_output: 1000,
+        ..Options::default()
     }
 }
 

@@ -12,6 +12,7 @@ use super::check::{Checks, Scope, is_path, signature};
 use super::fault::{TemplateFault, offset_of};
 use super::helpers::Kind;
 use super::place::{Place, is_within_json_string};
+use super::tables::{self, Tables};
 use super::tags::{self, Tag};
 use super::values::Values;
 use super::written::{keep_names, subexpression_name, written};
@@ -27,6 +28,7 @@ pub(super) struct Walk<'a> {
     tags: Vec<Tag<'a>>,
     escape: Escape,
     values: Values<'a>,
+    tables: &'a Tables,
     /// Where the element begins that is looked at.
     offset: usize,
     /// What paths start from, here and around the blocks that this stands in.
@@ -43,13 +45,20 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(text: &'a str, parsed: &'a str, escape: Escape, values: Values<'a>) -> Self {
+    pub(super) fn new(
+        text: &'a str,
+        parsed: &'a str,
+        escape: Escape,
+        values: Values<'a>,
+        tables: &'a Tables,
+    ) -> Self {
         Self {
             text,
             parsed,
             tags: tags::tags(parsed),
             escape,
             values,
+            tables,
             offset: 0,
             scopes: vec![Scope::Envelope],
             names: Vec::new(),
@@ -140,6 +149,11 @@ impl<'a> Walk<'a> {
         let written = written(&value);
         let Parameter::Subexpression(inner) = &mut value else {
             call.params = vec![value];
+            self.bind_tables(call);
+            // Only a path has its name within itself.
+            if matches!(call.params.as_slice(), [Parameter::Literal(_)]) {
+                call.params.push(Parameter::Literal(written.into()));
+            }
             return Ok(false);
         };
         let finished = matches!(
@@ -150,6 +164,7 @@ impl<'a> Walk<'a> {
             keep_names(&mut inner.params, &mut inner.hash);
         }
         call.params = vec![value, Parameter::Literal(written.into())];
+        self.bind_tables(call);
         Ok(finished)
     }
 
@@ -233,11 +248,17 @@ impl<'a> Walk<'a> {
         }
         self.check(|checks| checks.arguments(signature, &block.params, &block.hash));
         keep_names(&mut block.params, &mut block.hash);
+        self.bind_tables(block);
         matches!(signature.name, "each" | "with").then_some(Scope::Block)
     }
 
+    /// Puts the values of tables in the place of paths to them.
+    fn bind_tables(&self, call: &mut HelperTemplate) {
+        tables::bind(self.tables, &self.scopes, &self.names, &mut call.params, &mut call.hash);
+    }
+
     fn check(&mut self, look: impl FnOnce(&mut Checks<'_>)) {
-        let mut checks = Checks::new(&self.scopes, &self.names);
+        let mut checks = Checks::new(&self.scopes, &self.names, self.tables);
         look(&mut checks);
         let Checks { faults, unknown_members, queries, patterns, .. } = checks;
         faults.into_iter().for_each(|fault| self.refuse(fault));
