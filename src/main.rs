@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Dead(args) => cli::dead::run(&args),
         Command::Sinks(args) => cli::sinks::run(&args),
         Command::Health(args) => cli::health::run(&args),
+        Command::Presets(args) => cli::presets::run(&args),
         Command::Schema(args) => cli::schema::run(&args),
         Command::Completions(args) => cli::completions::run(&args),
     };

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::Args;
@@ -26,6 +26,8 @@ use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
 use crate::secret::{Secret, mask};
 use crate::shutdown::Shutdown;
 use crate::sink::TypeConfig;
+use crate::source;
+use crate::source::file::FileConfig;
 use crate::store::StoreError;
 use crate::store::config::StoreSettings;
 use crate::store::letters::{LetterFilter, LetterSummary, Letters};
@@ -36,13 +38,16 @@ use crate::store::letters::{LetterFilter, LetterSummary, Letters};
 Examples:
   # show what the sample events become, then exit
   bridge dev --once examples/quickstart/pipeline.toml
+  # without a broker: the payloads are lines of a file
+  bridge dev --once --events samples.jsonl pipeline.toml
   # go on: what is appended to the file is seen to arrive
   bridge dev examples/quickstart/pipeline.toml
 
 Every delivered webhook is shown with method, URL, headers, body and whether its signature is right. \
 Nothing is sent to the sinks of the file, no dead letter to a broker, and the store is a new one \
 that goes with the run. Brokers are read for real: what is taken from a queue is gone from it, and \
-a consumer group's offsets are committed. Use a queue and a `group_id` made for trying.")]
+a consumer group's offsets are committed. Use a queue and a `group_id` made for trying, or \
+--events, with which no source of the file is read.")]
 pub struct DevArgs {
     /// The pipeline file
     #[arg(value_name = "PIPELINE")]
@@ -50,6 +55,12 @@ pub struct DevArgs {
     /// Stop when every source has reached the end that it saw at the start
     #[arg(long)]
     pub once: bool,
+    /// Read payloads from this file, one a line, in the place of brokers and files
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// The source that the payloads come from, where the pipeline has several
+    #[arg(long, value_name = "NAME", requires = "events")]
+    pub source: Option<String>,
 }
 
 /// Requests that have been received and not yet printed, at most; more wait for their answer.
@@ -66,12 +77,17 @@ pub fn run(args: &DevArgs) -> Result<(), CliError> {
     let state = tempfile::tempdir().map_err(CliError::io("cannot make a folder for the state"))?;
     let runtime = new_runtime().map_err(CliError::io("cannot start"))?;
     let mut stand_ins = Ok(Vec::new());
+    let mut fed = Ok(());
     let take_place = |config: &mut PipelineConfig| {
+        if let Some(events) = &args.events {
+            fed = take_the_place_of_sources(config, events, args.source.as_deref(), state.path());
+        }
         take_the_place_of_the_store(config);
         keep_dead_letters_here(config);
         stand_ins = runtime.block_on(take_the_place_of_sinks(config));
     };
     let Compiled { graph, state_dir, store, .. } = load(&args.pipeline, state.path(), args.once, take_place)?;
+    fed?;
     let stand_ins = stand_ins.map_err(CliError::io("cannot start the local receivers"))?;
     say(&greeting(&stand_ins, args.once))?;
 
@@ -95,6 +111,36 @@ struct StandIn {
     url: String,
     receiver: Receiver,
     printing: JoinHandle<Summary>,
+}
+
+/// One source reads the payloads of a file, and the others nothing.
+fn take_the_place_of_sources(
+    config: &mut PipelineConfig,
+    events: &Path,
+    name: Option<&str>,
+    folder: &Path,
+) -> Result<(), CliError> {
+    let known: Vec<&String> = config.sources.keys().collect();
+    let name = match (name, known.as_slice()) {
+        (Some(name), _) if config.sources.contains_key(name) => name.to_owned(),
+        (None, [only]) => (*only).clone(),
+        (name, _) => {
+            let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            return Err(CliError::Usage(match name {
+                Some(name) => format!("there is no source `{name}`: there are {known}"),
+                None => format!("the pipeline has several sources ({known}): say with --source which one is fed"),
+            }));
+        }
+    };
+    std::fs::metadata(events).map_err(CliError::io(format!("cannot read {}", events.display())))?;
+    let nothing = folder.join("no-events");
+    std::fs::write(&nothing, "").map_err(CliError::io("cannot make a file for the state"))?;
+    for (source, settings) in &mut config.sources {
+        let file = if *source == name { events } else { &nothing };
+        settings.kind =
+            source::TypeConfig::File(FileConfig::of_file(file).map_err(CliError::io("cannot read the events"))?);
+    }
+    Ok(())
 }
 
 /// State must not reach the store of the real pipeline. `none` stays, as it changes what the pipeline can do; so does
@@ -247,6 +293,30 @@ mod tests {
         ] {
             assert_eq!(replace_authority(&url.into(), "http://h:1").as_str(), expected, "{url}");
         }
+    }
+
+    #[test]
+    fn one_source_reads_the_file_of_events_and_the_others_nothing() {
+        let text = "name = 'p'\n[sources.q]\ntype = 'amqp'\nuri = 'amqp://h'\nqueue = 'q'\n[sources.k]\ntype = 'stdin'\n\
+                    [sinks.a]\ntype = 'webhook'\nfrom = ['q', 'k']\nurl = 'http://h/'\n";
+        let mut config = crate::config::parse("p.toml", text, &|_| None).unwrap().pipeline;
+        let folder = tempfile::tempdir().unwrap();
+        let events = folder.path().join("events*.jsonl");
+        std::fs::write(&events, "{}\n").unwrap();
+        let mut feed = |name| take_the_place_of_sources(&mut config, &events, name, folder.path());
+        assert!(feed(None).unwrap_err().to_string().contains("--source"));
+        assert!(feed(Some("x")).unwrap_err().to_string().contains("`q`, `k`"));
+        feed(Some("q")).unwrap();
+        let path = |name: &str| match &config.sources[name].kind {
+            source::TypeConfig::File(file) => file.paths[0].as_str().to_owned(),
+            _ => String::new(),
+        };
+        assert!(
+            path("q").ends_with("events*.jsonl") && path("k").ends_with("no-events"),
+            "{} {}",
+            path("q"),
+            path("k")
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -26,13 +26,15 @@ Examples:
     order.json
   bridge eval --url order.json \\
     --template 'https://crm.example.com/{{data.region}}'
+  bridge eval --format text access.log \\
+    --template '{\"line\": \"{{truncate data 80}}\"}'
   bridge dead export pipeline.toml |
     jq -r .event.payload |
     bridge eval --when \"$.data.total\"
 
 Events are JSON, one after the other. An object with `data`, and nothing beside it but members \
 of the envelope (id time source key headers meta), is a whole event; anything else is the `data` \
-of one. Each gives one line: `true` or `false` for an expression, the text for a template.")]
+of one; with `--format text` each line is. Each gives one line: `true` or `false` for an expression, the text for a template.")]
 pub struct EvalArgs {
     /// A filter expression, as in a filter's `when`
     #[arg(long, value_name = "EXPR", group = "what")]
@@ -46,9 +48,22 @@ pub struct EvalArgs {
     /// The template is plain text, as `order_by` or a body that is not JSON: values are inserted as they are
     #[arg(long, requires = "template")]
     pub text: bool,
+    /// What each event in the file is
+    #[arg(long, value_enum, default_value_t)]
+    pub format: EventFormat,
     /// The events; `-` is standard input
     #[arg(value_name = "EVENT-FILE", default_value = "-")]
     pub events: PathBuf,
+}
+
+/// What each event in a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum EventFormat {
+    /// A JSON value, as of sources with `format = "json"`
+    #[default]
+    Json,
+    /// A line, which is the text in `data`, as of sources with `format = "text"`
+    Text,
 }
 
 /// Runs the subcommand.
@@ -61,10 +76,10 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let mut failed = 0;
     let mut said = None;
     let mut number = 0;
-    for event in serde_json::Deserializer::from_slice(&text).into_iter::<Value>() {
+    for event in events(&text, args.format) {
         number += 1;
-        let event = event.map_err(|error| CliError::NoEvent(format!("event {number} is not JSON: {error}")))?;
-        let is_envelope = is_envelope(&event);
+        let event = event.map_err(|error| CliError::NoEvent(format!("event {number} {error}")))?;
+        let is_envelope = args.format == EventFormat::Json && is_envelope(&event);
         if said != Some(is_envelope) {
             note(match is_envelope {
                 true => "taken for a whole event, as it has `data` beside members of the envelope",
@@ -84,6 +99,22 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         (0, _) => Err(CliError::NoEvent("there is no event to try it on".to_owned())),
         (_, 0) => Ok(()),
         (_, failed) => Err(CliError::NotEvaluated(failed)),
+    }
+}
+
+/// The events in the content of a file, one after the other.
+fn events(content: &[u8], format: EventFormat) -> Box<dyn Iterator<Item = Result<Value, String>> + '_> {
+    match format {
+        EventFormat::Json => {
+            let events = serde_json::Deserializer::from_slice(content).into_iter::<Value>();
+            Box::new(events.map(|event| event.map_err(|error| format!("is not JSON: {error}"))))
+        }
+        EventFormat::Text => {
+            let lines = content.strip_suffix(b"\n").unwrap_or(content).split(|byte| *byte == b'\n');
+            let lines = lines.filter(|_| !content.is_empty());
+            let text = |line: &[u8]| std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).map(Value::from);
+            Box::new(lines.map(move |line| text(line).map_err(|error| format!("is not UTF-8: {error}"))))
+        }
     }
 }
 

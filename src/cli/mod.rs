@@ -16,6 +16,7 @@ mod json_text;
 pub mod listen;
 pub mod load;
 pub mod logging;
+pub mod presets;
 pub mod run;
 pub mod schema;
 pub mod show;
@@ -82,6 +83,8 @@ pub enum Command {
     Sinks(sinks::SinksArgs),
     /// Ask a running bridge whether it works, or whether it is ready
     Health(health::HealthArgs),
+    /// List the presets of sinks, or show what one stands for
+    Presets(presets::PresetsArgs),
     /// Print the JSON Schema of pipeline files, or a reference of their keys
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell

@@ -33,5 +33,16 @@ pub(super) fn sink(kind: &TypeConfig) -> Vec<Problem> {
                 .with_help("`template` names one of `[templates]`, `body` is a template itself"),
         );
     }
+    let beside_form = [
+        ("template", webhook.template.is_some()),
+        ("body", webhook.body.is_some()),
+        ("content_type", webhook.content_type.is_some()),
+    ];
+    for (key, _) in beside_form.iter().filter(|(_, is_there)| webhook.form.is_some() && *is_there) {
+        problems.push(
+            Problem::new([*key], format!("`form` and `{key}` exclude each other"))
+                .with_help("`form` is a body of its own, of the content type `application/x-www-form-urlencoded`"),
+        );
+    }
     problems
 }

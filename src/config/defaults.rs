@@ -12,8 +12,11 @@ use toml::de::{DeTable, DeValue};
 pub(super) const IS_OWN: [&str; 2] = ["from", "type"];
 
 /// Keys of which a sink has one group or the other. A sink that sets one takes none of the other from the defaults.
-const ALTERNATIVES: [(&[&str], &[&str]); 2] =
-    [(&["template"], &["body"]), (&["schedule"], &["initial", "factor", "max"])];
+const ALTERNATIVES: [(&[&str], &[&str]); 3] = [
+    (&["template"], &["body"]),
+    (&["form"], &["template", "body", "content_type"]),
+    (&["schedule"], &["initial", "factor", "max"]),
+];
 
 /// Puts `[defaults.webhook]` under the webhook sinks of `root`.
 pub(super) fn apply(root: &mut DeTable<'_>) {
@@ -45,7 +48,7 @@ pub(super) fn normalised<'k>(table: &str, key: &'k str) -> Cow<'k, str> {
 }
 
 /// Adds the keys of `defaults` that `own` lacks; where both have a table, within the tables. `table` is their name.
-fn merge<'i>(table: &str, defaults: &DeTable<'i>, own: &mut DeTable<'i>) {
+pub(super) fn merge<'i>(table: &str, defaults: &DeTable<'i>, own: &mut DeTable<'i>) {
     let replaced = replaced_alternatives(own);
     for (key, default) in defaults {
         let name = key.get_ref().as_ref();

@@ -91,7 +91,10 @@ const TABLES: &str = "tables";
 /// Whether a node, or the template that it names, may look something up in a table.
 fn mentions_tables(root: &DeTable<'_>, node: &DeTable<'_>) -> bool {
     let template = text(node, "template").and_then(|name| table(table(root, "templates")?, name));
-    [Some(node), template].into_iter().flatten().any(|table| table.values().any(|value| mentions(value.get_ref(), TABLES)))
+    [Some(node), template]
+        .into_iter()
+        .flatten()
+        .any(|table| table.values().any(|value| mentions(value.get_ref(), TABLES)))
 }
 
 fn mentions(value: &DeValue<'_>, word: &str) -> bool {

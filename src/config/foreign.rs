@@ -1,6 +1,6 @@
 //! Keys that people bring from other tools, and what to write here in their place.
 //!
-//! A known word is answered by this and never by a likeness in spelling: `form` is no slip for `from`. A key that the
+//! A known word is answered by this and never by a likeness in spelling: `fields` is no slip for `filters`. A key that the
 //! table does have is never asked for here.
 
 /// A line for each kind of table and thing meant.
@@ -51,8 +51,9 @@ mod tests {
 
     #[test]
     fn a_word_is_answered_where_its_key_is_known() {
-        let sink = |name: &'static str| help(&["sinks", "crm", name], &["body", "url", "retry", "from", "headers"]);
-        assert!(sink("form").unwrap().contains("x-www-form-urlencoded"));
+        let sink =
+            |name: &'static str| help(&["sinks", "crm", name], &["form", "body", "url", "retry", "from", "headers"]);
+        assert!(sink("form_data").unwrap().contains("form = {"));
         assert!(sink("max_retries").unwrap().contains("max_attempts"));
         assert_eq!(sink("frm"), None);
         let kafka = |name: &'static str| help(&["sources", "orders", name], &["brokers", "topics", "options"]);

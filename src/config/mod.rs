@@ -23,6 +23,7 @@ mod foreign;
 mod interpolate;
 mod named_files;
 mod planned;
+mod presets;
 mod read;
 mod reference;
 mod schema;

@@ -18,7 +18,7 @@ use super::interpolate::{self, Env};
 use super::schema::{self, AS_WRITTEN, STRICT, WEBHOOK_DEFAULTS};
 use super::shape::{Findings, Subject, keys, line_of, missing_key, table_name, unknown_key};
 use super::test_case::{self, Nodes, TestCase};
-use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, secrets, wording};
+use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, presets, secrets, wording};
 use crate::delivery::DeliveryConfig;
 use crate::delivery::policies::DeliveryPolicies;
 use crate::problem::Problem;
@@ -46,7 +46,10 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
         };
     }
     let interpolated = env.map(|env| interpolate::interpolate(text, &mut root, env)).unwrap_or_default();
+    presets::apply(&mut root);
     defaults::apply(&mut root);
+    // Those that the defaults name.
+    presets::apply(&mut root);
     let mut document = Document::new(name, text, &root);
     let interpolate::Interpolated { faults, broken, replaced, masked, files: named_files } = interpolated;
     let findings = Findings { text, faults, broken, replaced, ..Findings::default() };

@@ -119,9 +119,14 @@ impl Page {
 
     fn inner_tables(&mut self, path: &str, keys: &Map<String, Value>, level: usize) {
         for (key, schema) in keys {
-            let inner = if schema["items"].get("properties").is_some() { &schema["items"] } else { schema };
+            let of_each = &schema["additionalProperties"]["items"];
+            let (inner, name) = match (schema["items"].get("properties"), of_each.get("properties")) {
+                (Some(_), _) => (&schema["items"], key.clone()),
+                (None, Some(_)) => (of_each, format!("{key}.{}", key.trim_end_matches('s').to_uppercase())),
+                (None, None) => (schema, key.clone()),
+            };
             if inner.get("properties").is_some() {
-                self.table(&format!("{path}.{key}"), inner, level);
+                self.table(&format!("{path}.{name}"), inner, level);
             }
         }
     }
@@ -194,7 +199,9 @@ fn words(schema: &Value) -> &[Value] {
     let of = |schema: &'_ Value| {
         schema["oneOf"].as_array().is_some_and(|words| words.iter().all(|word| word["const"].is_string()))
     };
-    let holder = if of(schema) { schema } else { &schema["additionalProperties"] };
+    let further = &schema["additionalProperties"];
+    let choices = [schema, further, &further["anyOf"][0]];
+    let holder = choices.into_iter().find(|holder| of(holder)).unwrap_or(&Value::Null);
     match holder["oneOf"].as_array() {
         Some(words) if of(holder) => words,
         _ => &[],

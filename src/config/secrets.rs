@@ -4,8 +4,10 @@ use reqwest::header::HeaderName;
 use url::Url;
 
 use super::PipelineConfig;
+use crate::interpolated::InterpolatedText;
 use crate::sink;
 use crate::sink::config::WebhookConfig;
+use crate::sink::pairs;
 use crate::sink::request::holds_a_secret;
 use crate::source::{SourceConfig, TypeConfig, kafka};
 
@@ -47,6 +49,12 @@ fn secrets_of_webhook(webhook: &WebhookConfig) -> Vec<Vec<String>> {
         if is_secret && !value.is_empty() && !value.contains("{{") {
             paths.push(path(&["headers", name]));
         }
+    }
+    for (table, pairs) in [("query", Some(&webhook.query)), ("form", webhook.form.as_ref())] {
+        let written_out = |value: &str| !value.is_empty() && !value.contains("{{");
+        let secret =
+            |(name, value): &(&String, &InterpolatedText)| pairs::holds_a_secret(name) && written_out(value.as_str());
+        paths.extend(pairs.into_iter().flatten().filter(secret).map(|(name, _)| path(&[table, name])));
     }
     if has_password(webhook.url.as_str()) {
         paths.push(path(&["url"]));

@@ -92,8 +92,8 @@ pub struct TestEvent {
 #[schemars(extend("dependentSchemas" = serde_json::json!({
     "sink": { "properties": { "dead_letter": false, "reason": false } },
     "dead_letter": { "properties": {
-        "method": false, "url": false, "headers": false, "body": false, "body_json": false, "json": false,
-        "webhook_id": false,
+        "method": false, "url": false, "headers": false, "body": false, "body_contains": false, "body_json": false,
+        "json": false, "webhook_id": false,
     } },
     "body": { "properties": { "body_json": false } },
 })))]
@@ -114,6 +114,10 @@ pub struct Expectation {
     /// The request's body, byte for byte. Without it and `body_json` any will do.
     #[schemars(extend("examples" = ["{\"text\": \"Order o-1\"}"]))]
     pub body: Option<String>,
+    /// Texts that the request's body holds, each anywhere in it.
+    #[serde(default)]
+    #[schemars(extend("examples" = [["Order o-1", "12.50 EUR"]]))]
+    pub body_contains: Vec<String>,
     /// The request's body as JSON: neither the order of members nor blanks matter, and 1 equals 1.0. Without it and
     /// `body` any will do.
     #[schemars(extend("examples" = [{ "text": "Order o-1" }]))]
@@ -259,13 +263,25 @@ fn check_expectation(expectation: &Expectation, nodes: &Nodes<'_>) -> Vec<Proble
 
 /// Keys of a delivery in the expectation of a dead letter, and the other way round.
 fn misplaced_keys(expectation: &Expectation) -> Vec<Problem> {
-    let Expectation { sink: _, dead_letter, method, url, headers, body, body_json, json, webhook_id, reason } =
-        expectation;
+    let Expectation {
+        sink: _,
+        dead_letter,
+        method,
+        url,
+        headers,
+        body,
+        body_contains,
+        body_json,
+        json,
+        webhook_id,
+        reason,
+    } = expectation;
     let of_deliveries = [
         ("method", method.is_some()),
         ("url", url.is_some()),
         ("headers", !headers.is_empty()),
         ("body", body.is_some()),
+        ("body_contains", !body_contains.is_empty()),
         ("body_json", body_json.is_some()),
         ("json", !json.is_empty()),
         ("webhook_id", webhook_id.is_some()),

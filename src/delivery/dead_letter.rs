@@ -188,7 +188,8 @@ fn request_record(delivery: &Delivery, webhook: &Webhook) -> RequestRecord {
     headers.insert(ID_HEADER.into(), String::from_utf8_lossy(delivery.webhook_id.as_bytes()).into());
     let is_payload = delivery.core.event.payload.as_ref() == Some(&request.body);
     let body = (!is_payload).then(|| mask(&String::from_utf8_lossy(&request.body)).into_owned());
-    RequestRecord { method: webhook.method().to_owned(), url: mask(request.url.as_str()).into_owned(), headers, body }
+    let method = webhook.method(request).to_string();
+    RequestRecord { method, url: mask(request.url.as_str()).into_owned(), headers, body }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use crate::ack::Ack;
 use crate::interpolated::InterpolatedText;
 use crate::sink::parts::webhook_id;
 use crate::sink::request::Request;
-use crate::sink::responses::Action;
+use crate::sink::responses::Meaning;
 use crate::store::record::DeliveryCore;
 
 use breaker::BreakerConfig;
@@ -84,10 +84,16 @@ pub struct DeliveryConfig {
     pub dead_letter: Option<String>,
     /// What an answer's status means, where it differs from the defaults: `2xx` delivered; `408 425 429 5xx` retry;
     /// `410` disable; all others dead-letter. Keys are a status (`"409"`) or a class (`"4xx"`).
+    ///
+    /// In the place of a word an array may stand with rules about the body, of which the first decides that holds, and a
+    /// word for all other answers at its end: `"2xx" = [{ when = "$.errors == true", is = "retry" }, "delivered"]`. `when`
+    /// is a filter expression where `$` is the JSON in the body; for a body that is no JSON, or larger than
+    /// `max_response_size`, none holds. Without a word at the end, what no rule decides has its default meaning. Bodies
+    /// are read only where a rule asks for them. The words are:
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[1-5]([xX]{2}|[0-9]{2})$" }))]
     #[schemars(example = serde_json::json!({"409": "delivered", "404": "drop"}))]
-    pub responses: BTreeMap<String, Action>,
+    pub responses: BTreeMap<String, Meaning>,
 }
 
 /// A delivery in the memory of its sink.

@@ -82,7 +82,7 @@ impl Outline {
         }
         for (name, sink) in &config.sinks {
             let sink::TypeConfig::Webhook(webhook) = &sink.kind;
-            let method = reqwest::Method::from(webhook.method);
+            let method = webhook.method.as_str();
             drawing.add(NodeKind::Sink, name, format!("{method} {}", blot_out_passwords(webhook.url.as_str())));
         }
         drawing.wire(config);

@@ -153,7 +153,7 @@ impl<'a> Trial<'a> {
         let delivery = Delivery::new(core, request, None, Instant::now());
         Outcome::Delivery(Box::new(FirstAttempt {
             sink: Arc::clone(&sink.route.name),
-            method: sink.settings.webhook.method().to_owned(),
+            method: sink.settings.webhook.method(&delivery.request).to_string(),
             url: delivery.request.url.clone(),
             headers: sink.settings.webhook.parts(&delivery.request, &delivery.webhook_id, now).headers,
             body: delivery.request.body.clone(),

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use reqwest::header::HeaderValue;
 
 use super::config::WebhookConfig;
+use super::pairs::Pairs;
 use super::rendering::{RequestError, TemplateCompiler, render};
 use crate::event::Event;
 use crate::interpolated::InterpolatedText;
@@ -25,6 +26,8 @@ pub(super) enum Encoding {
         /// The content type in the place of the message's own, or of the one that follows from the source's format.
         content_type: Option<HeaderValue>,
     },
+    /// Fields with their values.
+    Form(Pairs),
     /// What a template makes of the envelope.
     Template {
         /// The template, which several sinks may share.
@@ -48,6 +51,10 @@ impl Encoding {
         templates: &NamedTemplates<'_>,
         compiler: &mut TemplateCompiler<'_>,
     ) -> Option<Self> {
+        // `form` beside another body or a content type was refused when the file was read.
+        if let Some(form) = &config.form {
+            return Pairs::compile("form", form, config.omit_empty, compiler).map(Self::Form);
+        }
         let own_content_type = config.content_type.as_deref().map(content_type).transpose();
         let own_content_type = own_content_type.map_err(|problem| compiler.refuse(problem)).ok()?;
         match (&config.template, &config.body) {
@@ -62,10 +69,16 @@ impl Encoding {
         }
     }
 
+    /// True when it is the payload, because nothing else is configured.
+    pub(super) fn is_payload(&self) -> bool {
+        matches!(self, Self::Payload { .. })
+    }
+
     /// True when rendering needs the envelope.
     pub(super) fn needs_envelope(&self) -> bool {
         match self {
             Self::Payload { .. } => false,
+            Self::Form(fields) => fields.needs_envelope(),
             Self::Template { template, .. } => template.literal().is_none(),
         }
     }
@@ -78,6 +91,10 @@ impl Encoding {
                 let content_type = content_type.clone().or_else(own);
                 let content_type = content_type.unwrap_or(HeaderValue::from_static(event.format.content_type()));
                 Ok(Body { content_type, bytes: event.payload.clone().unwrap_or_default() })
+            }
+            Self::Form(fields) => {
+                let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+                Ok(Body { content_type, bytes: fields.to_form(context)?.into() })
             }
             Self::Template { template, content_type } => {
                 let body = render("body", template, context)?;

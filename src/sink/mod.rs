@@ -1,11 +1,12 @@
 //! Sinks: what is sent, how one attempt is made, and how it is signed.
 //!
-//! [`request`] renders an event into URL, headers and body, the latter by its [`encoding`]. [`webhook`] makes an attempt of
+//! [`request`] renders an event into method, URL, headers and body, the latter by its [`encoding`]. [`webhook`] makes an attempt of
 //! it: it puts the [`parts`] together, lets the signer of [`signing`] add its headers, and sends it once; [`failure`] says
 //! why there was no answer. What an attempt has brought is put into a [`verdict`], by the status table of [`responses`].
 //! When to send, and what follows from a verdict, is decided in `delivery`: this module must not wait or retry.
 
 mod certificate;
+mod checks;
 pub mod config;
 mod connection_use;
 mod connections;
@@ -13,7 +14,10 @@ pub mod encoding;
 pub mod failure;
 mod lookup;
 pub mod loopback;
+mod method;
+pub mod pairs;
 pub mod parts;
+pub mod presets;
 pub mod rendering;
 pub mod request;
 pub mod responses;

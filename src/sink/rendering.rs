@@ -21,9 +21,23 @@ pub enum RequestError {
     /// The rendered URL is not one that can be called.
     #[error("the rendered URL is not usable: {0}")]
     Url(String),
+    /// The rendered method is none that a request can have.
+    #[error("the rendered method is none of POST, PUT, PATCH, GET and DELETE")]
+    Method,
     /// The rendered value may not stand in a header.
     #[error("the rendered value of header {0} is not a valid header value")]
     Header(HeaderName),
+    /// The body is larger than the sink's limit, in bytes.
+    #[error("the body has more than {0} bytes, which is the sink's `max_body_size`")]
+    TooLarge(usize),
+    /// The receiver would refuse the body.
+    #[error("the receiver would refuse the body: {because} (`{when}` holds for it)")]
+    Refused {
+        /// Why.
+        because: String,
+        /// The expression of the check.
+        when: String,
+    },
     /// The content type is JSON, the rendered body is not.
     #[error("{0}")]
     NotJson(NotJson),
@@ -32,6 +46,21 @@ pub enum RequestError {
 /// Renders the part of this name.
 pub(super) fn render(part: &str, template: &Template, context: &Context) -> Result<String, RequestError> {
     template.render(context).map_err(|failure| RequestError::Render { part: part.to_owned(), failure })
+}
+
+/// Renders the part of this name. With `omit_empty`, `None` when it is empty, or the event lacks what it needs.
+pub(super) fn render_unless_empty(
+    part: &str,
+    template: &Template,
+    context: &Context,
+    omit_empty: bool,
+) -> Result<Option<String>, RequestError> {
+    match template.render(context) {
+        Ok(text) if omit_empty && text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(failure) if omit_empty && failure.fault.is_absence() => Ok(None),
+        Err(failure) => Err(RequestError::Render { part: part.to_owned(), failure }),
+    }
 }
 
 /// Compiles the templates of a part of a pipeline file. What is wrong with them, and what is worth a second look in them,

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use super::checks::Checks;
 use super::config::WebhookConfig;
 use super::encoding::{Encoding, NamedTemplates};
+use super::method::MethodTemplate;
+use super::pairs::Pairs;
 use super::parts;
-use super::rendering::{RequestError, TemplateCompiler, render};
+use super::rendering::{RequestError, TemplateCompiler, render_unless_empty};
 use super::signing::Signer;
 use super::url_template::UrlTemplate;
 use crate::event::Event;
@@ -21,6 +24,8 @@ use crate::template::{Context, Escape, Template};
 /// What every attempt of a delivery sends.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// The method, where it depends on the event; otherwise it is the attempt's, as the other headers are.
+    pub method: Option<reqwest::Method>,
     /// The URL.
     pub url: Url,
     /// The headers that depend on the event, and the content type. The sink's other headers are the attempt's: they
@@ -30,31 +35,40 @@ pub struct Request {
     pub body: Bytes,
 }
 
-/// A sink's URL, headers and body, compiled.
+/// A sink's method, URL, headers and body, compiled.
 #[derive(Debug)]
 pub struct RequestTemplate {
+    method: MethodTemplate,
     url: UrlTemplate,
+    query: Pairs,
     fixed_headers: HeaderMap,
     headers: Vec<(HeaderName, Template)>,
+    /// Headers whose value is empty or missing are left out.
+    omit_empty: bool,
     body: Encoding,
+    checks: Checks,
 }
 
 /// Headers that the HTTP client sets itself, and the one that has a key of its own.
 const OTHER_RESERVED_HEADERS: [&str; 4] = ["content-length", "transfer-encoding", "connection", "content-type"];
 
 impl RequestTemplate {
-    /// Compiles a sink's URL, headers and body; `None` when something is at fault. Paths are those below the sink.
+    /// Compiles a sink's method, URL, headers and body; `None` when something is at fault. Paths are those below the sink.
     pub fn compile(
         config: &WebhookConfig,
         templates: &NamedTemplates<'_>,
         compiler: &mut TemplateCompiler<'_>,
     ) -> Option<Self> {
+        let omit_empty = config.omit_empty;
+        let method = MethodTemplate::compile(&config.method, compiler);
         let url = UrlTemplate::compile(&config.url, compiler);
+        let query = Pairs::compile("query", &config.query, omit_empty, compiler);
         let mut fixed_headers = HeaderMap::new();
         let mut headers = Vec::new();
         let mut are_headers_sound = true;
         for (name, value) in &config.headers {
             match Header::compile(name, value, compiler) {
+                Some(Header::Fixed(_, value)) if omit_empty && value.is_empty() => {}
                 Some(Header::Fixed(name, value)) => {
                     fixed_headers.insert(name, value);
                 }
@@ -63,7 +77,9 @@ impl RequestTemplate {
             }
         }
         let body = Encoding::compile(config, templates, compiler);
-        are_headers_sound.then_some(Self { url: url?, fixed_headers, headers, body: body? })
+        let checks = Checks::compile(config, compiler);
+        let (method, url, query, body, checks) = (method?, url?, query?, body?, checks?);
+        are_headers_sound.then_some(Self { method, url, query, fixed_headers, headers, omit_empty, body, checks })
     }
 
     /// The headers that are the same for all events.
@@ -79,7 +95,11 @@ impl RequestTemplate {
 
     /// True when rendering needs the envelope; otherwise no payload is ever parsed for this sink.
     pub fn needs_envelope(&self) -> bool {
-        matches!(self.url, UrlTemplate::Rendered(..)) || !self.headers.is_empty() || self.body.needs_envelope()
+        self.method.needs_envelope()
+            || matches!(self.url, UrlTemplate::Rendered(..))
+            || self.query.needs_envelope()
+            || !self.headers.is_empty()
+            || self.body.needs_envelope()
     }
 
     /// Renders the request of an event. `context` is its envelope; an empty one will do when
@@ -88,16 +108,27 @@ impl RequestTemplate {
     /// # Errors
     /// See [`RequestError`]; the event cannot be sent to this sink.
     pub fn render(&self, event: &Event, context: &Context) -> Result<Request, RequestError> {
-        let url = self.url.render(context)?;
+        let method = self.method.render(context)?;
+        let mut url = self.url.render(context)?;
+        if !self.query.is_empty() {
+            let query = self.query.append_to_query(url.query(), context)?;
+            url.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
+        }
         let mut headers = HeaderMap::with_capacity(1 + self.headers.len());
         for (name, template) in &self.headers {
-            let value = render(name.as_str(), template, context)?;
+            let Some(value) = render_unless_empty(name.as_str(), template, context, self.omit_empty)? else { continue };
             let value = HeaderValue::from_str(&value).map_err(|_| RequestError::Header(name.clone()))?;
             headers.insert(name.clone(), value);
         }
-        let body = self.body.render(event, context)?;
-        headers.insert(CONTENT_TYPE, body.content_type);
-        Ok(Request { url, headers, body: body.bytes })
+        let mut bytes = Bytes::new();
+        if method.carries_the_payload() || !self.body.is_payload() {
+            let body = self.body.render(event, context)?;
+            headers.insert(CONTENT_TYPE, body.content_type);
+            bytes = body.bytes;
+            self.checks.pass(&bytes)?;
+        }
+        let method = self.method.needs_envelope().then(|| method.into());
+        Ok(Request { method, url, headers, body: bytes })
     }
 }
 

@@ -5,8 +5,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use super::failure::AttemptError;
-use super::responses::{Action, Responses, retry_after};
+use super::responses::{Action, Judgement, Responses, retry_after};
 
 /// What a sink says of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub struct Answer {
     pub retry_after: Option<String>,
     /// Headers that tell a person what to do, secrets masked; none for 2xx.
     pub headers: Vec<(String, String)>,
-    /// The beginning of the body, for people, secrets masked; empty for 2xx.
+    /// The beginning of the body, for people, secrets masked; empty for 2xx, unless a rule looks at the body.
     pub excerpt: String,
 }
 
@@ -75,18 +77,20 @@ pub struct AnswerRules {
 const TOO_MANY_REQUESTS: u16 = 429;
 
 impl AnswerRules {
-    /// The verdict on an attempt that was answered.
-    pub fn judge(&self, answer: Answer, now: SystemTime) -> Verdict {
+    /// The verdict on an attempt that was answered. `body` is the JSON in the answer's body; `None` when it is none, or
+    /// was not asked for.
+    pub fn judge(&self, answer: Answer, body: Option<&Value>, now: SystemTime) -> Verdict {
         let status = answer.status;
-        match self.responses.action(status) {
+        let Judgement { action, rule } = self.responses.judge(status, body);
+        match action {
             Action::Delivered => Verdict::Delivered { status },
             Action::Drop => Verdict::Dropped { status },
-            Action::DeadLetter => Verdict::Reject(FailedAttempt::answered(answer)),
-            Action::Disable => Verdict::Disable(FailedAttempt::answered(answer)),
+            Action::DeadLetter => Verdict::Reject(FailedAttempt::answered(answer, rule.as_deref())),
+            Action::Disable => Verdict::Disable(FailedAttempt::answered(answer, rule.as_deref())),
             Action::Retry => {
                 let header = answer.retry_after.as_deref();
                 let pause = header.and_then(|header| retry_after(header, now, self.max_retry_after));
-                let failure = FailedAttempt::answered(answer);
+                let failure = FailedAttempt::answered(answer, rule.as_deref());
                 Verdict::Retry { failure, pause, counts_for_breaker: status != TOO_MANY_REQUESTS }
             }
         }
@@ -110,14 +114,17 @@ impl From<AttemptError> for Verdict {
 }
 
 impl FailedAttempt {
-    /// An attempt whose answer means that it has failed. The message has the status, and the headers that say what to do
-    /// about it.
-    fn answered(answer: Answer) -> Self {
+    /// An attempt whose answer means that it has failed. The message has the status, the headers that say what to do about
+    /// it, and the rule about the body that has decided.
+    fn answered(answer: Answer, rule: Option<&str>) -> Self {
         let headers: Vec<_> = answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        let message = match headers.as_slice() {
+        let mut message = match headers.as_slice() {
             [] => format!("the receiver answered {}", answer.status),
             headers => format!("the receiver answered {} ({})", answer.status, headers.join("; ")),
         };
+        if let Some(rule) = rule {
+            message += &format!(", and `{rule}` holds for the body");
+        }
         Self { message, answer: Some(answer) }
     }
 }
@@ -135,7 +142,7 @@ mod tests {
 
     fn judge(answer: Answer) -> Verdict {
         let rules = AnswerRules { responses: Responses::default(), max_retry_after: HOUR };
-        rules.judge(answer, SystemTime::UNIX_EPOCH)
+        rules.judge(answer, None, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
@@ -143,9 +150,9 @@ mod tests {
         assert_eq!(judge(answer(204, None)), Verdict::Delivered { status: 204 });
         assert!(matches!(judge(answer(400, None)), Verdict::Reject(_)));
         assert!(matches!(judge(answer(410, None)), Verdict::Disable(_)));
-        let dropping = Responses::new(&[("404".to_owned(), Action::Drop)].into()).unwrap();
+        let dropping = Responses::new(&[("404".to_owned(), Action::Drop.into())].into()).unwrap();
         let rules = AnswerRules { responses: dropping, max_retry_after: HOUR };
-        assert_eq!(rules.judge(answer(404, None), SystemTime::UNIX_EPOCH), Verdict::Dropped { status: 404 });
+        assert_eq!(rules.judge(answer(404, None), None, SystemTime::UNIX_EPOCH), Verdict::Dropped { status: 404 });
     }
 
     #[test]
@@ -171,6 +178,18 @@ mod tests {
         let Verdict::Reject(failure) = judge(Answer { headers, ..answer(405, None) }) else { panic!() };
         assert_eq!(failure.message, "the receiver answered 405 (allow: PUT; location: /new)");
         assert_eq!(failure.answer.unwrap().status, 405);
+    }
+
+    #[test]
+    fn a_failure_by_the_body_names_its_rule() {
+        let responses =
+            Responses::new(&toml::from_str("2xx = [{ when = '$.errors', is = 'retry' }]").unwrap()).unwrap();
+        let rules = AnswerRules { responses, max_retry_after: HOUR };
+        let body = serde_json::json!({"errors": []});
+        let verdict = rules.judge(answer(200, Some("7")), Some(&body), SystemTime::UNIX_EPOCH);
+        let Verdict::Retry { failure, pause, counts_for_breaker: true } = verdict else { panic!("{verdict:?}") };
+        assert_eq!(failure.message, "the receiver answered 200, and `$.errors` holds for the body");
+        assert_eq!(pause, Some(Duration::from_secs(7)));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use reqwest::Response;
 use reqwest::header::{
     ALLOW, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use serde_json::Value;
 
-use super::config::WebhookConfig;
+use super::config::{Method, WebhookConfig};
 use super::connections::Connections;
 use super::failure::{AttemptError, classify, is_no_http2};
 use super::parts::AttemptParts;
@@ -72,7 +73,8 @@ impl Webhook {
         let connections = Arc::new(connections.map_err(cannot_set_up)?);
         Ok(Self {
             connections,
-            method: config.method.into(),
+            // Where it is a template, each request brings its own.
+            method: Method::of_name(config.method.as_str()).unwrap_or_default().into(),
             timeout: config.timeout.0,
             max_response_size: config.max_response_size.0,
             signer,
@@ -84,7 +86,7 @@ impl Webhook {
     /// Sends the request once, and says what came of it.
     pub async fn attempt(&self, request: &Request, id: &HeaderValue) -> Verdict {
         match self.send(request, id).await {
-            Ok(answer) => self.rules.judge(answer, SystemTime::now()),
+            Ok((answer, body)) => self.rules.judge(answer, body.as_ref(), SystemTime::now()),
             Err(error) => error.into(),
         }
     }
@@ -100,24 +102,27 @@ impl Webhook {
     /// The parts of an attempt at this time, signed where the sink signs.
     pub fn parts<'a>(&'a self, request: &'a Request, id: &'a HeaderValue, time: Timestamp) -> AttemptParts<'a> {
         let headers = self.headers(request);
-        let mut parts = AttemptParts::new(&self.method, &request.url, headers, &request.body, id, time);
+        let mut parts = AttemptParts::new(self.method(request), &request.url, headers, &request.body, id, time);
         if let Some(signer) = &self.signer {
             signer.apply(&mut parts);
         }
         parts
     }
 
-    /// The method.
-    pub fn method(&self) -> &str {
-        self.method.as_str()
+    /// The method of a request.
+    pub fn method<'a>(&'a self, request: &'a Request) -> &'a reqwest::Method {
+        request.method.as_ref().unwrap_or(&self.method)
     }
 
     /// Sends the request and reads the answer.
-    async fn send(&self, request: &Request, id: &HeaderValue) -> Result<Answer, AttemptError> {
+    async fn send(&self, request: &Request, id: &HeaderValue) -> Result<(Answer, Option<Value>), AttemptError> {
         let parts = self.parts(request, id, Timestamp::now());
         let mut http = reqwest::Request::new(parts.method.clone(), parts.url.clone());
         *http.headers_mut() = parts.headers;
-        *http.body_mut() = Some(request.body.clone().into());
+        // GET and DELETE without one have no body, not even an empty one.
+        if !request.body.is_empty() || !matches!(*parts.method, reqwest::Method::GET | reqwest::Method::DELETE) {
+            *http.body_mut() = Some(request.body.clone().into());
+        }
         *http.timeout_mut() = Some(self.timeout);
         let mut lease = self.connections.lease(&request.url)?;
         let response = match lease.client.execute(http).await {
@@ -142,28 +147,43 @@ impl Webhook {
     }
 
     /// Reads the body to its end, so that the connection can be used again, but not beyond the bound: then the
-    /// connection is closed. A body that breaks off does not change what the status says.
-    async fn read_answer(&self, mut response: Response) -> Answer {
+    /// connection is closed. A body that breaks off does not change what the status says. The JSON in it is given where a
+    /// rule asks for it.
+    async fn read_answer(&self, mut response: Response) -> (Answer, Option<Value>) {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let headers = if status.is_success() { Vec::new() } else { telling_headers(response.headers()) };
-        let mut excerpt = Vec::new();
+        let is_judged = self.rules.responses.asks_for_body(status.as_u16());
+        let kept = match (is_judged, status.is_success()) {
+            (true, _) => self.max_response_size.max(MASKED_SIZE),
+            (false, false) => MASKED_SIZE,
+            (false, true) => 0,
+        };
+        let mut body = Vec::new();
         let mut read = 0;
-        while let Ok(Some(chunk)) = response.chunk().await {
-            read += chunk.len();
-            if !status.is_success() {
-                let room = MASKED_SIZE - excerpt.len();
-                excerpt.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        let mut is_whole = false;
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    read += chunk.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(kept - body.len())]);
+                }
+                ended => {
+                    is_whole = ended.is_ok();
+                    break;
+                }
             }
             if read > self.max_response_size {
                 break;
             }
         }
         drop(response);
+        let json = if is_judged && is_whole { serde_json::from_slice(&body).ok() } else { None };
+        body.truncate(MASKED_SIZE);
         // The client's own task takes a connection back into the pool, and has to run before the next attempt asks for
         // one: otherwise that attempt opens another connection, of which most would never be used.
         tokio::task::yield_now().await;
-        Answer { status: status.as_u16(), retry_after, headers, excerpt: to_excerpt(&excerpt) }
+        (Answer { status: status.as_u16(), retry_after, headers, excerpt: to_excerpt(&body) }, json)
     }
 }
 

@@ -102,7 +102,8 @@ pub(super) fn value_text(value: &Value) -> Cow<'_, str> {
     }
 }
 
-pub(super) fn url_encode(text: &str) -> String {
+/// Every byte but the unreserved ones of RFC 3986 (2.3) percent-encoded.
+pub(crate) fn url_encode(text: &str) -> String {
     utf8_percent_encode(text, &RESERVED).to_string()
 }
 

@@ -66,6 +66,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use content::{NotJson, is_json};
+pub(crate) use insert::url_encode as percent_encode;
 pub use tables::Tables;
 
 use rendering::Insertion;
@@ -254,6 +255,13 @@ pub enum RenderFault {
     /// Anything else that Handlebars objects to, in its words.
     #[error("{0}")]
     Other(String),
+}
+
+impl RenderFault {
+    /// Whether the event lacks a value, or it is null.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::NothingFound(_) | Self::Null(_))
+    }
 }
 
 impl Template {

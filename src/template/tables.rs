@@ -140,7 +140,8 @@ mod tests {
     use crate::template::{Context, Escape, Options, RenderFault, Template, TemplateError};
 
     fn options() -> Options {
-        let tenants = json!({"acme": {"url": "https://acme.example", "vip": true}, "b.c": {"url": "https://b.example"}});
+        let tenants =
+            json!({"acme": {"url": "https://acme.example", "vip": true}, "b.c": {"url": "https://b.example"}});
         let tables = [("tenants", tenants), ("regions", json!({"eu": "Europe"}))];
         let rows = |(name, rows): (&str, Value)| (name.to_owned(), rows.as_object().cloned().unwrap_or_default());
         Options { tables: Tables::new(tables.map(rows)), ..Options::default() }
@@ -164,7 +165,10 @@ mod tests {
             ("{{tables.regions.eu}} {{upper tables.regions.eu}}", "Europe EUROPE"),
             ("{{tables.tenants.[b.c].url}}", "https://b.example"),
             ("{{#with (lookup tables.tenants data.tenant)}}{{url}} {{vip}}{{/with}}", "https://acme.example true"),
-            ("{{#each data.items}}{{lookup (lookup @root.tables.tenants tenant) \"url\"}}{{/each}}", "https://b.example"),
+            (
+                "{{#each data.items}}{{lookup (lookup @root.tables.tenants tenant) \"url\"}}{{/each}}",
+                "https://b.example",
+            ),
             ("{{#if (has tables.tenants data.tenant)}}known{{/if}}", "known"),
             ("{{#each tables.regions}}{{@key}}={{this}}{{/each}}", "eu=Europe"),
             ("{{data.tables}}{{#with data}}{{tables}}{{/with}}", "ownown"),
@@ -177,7 +181,10 @@ mod tests {
     fn a_missing_row_is_named_without_any_value_of_the_table() {
         for (text, name) in [
             ("{{lookup tables.tenants data.tenant}}", "lookup tables.tenants data.tenant"),
-            ("{{lookup (lookup tables.tenants data.tenant) \"url\"}}", "lookup (lookup tables.tenants data.tenant) \"url\""),
+            (
+                "{{lookup (lookup tables.tenants data.tenant) \"url\"}}",
+                "lookup (lookup tables.tenants data.tenant) \"url\"",
+            ),
         ] {
             assert_eq!(render(text, json!({"tenant": "x"})), Err(RenderFault::NothingFound(name.into())), "{text}");
         }

@@ -45,13 +45,7 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(
-        text: &'a str,
-        parsed: &'a str,
-        escape: Escape,
-        values: Values<'a>,
-        tables: &'a Tables,
-    ) -> Self {
+    pub(super) fn new(text: &'a str, parsed: &'a str, escape: Escape, values: Values<'a>, tables: &'a Tables) -> Self {
         Self {
             text,
             parsed,

@@ -74,6 +74,7 @@ impl Part {
             Self::Header(name) => format!("headers.{name}"),
             Self::WebhookId => "webhook_id".to_owned(),
             Self::Body => "body".to_owned(),
+            Self::BodyContains(index) => format!("body_contains[{index}]"),
             Self::BodyJson => "body_json".to_owned(),
             Self::Json(query) => format!("json[\"{query}\"]"),
             Self::Reason => "reason".to_owned(),

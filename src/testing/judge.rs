@@ -60,6 +60,8 @@ pub enum Part {
     WebhookId,
     /// The body, byte for byte.
     Body,
+    /// A text within the body, by its index in the expectation.
+    BodyContains(usize),
     /// The body as JSON.
     BodyJson,
     /// What a JSONPath query finds in the body.
@@ -148,6 +150,15 @@ fn differences_of_delivery(expectation: &Expectation, attempt: &FirstAttempt) ->
         differences.push(text(Part::Header(name.clone()), Some(expected), header(name)));
     }
     differences.push(expectation.body.as_deref().and_then(|expected| difference_of_body(expected, &attempt.body)));
+    for (index, expected) in expectation.body_contains.iter().enumerate() {
+        let is_there = memchr::memmem::find(&attempt.body, expected.as_bytes()).is_some();
+        let difference = || Difference {
+            part: Part::BodyContains(index),
+            expected: Content::Text(expected.clone()),
+            found: Some(content_of(&attempt.body)),
+        };
+        differences.push((!is_there).then(difference));
+    }
     let needs_json = expectation.body_json.is_some() || !expectation.json.is_empty();
     let json: Option<Value> = if needs_json { serde_json::from_slice(&attempt.body).ok() } else { None };
     if let Some(expected) = &expectation.body_json {

@@ -70,6 +70,7 @@ fn replace(table: &mut dyn TableLike, difference: &Difference) -> Result<(), &'s
     let Difference { part, found, .. } = difference;
     let found = found.as_ref().ok_or("there is nothing such, so take it out by hand")?;
     let value = match (part, found) {
+        (Part::BodyContains(_), _) => return Err("the body does not hold the text, so change that by hand"),
         (Part::BodyJson, Content::Text(_)) => return Err("the body is not JSON"),
         (_, content) => written(content)?,
     };
@@ -80,6 +81,7 @@ fn replace(table: &mut dyn TableLike, difference: &Difference) -> Result<(), &'s
         Part::Url => (Some(table), "url"),
         Part::WebhookId => (Some(table), "webhook_id"),
         Part::Body => (Some(table), "body"),
+        Part::BodyContains(_) => (Some(table), "body_contains"),
         Part::BodyJson => (Some(table), "body_json"),
         Part::Reason => (Some(table), "reason"),
     };

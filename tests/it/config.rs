@@ -261,7 +261,7 @@ fn values_are_typed_and_put_in() {
     let sink::TypeConfig::Webhook(webhook) = &crm.kind;
     assert_eq!(webhook.timeout, Period::from_secs(15));
     assert_eq!(webhook.signing.as_ref().unwrap().secrets[1].expose(), "");
-    assert_eq!(crm.delivery.responses["404"], Action::Drop);
+    assert_eq!(crm.delivery.responses["404"], Action::Drop.into());
     assert_eq!(loaded.pipeline.runtime.workers, 2);
 
     let references = valid("references.toml");

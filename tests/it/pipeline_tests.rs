@@ -10,11 +10,18 @@ use crate::support::{command, run_to_end};
 const FAILING: &str = "tests/config/tested/failing.toml";
 
 /// What examples and tests need to have in their environment.
-const VARIABLES: [(&str, &str); 4] = [
+const VARIABLES: [(&str, &str); 11] = [
     ("SLACK_WEBHOOK_URL", "https://hooks.slack.example/services/T1/B2/not-a-secret"),
     ("WEBHOOK_SECRET", "whsec_bmV3LXNlY3JldC1vZi10aGUtZXhhbXBsZS1mb3ItdGVzdHM="),
     ("WEBHOOK_SECRET_PREVIOUS", "whsec_b2xkLXNlY3JldC1vZi10aGUtZXhhbXBsZS1mb3ItdGVzdHM="),
     ("CRM_TOKEN", "hunter2-token-of-the-crm"),
+    ("DISCORD_WEBHOOK_URL", "https://discord.example/api/webhooks/1/not-a-secret"),
+    ("TEAMS_WEBHOOK_URL", "https://teams.example/workflows/not-a-secret"),
+    ("PAGERDUTY_ROUTING_KEY", "pagerduty-routing-key-of-the-tests"),
+    ("OPSGENIE_KEY", "opsgenie-key-of-the-tests"),
+    ("GITHUB_TOKEN", "github-token-of-the-tests"),
+    ("TWILIO_TOKEN", "twilio-token-of-the-tests"),
+    ("ELASTICSEARCH_API_KEY", "elasticsearch-key-of-the-tests"),
 ];
 
 fn bridge(args: &[&str]) -> Command {
@@ -54,6 +61,66 @@ fn every_example_is_sound_has_tests_and_passes_them() {
         let (code, stdout, stderr) = run_to_end(&mut bridge(&["test", folder]));
         assert_eq!(code, 0, "{stdout}\n{stderr}");
         assert!(stdout.contains("  ok    "), "{folder} has no tests: {stdout}");
+    }
+}
+
+#[test]
+fn every_receiver_has_a_short_pipeline_with_tests_that_pass() {
+    let files = std::fs::read_dir("examples/receivers").unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
+    assert!(files.len() >= 10, "{files:?}");
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let pipeline = text.split("[[tests]]").next().unwrap();
+        assert!(pipeline.lines().count() <= 30, "{} is longer than 30 lines", file.display());
+        let file = file.to_str().unwrap();
+        let (code, stdout, stderr) = run_to_end(&mut bridge(&["check", "--deny-warnings", file]));
+        assert_eq!(code, 0, "{stdout}\n{stderr}");
+        let (code, stdout, stderr) = run_to_end(&mut bridge(&["test", file]));
+        assert_eq!(code, 0, "{stdout}\n{stderr}");
+        assert!(stdout.contains("  ok    "), "{file} has no tests: {stdout}");
+    }
+}
+
+#[test]
+fn presets_are_listed_and_shown() {
+    let (code, stdout, _) = run_to_end(&mut bridge(&["presets"]));
+    assert!(code == 0 && stdout.contains("elasticsearch-bulk") && stdout.contains("https://"), "{stdout}");
+    let (code, stdout, _) = run_to_end(&mut bridge(&["presets", "slack"]));
+    assert!(code == 0 && stdout.contains("$.ok == false"), "{stdout}");
+    let (code, _, stderr) = run_to_end(&mut bridge(&["presets", "slak"]));
+    assert!(code != 0 && stderr.contains("did you mean `slack`?"), "{stderr}");
+}
+
+#[test]
+fn lines_of_text_are_events_for_eval() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    std::fs::write(&file, "GET /x 404\r\n{\"data\": 1}\n").unwrap();
+    let args = ["eval", "--format", "text", "--template", "{\"line\": {{data}}}", file.to_str().unwrap()];
+    let (code, stdout, stderr) = run_to_end(&mut bridge(&args));
+    assert_eq!(
+        (code, stdout.as_str()),
+        (0, "{\"line\": \"GET /x 404\"}\n{\"line\": \"{\\\"data\\\": 1}\"}\n"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn dev_feeds_a_source_from_a_file_of_payloads() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = folder.path().join("events.jsonl");
+    std::fs::write(&events, "{\"n\": 1}\n{\"n\": 2}\n").unwrap();
+    let pipeline = folder.path().join("p.toml");
+    let text = "name = 'p'\n[sources.q]\ntype = 'amqp'\nuri = 'amqp://nowhere.invalid'\nqueue = 'q'\n\
+                [sinks.a]\ntype = 'webhook'\nfrom = ['q']\nurl = 'https://h.example/x'\nmethod = 'GET'\n\
+                query = { n = '{{data.n}}' }\n";
+    std::fs::write(&pipeline, text).unwrap();
+    let args = ["dev", "--once", "--events", events.to_str().unwrap(), pipeline.to_str().unwrap()];
+    let (code, stdout, stderr) = run_to_end(&mut bridge(&args));
+    assert_eq!(code, 0, "{stdout}\n{stderr}");
+    for shown in ["GET /x?n=1", "GET /x?n=2"] {
+        assert!(stdout.contains(shown), "{stdout}");
     }
 }
 

@@ -106,7 +106,7 @@ impl Site {
             content_type: None,
         };
         let url = Url::parse("http://127.0.0.1:9/").unwrap();
-        let request = Request { url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") };
+        let request = Request { method: None, url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") };
         let ack = Ack::new(Ticket { session: 0, partition: 0, sequence: number }, 0, self.sender.clone());
         let core = DeliveryCore { lane: lane.map(Into::into), ..DeliveryCore::new(Arc::new(event), 0) };
         Delivery::new(core, request, Some(ack), Instant::now())
@@ -147,7 +147,7 @@ impl Site {
     fn finish(&mut self, attempt: Attempt, status: u16) {
         let Attempt { members, permit } = attempt;
         let answer = Answer { status, retry_after: None, headers: Vec::new(), excerpt: String::new() };
-        let verdict = AnswerRules::default().judge(answer, SystemTime::now());
+        let verdict = AnswerRules::default().judge(answer, None, SystemTime::now());
         self.sink.finish_attempt(Attempted { members, permit, started: Instant::now(), verdict });
     }
 

@@ -93,6 +93,18 @@ pub struct FileConfig {
     pub rotated_wait: Period,
 }
 
+impl FileConfig {
+    /// The keys for one file, from its beginning. No character of the path is a wildcard.
+    ///
+    /// # Errors
+    /// When the path cannot be made absolute.
+    pub fn of_file(path: &std::path::Path) -> std::io::Result<Self> {
+        let mut text = InterpolatedText::default();
+        text.push_value(&std::path::absolute(path)?.to_string_lossy());
+        Ok(Self { paths: vec![text], start: FileStart::default(), rotated_wait: default_rotated_wait() })
+    }
+}
+
 /// Programs are told to reopen their files at the rotation, and do so with their next line, or when what they were at is
 /// done. For most that is a matter of seconds; a minute of one descriptor costs little.
 fn default_rotated_wait() -> Period {

@@ -16,6 +16,7 @@ mod pacing;
 mod parking;
 mod pauses;
 mod payloads;
+mod places;
 mod retries;
 mod routes;
 mod store_away;
