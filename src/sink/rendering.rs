@@ -16,7 +16,7 @@ pub enum RequestError {
         /// `url`, `body` or the header's name.
         part: String,
         /// Why.
-        failure: RenderFailure,
+        failure: Box<RenderFailure>,
     },
     /// The rendered URL is not one that can be called.
     #[error("the rendered URL is not usable: {0}")]
@@ -45,7 +45,7 @@ pub enum RequestError {
 
 /// Renders the part of this name.
 pub(super) fn render(part: &str, template: &Template, context: &Context) -> Result<String, RequestError> {
-    template.render(context).map_err(|failure| RequestError::Render { part: part.to_owned(), failure })
+    template.render(context).map_err(|failure| failed(part, failure))
 }
 
 /// Renders the part of this name. With `omit_empty`, `None` when it is empty, or the event lacks what it needs.
@@ -59,8 +59,12 @@ pub(super) fn render_unless_empty(
         Ok(text) if omit_empty && text.is_empty() => Ok(None),
         Ok(text) => Ok(Some(text)),
         Err(failure) if omit_empty && failure.fault.is_absence() => Ok(None),
-        Err(failure) => Err(RequestError::Render { part: part.to_owned(), failure }),
+        Err(failure) => Err(failed(part, failure)),
     }
+}
+
+fn failed(part: &str, failure: RenderFailure) -> RequestError {
+    RequestError::Render { part: part.to_owned(), failure: Box::new(failure) }
 }
 
 /// Compiles the templates of a part of a pipeline file. What is wrong with them, and what is worth a second look in them,
