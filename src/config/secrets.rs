@@ -69,3 +69,19 @@ fn path(keys: &[&str]) -> Vec<String> {
 fn has_password(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| url.password().is_some_and(|password| !password.is_empty()))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse_lenient;
+
+    #[test]
+    fn no_report_shows_a_secret_that_is_written_out() {
+        let sink = "{ type = 'webhook', from = ['a'], url = 'https://x/', headers = { Authorization = 'Bearer hunter2' }, \
+                    signing = { secrets = ['whsec_aHVudGVyMg'] }, timeout = 'soon' }";
+        let parsed =
+            parse_lenient("x.toml", &format!("name = 'x'\nsources.a.type = 'stdin'\nsinks.b = {sink}"), &|_| None);
+        let shown = parsed.into_loaded().unwrap_err().to_string();
+        assert!(shown.contains("timeout = 'soon'"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
+    }
+}
