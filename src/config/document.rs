@@ -77,6 +77,19 @@ impl Document {
         self.text.get(self.locate(path, None)).unwrap_or_default()
     }
 
+    /// The whole value, as it stands in the text, of which a place is a part.
+    pub(super) fn value_around(&self, place: &Range<usize>) -> &str {
+        let mut around = place.clone();
+        let mut nodes = vec![&self.root];
+        while let Some(node) = nodes.pop() {
+            if !node.is_table && node.value.start <= place.start && place.end <= node.value.end {
+                around = node.value.clone();
+            }
+            nodes.extend(node.children.values());
+        }
+        self.text.get(around).unwrap_or_default()
+    }
+
     /// The path of the value that stands at a place.
     pub(super) fn path_of(&self, place: &Range<usize>) -> Option<Vec<String>> {
         path_within(&self.root, place)

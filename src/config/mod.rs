@@ -236,9 +236,9 @@ pub fn load_as_written(path: &Path) -> Result<Parsed, ConfigErrors> {
     let (name, text) = read_text(path)?;
     let mut parsed = read::parse(&name, &text, None);
     // A reference may be of the wrong type or no name, and what it stands for right.
-    let is_reference =
-        |fault: &Fault| fault.span.clone().and_then(|span| text.get(span)).is_some_and(|source| source.contains("${"));
-    parsed.faults.retain(|fault| !is_reference(fault));
+    let Parsed { faults, document, .. } = &mut parsed;
+    let stands_in_reference = |place: &Range<usize>| document.value_around(place).contains("${");
+    faults.retain(|fault| !fault.span.as_ref().is_some_and(stands_in_reference));
     Ok(parsed)
 }
 

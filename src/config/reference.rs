@@ -128,6 +128,11 @@ impl Page {
             if inner.get("properties").is_some() {
                 self.table(&format!("{path}.{name}"), inner, level);
             }
+            if of_each.get("properties").is_none()
+                && let Some(element) = element_of_values(schema)
+            {
+                self.headed_table(&format!("{path}.{key}.KEY = [{{ … }}]"), path, element, level);
+            }
         }
     }
 
@@ -196,16 +201,23 @@ fn range(schema: &Value) -> Option<String> {
 
 /// The words that a key, or each value in its table, may have.
 fn words(schema: &Value) -> &[Value] {
-    let of = |schema: &'_ Value| {
+    let of = |schema: &Value| {
         schema["oneOf"].as_array().is_some_and(|words| words.iter().all(|word| word["const"].is_string()))
     };
-    let further = &schema["additionalProperties"];
-    let choices = [schema, further, &further["anyOf"][0]];
-    let holder = choices.into_iter().find(|holder| of(holder)).unwrap_or(&Value::Null);
-    match holder["oneOf"].as_array() {
-        Some(words) if of(holder) => words,
-        _ => &[],
-    }
+    let values = alternatives(&schema["additionalProperties"]);
+    let mut holders = std::iter::once(schema).chain(values);
+    holders.find(|holder| of(holder)).and_then(|holder| holder["oneOf"].as_array()).map_or(&[], Vec::as_slice)
+}
+
+/// The table that is an element of an array, where a table may have such arrays as its values.
+fn element_of_values(schema: &Value) -> Option<&Value> {
+    let elements = alternatives(&schema["additionalProperties"]).iter().flat_map(|value| alternatives(&value["items"]));
+    elements.into_iter().find(|element| element.get("properties").is_some())
+}
+
+/// The schemas of which a value fits one.
+fn alternatives(schema: &Value) -> &[Value] {
+    schema["anyOf"].as_array().map_or(std::slice::from_ref(schema), Vec::as_slice)
 }
 
 /// A value as it is written in TOML.
@@ -256,7 +268,7 @@ mod tests {
                 assert!(is_told, "{key}");
                 tables.push(schema);
             }
-            tables.extend(table["oneOf"].as_array().into_iter().flatten());
+            tables.extend(["oneOf", "anyOf"].iter().filter_map(|choice| table[*choice].as_array()).flatten());
             tables.extend(table.get("additionalProperties"));
             tables.extend(table.get("items"));
         }

@@ -106,6 +106,7 @@ impl Findings<'_> {
         if self.broken.contains(&place) {
             return;
         }
+        let schema = wording::fitting(value.get_ref(), schema);
         if let Some(message) = wording::wrong_type(value.get_ref(), schema) {
             let help = match self.replaced.contains_key(&place) {
                 true => Some("what `${…}` stands for is always a string; write the value itself here".to_owned()),

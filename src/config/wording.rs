@@ -5,8 +5,27 @@ use toml::de::DeValue;
 
 use crate::problem::did_you_mean;
 
+/// Of a schema with alternatives, such as a string or a table, the one for values of this type.
+pub(super) fn fitting<'s>(value: &DeValue<'_>, schema: &'s Value) -> &'s Value {
+    let fits = |schema: &&Value| wrong_type(value, schema).is_none();
+    alternatives(schema).and_then(|schemas| schemas.iter().find(fits)).unwrap_or(schema)
+}
+
+fn alternatives(schema: &Value) -> Option<&[Value]> {
+    let schemas = schema["anyOf"].as_array().filter(|_| schema.get("type").is_none())?;
+    Some(schemas.as_slice()).filter(|schemas| schemas.iter().all(|schema| schema["type"].is_string()))
+}
+
 /// What a schema asks for and a value is not, or `None` when the value is of the right type.
 pub(super) fn wrong_type(value: &DeValue<'_>, schema: &Value) -> Option<String> {
+    if let Some(schemas) = alternatives(schema) {
+        let wrong: Option<Vec<_>> = schemas.iter().map(|schema| wrong_type(value, schema)).collect();
+        let expected = wrong?
+            .iter()
+            .filter_map(|message| Some(message.split_once(',')?.0.replace("expected ", "")))
+            .collect::<Vec<_>>();
+        return Some(format!("expected {}, found {}", expected.join(" or "), kind_of(value)));
+    }
     // A fixed set of words is a list of constants without a type of its own.
     let is_words = schema["oneOf"].as_array().is_some_and(|words| words.iter().all(|word| word["const"].is_string()));
     let expected = if is_words { "string" } else { schema["type"].as_str()? };
@@ -84,6 +103,9 @@ mod tests {
         assert_eq!(wrong("[]", json!({"oneOf": [{"const": "a"}]})).unwrap(), "expected a string, found an array");
         assert_eq!(wrong("5", json!({"type": "number"})), None);
         assert_eq!(wrong("5", json!(true)), None);
+        let either = json!({"anyOf": [{"type": "string"}, {"type": "object"}]});
+        assert_eq!(wrong("5", either.clone()).unwrap(), "expected a string or a table, found an integer");
+        assert_eq!(wrong("{}", either), None);
     }
 
     #[test]

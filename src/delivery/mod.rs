@@ -82,14 +82,13 @@ pub struct DeliveryConfig {
     /// where it is no text. `meta.dead_letter.format` says what `data` is: `json`, `text` or `bytes`.
     #[schemars(example = &"kafka:orders-dead")]
     pub dead_letter: Option<String>,
-    /// What an answer's status means, where it differs from the defaults: `2xx` delivered; `408 425 429 5xx` retry;
-    /// `410` disable; all others dead-letter. Keys are a status (`"409"`) or a class (`"4xx"`).
+    /// What an answer means, where it differs from the defaults: `2xx` delivered; `408 425 429 5xx` retry; `410` disable;
+    /// all others dead-letter. Keys are a status (`"409"`) or a class (`"4xx"`).
     ///
-    /// In the place of a word an array may stand with rules about the body, of which the first decides that holds, and a
-    /// word for all other answers at its end: `"2xx" = [{ when = "$.errors == true", is = "retry" }, "delivered"]`. `when`
-    /// is a filter expression where `$` is the JSON in the body; for a body that is no JSON, or larger than
-    /// `max_response_size`, none holds. Without a word at the end, what no rule decides has its default meaning. Bodies
-    /// are read only where a rule asks for them. The words are:
+    /// An array in the place of a word looks at the body: the first rule that holds decides, and the word at the end where
+    /// none does: `"2xx" = [{ when = "$.errors == true", is = "retry" }, "delivered"]`. Without a word at the end the status
+    /// then means what it means by default. For a body that is not JSON, is larger than `max_response_size` or broke off,
+    /// no rule holds; the reason in the log and in the dead letter says so. The words are:
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[1-5]([xX]{2}|[0-9]{2})$" }))]
     #[schemars(example = serde_json::json!({"409": "delivered", "404": "drop"}))]

@@ -2,9 +2,11 @@
 //!
 //! [`request`] renders an event into method, URL, headers and body, the latter by its [`encoding`]. [`webhook`] makes an attempt of
 //! it: it puts the [`parts`] together, lets the signer of [`signing`] add its headers, and sends it once; [`failure`] says
-//! why there was no answer. What an attempt has brought is put into a [`verdict`], by the status table of [`responses`].
+//! why there was no answer. `answer` reads one, and what an attempt has brought is put into a [`verdict`], by the table of
+//! [`responses`].
 //! When to send, and what follows from a verdict, is decided in `delivery`: this module must not wait or retry.
 
+mod answer;
 mod certificate;
 mod checks;
 pub mod config;

@@ -1,9 +1,11 @@
-//! What an answer means: the table from a status, and where rules ask for it from the body, to an action. Pure.
+//! What an answer means: the table from a status, and from the body where rules ask for it, to an action. Pure.
+//!
+//! It must not read an answer, and does not know what follows from an action: see `answer` and `verdict`.
 
 mod config;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -14,50 +16,70 @@ use crate::interpolated::InterpolatedText;
 use crate::jsonpath::{self, Condition};
 use crate::problem::Problem;
 use crate::secret::mask;
+use crate::units::ByteSize;
 
 /// The checked form of a `responses` table: an action for every answer.
 #[derive(Debug, Clone, Default)]
 pub struct Responses {
-    exact: BTreeMap<u16, Vec<Rule>>,
-    classes: BTreeMap<u16, Vec<Rule>>,
+    exact: BTreeMap<u16, Rules>,
+    classes: BTreeMap<u16, Rules>,
 }
 
-/// An action, and what it asks of the body.
-#[derive(Debug, Clone)]
-struct Rule {
-    when: Option<When>,
-    action: Action,
+/// The body of an answer, as far as rules ask for it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnswerBody {
+    /// No rule asks for it.
+    NotAskedFor,
+    /// It is this JSON.
+    Json(Value),
+    /// Rules ask for it, and cannot be applied.
+    Unjudgeable(Unjudgeable),
 }
 
-/// An expression over the body, and how it is written.
-#[derive(Debug, Clone)]
-struct When {
-    written: Arc<str>,
-    condition: Condition,
+/// Why rules about a body cannot be applied to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unjudgeable {
+    /// It is no JSON, or is nested deeper than JSON is read here (128 levels).
+    NotJson,
+    /// It is larger than the sink's `max_response_size`, which is this.
+    TooLarge(ByteSize),
+    /// It did not come to its end.
+    BrokenOff,
 }
 
-/// What is done about an answer, and the rule about its body that says so, if one does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
+/// What is done about an answer, and what decided that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision<'r> {
     /// What is done.
     pub action: Action,
-    /// The rule's expression, as it is written.
-    pub rule: Option<Arc<str>>,
+    /// What decided.
+    pub basis: Basis<'r>,
+}
+
+/// What decided on an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis<'r> {
+    /// Its status alone: there are no rules about the body, or none holds.
+    Status,
+    /// The rule with this expression holds for its body.
+    Rule(&'r str),
+    /// Its status alone, because rules about the body could not be applied.
+    Unjudged(Unjudgeable),
 }
 
 impl Responses {
     /// Checks a `responses` table.
     ///
     /// # Errors
-    /// Every key that is neither a status (`"409"`) nor a class of statuses (`"4xx"`), every expression that is none, and
-    /// rules that no answer reaches.
+    /// Every key that is neither a status (`"409"`) nor a class of statuses (`"4xx"`), every expression that is not valid,
+    /// and every rule that no answer reaches.
     pub fn new(table: &BTreeMap<String, Meaning>) -> Result<Self, Vec<Problem>> {
         let mut responses = Self::default();
         let mut problems = Vec::new();
         for (key, meaning) in table {
-            let rules = rules(meaning).unwrap_or_else(|found| {
+            let rules = Rules::new(meaning).unwrap_or_else(|found| {
                 problems.extend(found.into_iter().map(|problem| problem.under([key])));
-                Vec::new()
+                Rules::default()
             });
             if let Some(class) = Self::class(key) {
                 responses.classes.insert(class, rules);
@@ -78,66 +100,116 @@ impl Responses {
         }
     }
 
-    /// Whether the body of an answer with this status has a say.
-    pub fn asks_for_body(&self, status: u16) -> bool {
-        self.rules(status).iter().any(|rule| rule.when.is_some())
+    /// Whether the meaning of an answer with this status depends on its body.
+    pub fn ask_for_body(&self, status: u16) -> bool {
+        self.of_status(status).is_some_and(|rules| !rules.conditions.is_empty())
     }
 
-    /// What is done about an answer. `body` is the JSON in its body; `None` when it is not known, or none: then no rule
-    /// about it holds. What the table does not say follows HTTP (RFC 9110 section 15): 2xx is success; 408, 425, 429 and
-    /// 5xx may pass; 410 says that the receiver is gone for good. All others, redirects included, will not change by
-    /// repeating the request.
-    pub fn judge(&self, status: u16, body: Option<&Value>) -> Judgement {
-        let holds = |rule: &&Rule| match &rule.when {
-            Some(when) => body.is_some_and(|body| when.condition.holds(body)),
-            None => true,
-        };
-        if let Some(rule) = self.rules(status).iter().find(holds) {
-            let written = rule.when.as_ref().map(|when| Arc::clone(&when.written));
-            return Judgement { action: rule.action, rule: written };
-        }
-        let action = match status {
-            200..=299 => Action::Delivered,
-            408 | 425 | 429 | 500..=599 => Action::Retry,
-            410 => Action::Disable,
-            _ => Action::DeadLetter,
-        };
-        Judgement { action, rule: None }
-    }
-
-    fn rules(&self, status: u16) -> &[Rule] {
-        let configured = self.exact.get(&status).or_else(|| self.classes.get(&(status / 100)));
-        configured.map_or(&[], Vec::as_slice)
-    }
-}
-
-fn rules(meaning: &Meaning) -> Result<Vec<Rule>, Vec<Problem>> {
-    let configured = match meaning {
-        Meaning::Always(action) => return Ok(vec![Rule { when: None, action: *action }]),
-        Meaning::Rules(rules) => rules,
-    };
-    let (mut rules, mut problems) = (Vec::new(), Vec::new());
-    for (index, rule) in configured.iter().enumerate() {
-        let index = index.to_string();
-        match rule {
-            RuleConfig::When(rule) => match condition(&rule.when) {
-                Ok(when) => rules.push(Rule { when: Some(when), action: rule.is }),
-                Err(problem) => problems.push(problem.under([index])),
+    /// The action for an answer. What the table does not say follows HTTP (RFC 9110 section 15): 2xx is success; 408,
+    /// 425, 429 and 5xx may pass; 410 says that the receiver is gone for good. All others, redirects included, will
+    /// not change by repeating the request.
+    pub fn decide(&self, status: u16, body: &AnswerBody) -> Decision<'_> {
+        let rules = self.of_status(status);
+        let conditions = rules.map_or(&[][..], |rules| &rules.conditions);
+        let otherwise = rules.and_then(|rules| rules.otherwise).unwrap_or_else(|| action_by_default(status));
+        let basis = match body {
+            AnswerBody::Json(body) => match conditions.iter().find(|rule| rule.condition.holds(body)) {
+                Some(rule) => return Decision { action: rule.action, basis: Basis::Rule(&rule.written) },
+                None => Basis::Status,
             },
-            RuleConfig::Otherwise(action) => rules.push(Rule { when: None, action: *action }),
-        }
+            AnswerBody::Unjudgeable(why) if !conditions.is_empty() => Basis::Unjudged(*why),
+            AnswerBody::Unjudgeable(_) | AnswerBody::NotAskedFor => Basis::Status,
+        };
+        Decision { action: otherwise, basis }
     }
-    let last = configured.len().saturating_sub(1);
-    if let Some(early) = configured[..last].iter().position(|rule| matches!(rule, RuleConfig::Otherwise(_))) {
-        let message = "the rules behind this one are never reached";
-        problems.push(Problem::new([early.to_string()], message).with_help("let it stand at the end"));
+
+    fn of_status(&self, status: u16) -> Option<&Rules> {
+        self.exact.get(&status).or_else(|| self.classes.get(&(status / 100)))
     }
-    if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
-fn condition(when: &InterpolatedText) -> Result<When, Problem> {
+fn action_by_default(status: u16) -> Action {
+    match status {
+        200..=299 => Action::Delivered,
+        408 | 425 | 429 | 500..=599 => Action::Retry,
+        410 => Action::Disable,
+        _ => Action::DeadLetter,
+    }
+}
+
+impl Basis<'_> {
+    /// What decided, for people, unless it was the status alone; secrets masked.
+    pub fn reason(self) -> Option<String> {
+        match self {
+            Self::Status => None,
+            Self::Rule(written) => Some(format!("the answer matched \"{}\"", mask(written))),
+            Self::Unjudged(why) => Some(format!("the rules in `responses` could not be applied, because {why}")),
+        }
+    }
+}
+
+impl fmt::Display for Unjudgeable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson => f.write_str("the body of the answer is not JSON"),
+            Self::TooLarge(most) => {
+                write!(f, "the body of the answer is larger than `max_response_size`, which is {most}")
+            }
+            Self::BrokenOff => f.write_str("the body of the answer broke off"),
+        }
+    }
+}
+
+/// What the answers of one status mean.
+#[derive(Debug, Clone, Default)]
+struct Rules {
+    /// The first one that holds decides.
+    conditions: Vec<Rule>,
+    /// The action when none holds; `None` for the one that the status has by default.
+    otherwise: Option<Action>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    /// The expression as it is written, on one line and with secrets masked, to be shown.
+    written: String,
+    condition: Condition,
+    action: Action,
+}
+
+impl Rules {
+    fn new(meaning: &Meaning) -> Result<Self, Vec<Problem>> {
+        let elements = match meaning {
+            Meaning::Always(action) => return Ok(Self { conditions: Vec::new(), otherwise: Some(*action) }),
+            Meaning::FirstOf(elements) => elements,
+        };
+        let mut rules = Self::default();
+        let mut problems = Vec::new();
+        for (index, element) in elements.iter().enumerate() {
+            if rules.otherwise.is_some() {
+                let problem = Problem::new([index.to_string()], "no answer reaches this rule");
+                problems.push(problem.with_help("a word applies to every answer: let it stand at the end"));
+            }
+            match element {
+                RuleConfig::When(rule) => match condition(&rule.when) {
+                    Ok(condition) => {
+                        // Masked before blanks are changed, which may be part of a secret.
+                        let masked = mask(rule.when.as_str());
+                        let written = masked.split_whitespace().collect::<Vec<_>>().join(" ");
+                        rules.conditions.push(Rule { written, condition, action: rule.is });
+                    }
+                    Err(problem) => problems.push(problem.under([index.to_string()])),
+                },
+                RuleConfig::Otherwise(action) => rules.otherwise = rules.otherwise.or(Some(*action)),
+            }
+        }
+        if problems.is_empty() { Ok(rules) } else { Err(problems) }
+    }
+}
+
+fn condition(when: &InterpolatedText) -> Result<Condition, Problem> {
     let parsed = jsonpath::with_values(when.as_ref()).and_then(|text| Condition::parse(&text));
-    parsed.map(|condition| When { written: mask(when.as_str()).into(), condition }).map_err(|error| {
+    parsed.map_err(|error| {
         let problem = Problem::new(["when"], format!("in the expression: {error}"));
         let problem = error.part.clone().into_iter().fold(problem, Problem::with_part);
         error.help.iter().fold(problem, |problem, help| problem.with_help(help))
@@ -160,14 +232,23 @@ pub fn retry_after(header: &str, now: SystemTime, longest: Duration) -> Option<D
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
 
+    fn responses(table: &str) -> Result<Responses, Vec<Problem>> {
+        Responses::new(&toml::from_str(table).unwrap())
+    }
+
+    fn action(responses: &Responses, status: u16) -> Action {
+        responses.decide(status, &AnswerBody::NotAskedFor).action
+    }
+
     #[test]
     fn defaults_follow_http() {
         let responses = Responses::default();
-        for (status, action) in [
+        for (status, expected) in [
             (200, Action::Delivered),
             (204, Action::Delivered),
             (301, Action::DeadLetter),
@@ -180,17 +261,18 @@ mod tests {
             (500, Action::Retry),
             (599, Action::Retry),
         ] {
-            assert_eq!(responses.judge(status, None), Judgement { action, rule: None }, "{status}");
+            assert_eq!(action(&responses, status), expected, "{status}");
+            assert!(!responses.ask_for_body(status), "{status}");
         }
     }
 
     #[test]
     fn a_status_goes_before_its_class() {
-        let responses = responses("409 = 'delivered'\n4xx = 'drop'").unwrap();
-        assert_eq!(responses.judge(409, None).action, Action::Delivered);
-        assert_eq!(responses.judge(410, None).action, Action::Drop);
-        assert_eq!(responses.judge(500, None).action, Action::Retry);
-        assert!(!responses.asks_for_body(409));
+        let responses = responses("409 = 'delivered'\n4xx = ['drop']").unwrap();
+        assert_eq!(action(&responses, 409), Action::Delivered);
+        assert_eq!(action(&responses, 410), Action::Drop);
+        assert_eq!(action(&responses, 500), Action::Retry);
+        assert!(!responses.ask_for_body(409) && !responses.ask_for_body(410));
     }
 
     #[test]
@@ -200,43 +282,103 @@ mod tests {
         }
     }
 
-    fn responses(table: &str) -> Result<Responses, Vec<Problem>> {
-        Responses::new(&toml::from_str(table).unwrap())
-    }
-
     #[test]
-    fn the_first_rule_that_holds_for_the_body_decides() {
+    fn the_body_decides_where_a_rule_holds_for_it() {
         let table = "2xx = [{ when = '$.errors == true', is = 'retry' }, { when = '$.ok == false', is = 'dead-letter' }]\n\
-                     400 = [{ when = \"$.code in ['dup', 'old']\", is = 'drop' }, 'retry']";
+                     400 = [{ when = \"$.code in ['dup', 'old']\", is = 'drop' }, 'retry']\n\
+                     4xx = [{ when = '$.code', is = 'delivered' }]";
         let responses = responses(table).unwrap();
-        for (status, body, action, rule) in [
-            (200, Some(json!({"errors": true, "ok": false})), Action::Retry, Some("$.errors == true")),
-            (201, Some(json!({"ok": false})), Action::DeadLetter, Some("$.ok == false")),
-            (200, Some(json!({"ok": true})), Action::Delivered, None),
-            (200, None, Action::Delivered, None),
-            (400, Some(json!({"code": "dup"})), Action::Drop, Some("$.code in ['dup', 'old']")),
-            (400, Some(json!([])), Action::Retry, None),
-            (400, None, Action::Retry, None),
-            (404, Some(json!({"errors": true})), Action::DeadLetter, None),
+        for (status, body, action, basis) in [
+            (200, json!({"errors": true, "ok": false}), Action::Retry, Basis::Rule("$.errors == true")),
+            (201, json!({"ok": false}), Action::DeadLetter, Basis::Rule("$.ok == false")),
+            (200, json!({"ok": true}), Action::Delivered, Basis::Status),
+            (400, json!({"code": "dup"}), Action::Drop, Basis::Rule("$.code in ['dup', 'old']")),
+            (400, json!(["dup"]), Action::Retry, Basis::Status),
+            (410, json!({}), Action::Disable, Basis::Status),
+            (500, json!({"errors": true}), Action::Retry, Basis::Status),
         ] {
-            let expected = Judgement { action, rule: rule.map(Into::into) };
-            assert_eq!(responses.judge(status, body.as_ref()), expected, "{status} {body:?}");
+            let decision = responses.decide(status, &AnswerBody::Json(body.clone()));
+            assert_eq!(decision, Decision { action, basis }, "{status} {body}");
         }
-        assert!(responses.asks_for_body(204) && responses.asks_for_body(400) && !responses.asks_for_body(404));
+        assert!(responses.ask_for_body(204) && responses.ask_for_body(400) && !responses.ask_for_body(500));
     }
 
     #[test]
-    fn rules_that_cannot_be_meant_so_are_refused_at_their_place() {
-        for (table, path, message) in [
-            ("200 = [{ when = '$.a = 1', is = 'retry' }]", &["200", "0", "when"][..], "`=` is not an operator"),
-            ("200 = ['retry', { when = '$.a', is = 'drop' }]", &["200", "0"], "never reached"),
+    fn people_are_told_what_decided() {
+        let rule = Basis::Rule("$.ok == false").reason();
+        assert_eq!(rule.as_deref(), Some("the answer matched \"$.ok == false\""));
+        assert_eq!(Basis::Status.reason(), None);
+        for (why, told) in [
+            (Unjudgeable::NotJson, "is not JSON"),
+            (Unjudgeable::TooLarge(ByteSize::kib(64)), "larger than `max_response_size`, which is 64"),
+            (Unjudgeable::BrokenOff, "broke off"),
         ] {
-            let problem = responses(table).unwrap_err().remove(0);
-            assert_eq!(problem.path, path, "{table}");
-            assert!(problem.message.contains(message), "{table}: {}", problem.message);
+            let reason = Basis::Unjudged(why).reason().unwrap();
+            assert!(reason.contains("could not be applied") && reason.contains(told), "{reason}");
         }
-        let part = responses("200 = [{ when = '$.a = 1', is = 'retry' }]").unwrap_err().remove(0).part;
-        assert_eq!(part, Some(4..5));
+    }
+
+    #[test]
+    fn every_rule_at_fault_is_named_by_its_place() {
+        let table = "200 = [{ when = '$.a = 1', is = 'retry' }, 'retry', { when = '$.b', is = 'drop' }, 'drop']\n\
+                     4xx = [{ when = 'true', is = 'drop' }]";
+        let problems = responses(table).unwrap_err();
+        let found: Vec<_> = problems.iter().map(|problem| (problem.path.join("."), problem.part.clone())).collect();
+        let expected = [("200.0.when", Some(4..5)), ("200.2", None), ("200.3", None), ("4xx.0.when", None)];
+        for (path, part) in expected {
+            let is_there = found.iter().any(|(at, of)| at == path && (part.is_none() || *of == part));
+            assert!(is_there, "{path} {part:?}: {found:?}");
+        }
+        assert_eq!(found.len(), 4);
+    }
+
+    fn any_action() -> impl Strategy<Value = Action> {
+        let actions = [Action::Delivered, Action::Retry, Action::DeadLetter, Action::Drop, Action::Disable];
+        proptest::sample::select(actions.to_vec())
+    }
+
+    /// The rule that holds for `{"n": number}`.
+    fn rule((number, is): (u8, Action)) -> RuleConfig {
+        RuleConfig::When(ConditionalAction { when: format!("$.n == {number}").as_str().into(), is })
+    }
+
+    fn any_body() -> impl Strategy<Value = (Option<u8>, AnswerBody)> {
+        let unjudgeable = vec![Unjudgeable::NotJson, Unjudgeable::TooLarge(ByteSize::kib(1)), Unjudgeable::BrokenOff];
+        prop_oneof![
+            3 => (0_u8..4).prop_map(|number| (Some(number), AnswerBody::Json(json!({ "n": number })))),
+            1 => Just((None, AnswerBody::Json(json!([1, 2])))),
+            1 => proptest::sample::select(unjudgeable).prop_map(|why| (None, AnswerBody::Unjudgeable(why))),
+        ]
+    }
+
+    proptest! {
+        /// The first rule that holds decides; without one, the last element, and without that, the default.
+        #[test]
+        fn an_answer_is_decided_by_the_first_rule_that_holds(
+            rules in proptest::collection::vec((0_u8..4, any_action()), 1..4),
+            otherwise in proptest::option::of(any_action()),
+            by_class in any::<bool>(),
+            status in 200_u16..600,
+            (number, body) in any_body(),
+        ) {
+            let elements = rules.iter().copied().map(rule).chain(otherwise.map(RuleConfig::Otherwise)).collect();
+            let key = if by_class { format!("{}xx", status / 100) } else { status.to_string() };
+            let responses = Responses::new(&[(key, Meaning::FirstOf(elements))].into()).unwrap();
+            let first = rules.iter().find(|(of, _)| Some(*of) == number);
+            let plain = otherwise.unwrap_or(action(&Responses::default(), status));
+            let decision = responses.decide(status, &body);
+            prop_assert!(responses.ask_for_body(status));
+            prop_assert_eq!(decision.action, first.map_or(plain, |(_, action)| *action));
+            prop_assert_eq!(matches!(decision.basis, Basis::Rule(_)), first.is_some());
+            let is_unjudged = matches!(decision.basis, Basis::Unjudged(_));
+            prop_assert_eq!(is_unjudged, matches!(body, AnswerBody::Unjudgeable(_)));
+            // Another status is not concerned.
+            let other = if status == 599 { 199 } else { 599 };
+            if !by_class || other / 100 != status / 100 {
+                prop_assert!(!responses.ask_for_body(other));
+                prop_assert_eq!(responses.decide(other, &body).basis, Basis::Status);
+            }
+        }
     }
 
     #[test]

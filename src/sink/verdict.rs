@@ -5,10 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
 use super::failure::AttemptError;
-use super::responses::{Action, Judgement, Responses, retry_after};
+use super::responses::{Action, AnswerBody, Decision, Responses, retry_after};
 
 /// What a sink says of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +15,15 @@ pub enum Verdict {
     Delivered {
         /// The status of its answer.
         status: u16,
+        /// What decided beside the status, for people; secrets masked.
+        reason: Option<String>,
     },
     /// The receiver does not want the event: the delivery ends, and nothing is kept of it.
     Dropped {
         /// The status of its answer.
         status: u16,
+        /// What decided beside the status, for people; secrets masked.
+        reason: Option<String>,
     },
     /// Another attempt may succeed.
     Retry {
@@ -58,16 +60,16 @@ pub struct Answer {
     pub status: u16,
     /// The `Retry-After` header, as it came.
     pub retry_after: Option<String>,
-    /// Headers that tell a person what to do, secrets masked; none for 2xx.
+    /// Headers that tell a person what to do, secrets masked; none for 2xx, unless rules look at the body.
     pub headers: Vec<(String, String)>,
-    /// The beginning of the body, for people, secrets masked; empty for 2xx, unless a rule looks at the body.
+    /// The beginning of the body, for people, secrets masked; empty for 2xx, unless rules look at the body.
     pub excerpt: String,
 }
 
 /// What answers mean to a sink.
 #[derive(Debug, Clone, Default)]
 pub struct AnswerRules {
-    /// What each status means.
+    /// What each answer means.
     pub responses: Responses,
     /// The longest pause that a receiver gets with `Retry-After`.
     pub max_retry_after: Duration,
@@ -77,20 +79,20 @@ pub struct AnswerRules {
 const TOO_MANY_REQUESTS: u16 = 429;
 
 impl AnswerRules {
-    /// The verdict on an attempt that was answered. `body` is the JSON in the answer's body; `None` when it is none, or
-    /// was not asked for.
-    pub fn judge(&self, answer: Answer, body: Option<&Value>, now: SystemTime) -> Verdict {
+    /// The verdict on an attempt that was answered.
+    pub fn judge(&self, answer: Answer, body: &AnswerBody, now: SystemTime) -> Verdict {
         let status = answer.status;
-        let Judgement { action, rule } = self.responses.judge(status, body);
+        let Decision { action, basis } = self.responses.decide(status, body);
+        let reason = basis.reason();
         match action {
-            Action::Delivered => Verdict::Delivered { status },
-            Action::Drop => Verdict::Dropped { status },
-            Action::DeadLetter => Verdict::Reject(FailedAttempt::answered(answer, rule.as_deref())),
-            Action::Disable => Verdict::Disable(FailedAttempt::answered(answer, rule.as_deref())),
+            Action::Delivered => Verdict::Delivered { status, reason },
+            Action::Drop => Verdict::Dropped { status, reason },
+            Action::DeadLetter => Verdict::Reject(FailedAttempt::answered(answer, reason)),
+            Action::Disable => Verdict::Disable(FailedAttempt::answered(answer, reason)),
             Action::Retry => {
                 let header = answer.retry_after.as_deref();
                 let pause = header.and_then(|header| retry_after(header, now, self.max_retry_after));
-                let failure = FailedAttempt::answered(answer, rule.as_deref());
+                let failure = FailedAttempt::answered(answer, reason);
                 Verdict::Retry { failure, pause, counts_for_breaker: status != TOO_MANY_REQUESTS }
             }
         }
@@ -114,16 +116,16 @@ impl From<AttemptError> for Verdict {
 }
 
 impl FailedAttempt {
-    /// An attempt whose answer means that it has failed. The message has the status, the headers that say what to do about
-    /// it, and the rule about the body that has decided.
-    fn answered(answer: Answer, rule: Option<&str>) -> Self {
+    /// An attempt whose answer means that it has failed. The message has the status, what decided beside it, and the
+    /// headers that say what to do about it.
+    fn answered(answer: Answer, reason: Option<String>) -> Self {
+        let mut message = format!("the receiver answered {}", answer.status);
+        if let Some(reason) = reason {
+            message += &format!(": {reason}");
+        }
         let headers: Vec<_> = answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        let mut message = match headers.as_slice() {
-            [] => format!("the receiver answered {}", answer.status),
-            headers => format!("the receiver answered {} ({})", answer.status, headers.join("; ")),
-        };
-        if let Some(rule) = rule {
-            message += &format!(", and `{rule}` holds for the body");
+        if !headers.is_empty() {
+            message += &format!(" ({})", headers.join("; "));
         }
         Self { message, answer: Some(answer) }
     }
@@ -132,6 +134,7 @@ impl FailedAttempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::responses::Unjudgeable;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -141,18 +144,21 @@ mod tests {
     }
 
     fn judge(answer: Answer) -> Verdict {
-        let rules = AnswerRules { responses: Responses::default(), max_retry_after: HOUR };
-        rules.judge(answer, None, SystemTime::UNIX_EPOCH)
+        judge_by("", answer, &AnswerBody::NotAskedFor)
+    }
+
+    fn judge_by(table: &str, answer: Answer, body: &AnswerBody) -> Verdict {
+        let responses = Responses::new(&toml::from_str(table).unwrap()).unwrap();
+        AnswerRules { responses, max_retry_after: HOUR }.judge(answer, body, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
     fn an_answer_is_judged_by_its_status() {
-        assert_eq!(judge(answer(204, None)), Verdict::Delivered { status: 204 });
+        assert_eq!(judge(answer(204, None)), Verdict::Delivered { status: 204, reason: None });
         assert!(matches!(judge(answer(400, None)), Verdict::Reject(_)));
         assert!(matches!(judge(answer(410, None)), Verdict::Disable(_)));
-        let dropping = Responses::new(&[("404".to_owned(), Action::Drop.into())].into()).unwrap();
-        let rules = AnswerRules { responses: dropping, max_retry_after: HOUR };
-        assert_eq!(rules.judge(answer(404, None), None, SystemTime::UNIX_EPOCH), Verdict::Dropped { status: 404 });
+        let dropped = judge_by("404 = 'drop'", answer(404, None), &AnswerBody::NotAskedFor);
+        assert_eq!(dropped, Verdict::Dropped { status: 404, reason: None });
     }
 
     #[test]
@@ -181,15 +187,29 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_by_the_body_names_its_rule() {
-        let responses =
-            Responses::new(&toml::from_str("2xx = [{ when = '$.errors', is = 'retry' }]").unwrap()).unwrap();
-        let rules = AnswerRules { responses, max_retry_after: HOUR };
-        let body = serde_json::json!({"errors": []});
-        let verdict = rules.judge(answer(200, Some("7")), Some(&body), SystemTime::UNIX_EPOCH);
+    fn people_are_told_which_rule_matched_the_answer() {
+        let table = "2xx = [{ when = '$.errors', is = 'retry' }, { when = '$.ok == true', is = 'drop' }]";
+        let body = |value| AnswerBody::Json(value);
+        let verdict = judge_by(table, answer(200, Some("7")), &body(serde_json::json!({"errors": []})));
         let Verdict::Retry { failure, pause, counts_for_breaker: true } = verdict else { panic!("{verdict:?}") };
-        assert_eq!(failure.message, "the receiver answered 200, and `$.errors` holds for the body");
+        assert_eq!(failure.message, "the receiver answered 200: the answer matched \"$.errors\"");
         assert_eq!(pause, Some(Duration::from_secs(7)));
+        let dropped = judge_by(table, answer(200, None), &body(serde_json::json!({"ok": true})));
+        assert_eq!(
+            dropped,
+            Verdict::Dropped { status: 200, reason: Some("the answer matched \"$.ok == true\"".into()) }
+        );
+    }
+
+    #[test]
+    fn people_are_told_that_a_body_could_not_be_judged() {
+        let table =
+            "2xx = [{ when = '$.ok == true', is = 'delivered' }, 'retry']\n202 = [{ when = '$.x', is = 'retry' }]";
+        let body = AnswerBody::Unjudgeable(Unjudgeable::NotJson);
+        let Verdict::Retry { failure, .. } = judge_by(table, answer(200, None), &body) else { panic!() };
+        assert!(failure.message.ends_with("because the body of the answer is not JSON"), "{}", failure.message);
+        let Verdict::Delivered { reason, .. } = judge_by(table, answer(202, None), &body) else { panic!() };
+        assert!(reason.unwrap().ends_with("because the body of the answer is not JSON"));
     }
 
     #[test]

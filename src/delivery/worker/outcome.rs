@@ -47,20 +47,22 @@ impl Running {
                 self.note_attempt(&mut members, Some(&failure), latency);
                 self.after_failure(members, permit, &failure.message, pause, counts_for_breaker, now);
             }
-            Verdict::Delivered { status } => {
+            Verdict::Delivered { status, reason } => {
                 self.note_attempt(&mut members, None, latency);
                 self.health.succeeded();
                 self.report(members.bucket(), permit, false, now);
                 for member in members {
-                    debug!(sink = %self.worker.name, event = %member.core.event.id, status, "delivered");
+                    debug!(sink = %self.worker.name, event = %member.core.event.id, status,
+                        reason = reason.as_deref(), "delivered");
                     self.end(*member, now);
                 }
             }
-            Verdict::Dropped { status } => {
+            Verdict::Dropped { status, reason } => {
                 self.note_attempt(&mut members, None, latency);
                 self.report(members.bucket(), permit, false, now);
                 for member in members {
-                    info!(sink = %self.worker.name, event = %member.core.event.id, status, "dropped, as configured");
+                    info!(sink = %self.worker.name, event = %member.core.event.id, status,
+                        reason = reason.as_deref(), "dropped, as configured");
                     self.end(*member, now);
                 }
             }

@@ -19,6 +19,7 @@ use crate::delivery::stored::to_stored;
 use crate::event::{Event, Format};
 use crate::sink::config::WebhookConfig;
 use crate::sink::request::Request;
+use crate::sink::responses::AnswerBody;
 use crate::sink::verdict::{Answer, AnswerRules};
 use crate::store::Store;
 use crate::store::config::{Location, StoreSettings};
@@ -147,7 +148,7 @@ impl Site {
     fn finish(&mut self, attempt: Attempt, status: u16) {
         let Attempt { members, permit } = attempt;
         let answer = Answer { status, retry_after: None, headers: Vec::new(), excerpt: String::new() };
-        let verdict = AnswerRules::default().judge(answer, None, SystemTime::now());
+        let verdict = AnswerRules::default().judge(answer, &AnswerBody::NotAskedFor, SystemTime::now());
         self.sink.finish_attempt(Attempted { members, permit, started: Instant::now(), verdict });
     }
 

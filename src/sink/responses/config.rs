@@ -1,4 +1,5 @@
-//! How the `responses` of a sink are written: a word for each status, or rules that look at the body.
+//! How `responses` is written in a sink: for each status a word, or rules about the body of the answer. Nothing is compiled
+//! here.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,34 +27,34 @@ pub enum Action {
     Disable,
 }
 
-/// What a status means: one thing, or what the first rule says whose expression holds for the answer's body.
+/// What the answers of one status mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Meaning {
     /// The same for every answer.
     Always(Action),
-    /// By the body.
-    Rules(Vec<RuleConfig>),
+    /// What the first element says that applies.
+    FirstOf(Vec<RuleConfig>),
 }
 
-/// A rule about the answer's body, or what holds without one.
+/// An element of an array of rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleConfig {
-    /// For answers for whose body the expression holds.
+    /// Applies where its expression holds for the body.
     When(ConditionalAction),
-    /// For all others.
+    /// Applies to every answer.
     Otherwise(Action),
 }
 
-/// What is done about answers for whose body an expression holds.
+/// A rule about the body of an answer. The first rule that holds decides.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionalAction {
-    /// A filter expression (RFC 9535) over the body, where `$` is the JSON in it. A body that is no JSON, or larger than
-    /// `max_response_size`, is one for which no expression holds.
+    /// A filter expression of RFC 9535 in which `$` is the JSON of the body. It does not hold for a body that is not JSON,
+    /// is larger than `max_response_size`, or broke off.
     #[schemars(extend("contentMediaType" = "text/x-jsonpath-filter"))]
     #[schemars(example = &"$.errors == true")]
     pub when: InterpolatedText,
-    /// What is done then.
+    /// What is done about the answer then.
     pub is: Action,
 }
 
@@ -69,29 +70,26 @@ impl<'de> Deserialize<'de> for Meaning {
     }
 }
 
+/// Written by hand, because an untagged enum of serde says neither where a fault is nor which words there are.
 struct MeaningVisitor;
 
 impl<'de> de::Visitor<'de> for MeaningVisitor {
     type Value = Meaning;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a word, or an array of rules")
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Meaning, E> {
-        Err(E::custom("expected a string or an array of rules, found an integer"))
+        f.write_str("a word or an array of rules")
     }
 
     fn visit_str<E: de::Error>(self, word: &str) -> Result<Meaning, E> {
         Action::deserialize(StrDeserializer::new(word)).map(Meaning::Always)
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut rules: A) -> Result<Meaning, A::Error> {
-        let mut all = Vec::new();
-        while let Some(rule) = rules.next_element()? {
-            all.push(rule);
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut elements: A) -> Result<Meaning, A::Error> {
+        let mut rules = Vec::new();
+        while let Some(rule) = elements.next_element()? {
+            rules.push(rule);
         }
-        Ok(Meaning::Rules(all))
+        Ok(Meaning::FirstOf(rules))
     }
 }
 
@@ -124,13 +122,12 @@ impl JsonSchema for Meaning {
         "Meaning".into()
     }
 
-    /// The keywords for arrays and for tables stand beside the choice: of those that do not apply, none is asked.
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let words = generator.subschema_for::<Action>();
-        let mut rule = ConditionalAction::json_schema(generator);
-        rule.remove("type");
-        rule.insert("anyOf".to_owned(), serde_json::json!([words, { "type": "object" }]));
-        json_schema!({ "anyOf": [words, { "type": "array" }], "minItems": 1, "items": rule })
+        let mut word = generator.subschema_for::<Action>();
+        word.insert("type".to_owned(), "string".into());
+        let rule = generator.subschema_for::<ConditionalAction>();
+        let rules = json_schema!({ "type": "array", "minItems": 1, "items": { "anyOf": [word, rule] } });
+        json_schema!({ "anyOf": [word, rules] })
     }
 }
 
@@ -147,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn a_meaning_is_a_word_or_rules() {
+    fn a_status_has_a_word_or_rules() {
         assert_eq!(parse("'retry'").unwrap(), Meaning::Always(Action::Retry));
-        let when = |when: &str, is| RuleConfig::When(ConditionalAction { when: when.into(), is });
-        let rules = vec![when("$.errors == true", Action::Retry), RuleConfig::Otherwise(Action::Delivered)];
-        assert_eq!(parse("[{ when = '$.errors == true', is = 'retry' }, 'delivered']").unwrap(), Meaning::Rules(rules));
-        for wrong in ["'again'", "5", "[5]", "[{ when = 'x' }]", "[{ is = 'retry' }]", "['x']", "[{ a = 1 }]"] {
+        let when = RuleConfig::When(ConditionalAction { when: "$.errors == true".into(), is: Action::Retry });
+        let rules = Meaning::FirstOf(vec![when, RuleConfig::Otherwise(Action::Delivered)]);
+        assert_eq!(parse("[{ when = '$.errors == true', is = 'retry' }, 'delivered']").unwrap(), rules);
+        for wrong in ["'again'", "5", "[5]", "[{ when = 'x' }]", "[{ is = 'retry' }]", "['x']", "[{ a = 1 }]", "{}"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -47,33 +47,6 @@ async fn by_default_statuses_mean_what_http_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_about_the_body_makes_a_failure_of_a_success() {
-    let mut site = Site::choosing(|request| {
-        let body = match number(request) {
-            1 => r#"{"errors": true}"#.to_owned(),
-            2 => r#"{"ok": false, "why": "unknown"}"#.to_owned(),
-            3 => "ok".to_owned(),
-            4 => format!("{{\"errors\": true, \"padding\": \"{}\"}}", "x".repeat(2000)),
-            _ => r#"{"errors": false}"#.to_owned(),
-        };
-        answer(200, &[], body)
-    })
-    .await;
-    let sink = "retry = { schedule = [\"10ms\"] }\nmax_response_size = \"1KiB\"\n[sinks.out.responses]\n\
-                2xx = [{ when = \"$.errors == true\", is = \"retry\" }, { when = \"$.ok == false\", is = \"dead-letter\" }]";
-    site.deliver(sink, &numbered(5));
-    assert_eq!(given_up(&site), [(200, "rejected".to_owned()), (200, "retries-exhausted".to_owned())]);
-    let mut asked = numbers(&site.received());
-    asked.sort_unstable();
-    assert_eq!(asked, [1, 1, 2, 3, 4, 5], "what is no JSON, or too large to judge, is judged by its status");
-    let letters = site.dead_letters();
-    let of_rule = |rule: &str| letters.iter().any(|letter| letter["message"].as_str().unwrap().contains(rule));
-    assert!(of_rule("`$.errors == true` holds") && of_rule("`$.ok == false` holds"), "{letters:?}");
-    let excerpts: Vec<_> = letters.iter().map(|letter| letter["last_answer"]["body_excerpt"].to_string()).collect();
-    assert!(excerpts.iter().any(|excerpt| excerpt.contains("unknown")), "{excerpts:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_table_of_responses_goes_before_the_defaults() {
     let mut site = site_answering_as_asked().await;
     let sink = "retry = { schedule = [\"10ms\"] }\n\

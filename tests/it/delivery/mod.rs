@@ -2,6 +2,7 @@
 //! standard input or from a file.
 
 mod answers;
+mod answers_by_body;
 mod beside;
 mod breaker;
 mod certificates;
