@@ -53,7 +53,7 @@ impl Timing {
         Self {
             rescan: Duration::from_secs(1),
             glance_where_reported: Duration::from_secs(5),
-            idle_rescan: Duration::from_secs(15),
+            idle_rescan: Duration::from_secs(30),
             settle: Duration::from_secs(5),
             rotated_wait,
             complete: Duration::from_secs(60),
