@@ -31,7 +31,8 @@ pub struct SharedThreads {
     health: Health,
 }
 
-/// Blocking calls into a broker's library may hang when the broker does; the process must end all the same.
+/// The runtime's blocking calls, about files and host names, may hang; the process must end all the same. Those into a
+/// broker's library have threads of their own ([`off_worker`](crate::off_worker)).
 const BLOCKING_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl WorkerThread {
