@@ -20,6 +20,7 @@ use super::{CliError, signals};
 use crate::config::PipelineConfig;
 use crate::delivery::dead_letter::destination::DestinationName;
 use crate::interpolated::InterpolatedText;
+use crate::jq::ValueText;
 use crate::pipeline;
 use crate::pipeline::run::{lock_state, new_runtime};
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
@@ -176,9 +177,12 @@ async fn take_the_place_of_sinks(config: &mut PipelineConfig) -> io::Result<Vec<
         // Secrets that cannot be used are found by the compilation that follows.
         behaviour.verifier = webhook.signing.as_ref().and_then(|signing| Verifier::new(&signing.secrets).ok());
         let receiver = Receiver::bind("127.0.0.1:0", behaviour).await?;
-        let url = std::mem::take(&mut webhook.url);
-        webhook.url = replace_authority(&url, &receiver.url());
-        let url = url.as_str().to_owned();
+        let url = webhook.url.template().map_or("a program", InterpolatedText::as_str).to_owned();
+        webhook.url = match webhook.url.template() {
+            Some(written) => ValueText::Template(replace_authority(written, &receiver.url())),
+            // What a program gives is not known before: all of it goes to the receiver.
+            None => receiver.url().as_str().into(),
+        };
         let printing = tokio::spawn(print_all(sink.clone(), authority_of(&url).to_owned(), recorded));
         stand_ins.push(StandIn { sink: sink.clone(), url, receiver, printing });
     }

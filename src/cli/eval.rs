@@ -1,4 +1,4 @@
-//! `bridge eval`: tries one filter expression or template on events from a file or standard input.
+//! `bridge eval`: tries one filter expression, template or program on events from a file or standard input.
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -12,10 +12,11 @@ use super::CliError;
 use crate::config::{ConfigErrors, Fault, ReportStyle};
 use crate::event::{ENVELOPE, Envelope};
 use crate::filter::Predicate;
+use crate::jq::{self, Program};
 use crate::secret::mask;
 use crate::template::{Context, Escape, Template, TemplateError};
 
-/// Tries one filter expression or template on events from a file or standard input.
+/// Tries one filter expression, template or program on events from a file or standard input.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true))]
 #[command(after_help = "\
@@ -28,13 +29,16 @@ Examples:
     --template 'https://crm.example.com/{{data.region}}'
   bridge eval --format text access.log \\
     --template '{\"line\": \"{{truncate data 80}}\"}'
+  bridge eval --jq '{ id, total: (.data.cents / 100) }' \\
+    order.json
   bridge dead export pipeline.toml |
     jq -r .event.payload |
     bridge eval --when \"$.data.total\"
 
 Events are JSON, one after the other. An object with `data`, and nothing beside it but members \
 of the envelope (id time source key headers meta), is a whole event; anything else is the `data` \
-of one; with `--format text` each line is. Each gives one line: `true` or `false` for an expression, the text for a template.")]
+of one; with `--format text` each line is. Each gives one line: `true` or `false` for an expression, the text for a template, \
+and one for each value that a program gives.")]
 pub struct EvalArgs {
     /// A filter expression, as in a filter's `when`
     #[arg(long, value_name = "EXPR", group = "what")]
@@ -42,6 +46,9 @@ pub struct EvalArgs {
     /// A template, as in a sink's `body`: values are JSON-escaped
     #[arg(long, value_name = "TEXT", group = "what")]
     pub template: Option<String>,
+    /// A program in jq, as in a sink's `jq`: `.` is the whole event
+    #[arg(long, value_name = "PROGRAM", group = "what")]
+    pub jq: Option<String>,
     /// The template is a sink's `url`: values are percent-encoded
     #[arg(long, requires = "template", conflicts_with = "text")]
     pub url: bool,
@@ -76,7 +83,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let mut failed = 0;
     let mut said = None;
     let mut number = 0;
-    for event in events(&text, args.format) {
+    for (event, written) in events(&text, args.format) {
         number += 1;
         let event = event.map_err(|error| CliError::NoEvent(format!("event {number} {error}")))?;
         let is_envelope = args.format == EventFormat::Json && is_envelope(&event);
@@ -87,8 +94,8 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
             });
             said = Some(is_envelope);
         }
-        match evaluation.of(envelope(event, is_envelope)) {
-            Ok(result) => print(&result)?,
+        match evaluation.of(Event { envelope: envelope(event, is_envelope), written, is_envelope }) {
+            Ok(results) => results.iter().try_for_each(|result| print(result))?,
             Err(failure) => {
                 failed += 1;
                 complain(&format!("event {number}:\n{}", failure.render(ReportStyle::for_stderr())));
@@ -102,18 +109,26 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     }
 }
 
+/// An event, and where its JSON is written, if it is.
+type WrittenEvent<'a> = (Result<Value, String>, &'a [u8]);
+
 /// The events in the content of a file, one after the other.
-fn events(content: &[u8], format: EventFormat) -> Box<dyn Iterator<Item = Result<Value, String>> + '_> {
+fn events(content: &[u8], format: EventFormat) -> Box<dyn Iterator<Item = WrittenEvent<'_>> + '_> {
     match format {
         EventFormat::Json => {
-            let events = serde_json::Deserializer::from_slice(content).into_iter::<Value>();
-            Box::new(events.map(|event| event.map_err(|error| format!("is not JSON: {error}"))))
+            let mut events = serde_json::Deserializer::from_slice(content).into_iter::<Value>();
+            Box::new(std::iter::from_fn(move || {
+                let start = events.byte_offset();
+                let event = events.next()?.map_err(|error| format!("is not JSON: {error}"));
+                Some((event, content.get(start..events.byte_offset()).unwrap_or_default()))
+            }))
         }
         EventFormat::Text => {
             let lines = content.strip_suffix(b"\n").unwrap_or(content).split(|byte| *byte == b'\n');
             let lines = lines.filter(|_| !content.is_empty());
             let text = |line: &[u8]| std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).map(Value::from);
-            Box::new(lines.map(move |line| text(line).map_err(|error| format!("is not UTF-8: {error}"))))
+            let event = move |line| text(line).map_err(|error| format!("is not UTF-8: {error}"));
+            Box::new(lines.map(move |line| (event(line), [].as_slice())))
         }
     }
 }
@@ -121,7 +136,20 @@ fn events(content: &[u8], format: EventFormat) -> Box<dyn Iterator<Item = Result
 enum Evaluation {
     When(Predicate),
     Template { text: String, template: Box<Template> },
+    Program { text: String, program: Box<Program> },
 }
+
+/// An event to try it on.
+struct Event<'a> {
+    envelope: Value,
+    /// As it is written.
+    written: &'a [u8],
+    /// Whether what is written is the whole event, and not only its `data`.
+    is_envelope: bool,
+}
+
+/// A program that gives more values than this is not shown all of them.
+const MOST_RESULTS: usize = 10_000;
 
 impl Evaluation {
     fn new(args: &EvalArgs) -> Result<Self, CliError> {
@@ -130,6 +158,15 @@ impl Evaluation {
                 faulty("--when", when, error.part.clone(), error.to_string(), error.help)
             };
             return Predicate::parse(when).map(Self::When).map_err(fault).map_err(CliError::Expression);
+        }
+        if let Some(text) = &args.jq {
+            let faults = |faults: Vec<jq::Fault>| {
+                let fault =
+                    |fault: jq::Fault| Fault { span: Some(fault.part), message: fault.message, help: fault.help };
+                CliError::Expression(ConfigErrors::new("--jq", text, faults.into_iter().map(fault).collect()))
+            };
+            let program = Program::compile(text, &jq::Options::default()).map_err(faults)?;
+            return Ok(Self::Program { text: text.clone(), program: Box::new(program) });
         }
         let text = args.template.clone().unwrap_or_default();
         let escape = match (args.url, args.text) {
@@ -147,18 +184,41 @@ impl Evaluation {
         Ok(Self::Template { text, template: Box::new(template) })
     }
 
-    fn of(&self, envelope: Value) -> Result<String, ConfigErrors> {
+    fn of(&self, event: Event<'_>) -> Result<Vec<String>, ConfigErrors> {
         match self {
-            Self::When(predicate) => Ok(predicate.matches(&Envelope::new(envelope)).to_string()),
+            Self::When(predicate) => Ok(vec![predicate.matches(&Envelope::new(event.envelope)).to_string()]),
+            Self::Program { text, program } => {
+                let results = program.run_all(&event.value(), MOST_RESULTS);
+                let results = results.map_err(|failure| faulty("--jq", text, None, failure.to_string(), None))?;
+                if results.len() != 1 {
+                    note(&format!("{} values; a sink takes exactly one", results.len()));
+                }
+                Ok(results.iter().map(jq::Value::to_json).collect())
+            }
             Self::Template { text, template } => {
-                let result = template.render(&Context::new(envelope)).map_err(|failure| {
+                let result = template.render(&Context::new(event.envelope)).map_err(|failure| {
                     faulty("--template", text, failure.part(text), failure.fault.to_string(), None)
                 })?;
                 if let Err(error) = template.escape().verify(&result) {
                     note(&format!("{error}; as the body of a sink it would make the event a dead letter"));
                 }
-                Ok(result)
+                Ok(vec![result])
             }
+        }
+    }
+}
+
+impl Event<'_> {
+    /// The event for a program, with the digits that are written.
+    fn value(&self) -> jq::Value {
+        let value = jq::Value::from(&self.envelope);
+        match jq::Value::of_json(self.written) {
+            Some(exact) if self.is_envelope => match exact.member("data") {
+                Some(data) => value.with_member("data", data.clone()),
+                None => value,
+            },
+            Some(exact) => value.with_member("data", exact),
+            None => value,
         }
     }
 }

@@ -7,6 +7,7 @@
 use crate::problem::Problem;
 use crate::sink::TypeConfig;
 use crate::source::SourceConfig;
+use crate::template::TemplateConfig;
 
 /// The rules of a source. Paths start at its table.
 pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
@@ -26,23 +27,27 @@ pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
 /// The rules of a sink's own keys. Paths start at its table.
 pub(super) fn sink(kind: &TypeConfig) -> Vec<Problem> {
     let TypeConfig::Webhook(webhook) = kind;
-    let mut problems = Vec::new();
-    if webhook.template.is_some() && webhook.body.is_some() {
-        problems.push(
-            Problem::new(["body"], "`template` and `body` exclude each other")
-                .with_help("`template` names one of `[templates]`, `body` is a template itself"),
-        );
-    }
-    let beside_form = [
-        ("template", webhook.template.is_some()),
-        ("body", webhook.body.is_some()),
-        ("content_type", webhook.content_type.is_some()),
-    ];
-    for (key, _) in beside_form.iter().filter(|(_, is_there)| webhook.form.is_some() && *is_there) {
-        problems.push(
-            Problem::new([*key], format!("`form` and `{key}` exclude each other"))
-                .with_help("`form` is a body of its own, of the content type `application/x-www-form-urlencoded`"),
-        );
-    }
-    problems
+    let bodies =
+        [("template", webhook.template.is_some()), ("body", webhook.body.is_some()), ("jq", webhook.jq.is_some())];
+    let bodies: Vec<_> = bodies.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key).collect();
+    let others = bodies.iter().skip(1).map(|key| {
+        Problem::new([*key], format!("`{}` and `{key}` exclude each other", bodies[0]))
+            .with_help("`template` names one of `[templates]`, `body` is a template itself, and `jq` a program")
+    });
+    let content_type = webhook.content_type.as_ref().map(|_| "content_type");
+    let beside_form = bodies.iter().copied().chain(content_type).filter(|_| webhook.form.is_some()).map(|key| {
+        Problem::new([key], format!("`form` and `{key}` exclude each other"))
+            .with_help("`form` is a body of its own, of the content type `application/x-www-form-urlencoded`")
+    });
+    others.chain(beside_form).collect()
+}
+
+/// The rules of a named template. Paths start at its table.
+pub(super) fn template(config: &TemplateConfig) -> Vec<Problem> {
+    let both = config.body.is_some() && config.jq.is_some();
+    let problem = || {
+        Problem::new(["jq"], "`body` and `jq` exclude each other")
+            .with_help("`body` is a template, and `jq` a program in its place")
+    };
+    both.then(problem).into_iter().collect()
 }

@@ -11,11 +11,11 @@ use toml::de::{DeTable, DeValue};
 /// Keys that only a sink itself can have.
 pub(super) const IS_OWN: [&str; 2] = ["from", "type"];
 
-/// Keys of which a sink has one group or the other. A sink that sets one takes none of the other from the defaults.
-const ALTERNATIVES: [(&[&str], &[&str]); 3] = [
-    (&["template"], &["body"]),
-    (&["form"], &["template", "body", "content_type"]),
-    (&["schedule"], &["initial", "factor", "max"]),
+/// Keys of which a sink has one group or another. A sink that sets one takes none of the others from the defaults.
+const ALTERNATIVES: [&[&[&str]]; 3] = [
+    &[&["template"], &["body"], &["jq"]],
+    &[&["form"], &["template", "body", "jq", "content_type"]],
+    &[&["schedule"], &["initial", "factor", "max"]],
 ];
 
 /// Puts `[defaults.webhook]` under the webhook sinks of `root`.
@@ -70,12 +70,10 @@ pub(super) fn merge<'i>(table: &str, defaults: &DeTable<'i>, own: &mut DeTable<'
 fn replaced_alternatives(own: &DeTable<'_>) -> Vec<&'static str> {
     let has_any = |keys: &[&str]| keys.iter().any(|key| own.contains_key(*key));
     let mut replaced = Vec::new();
-    for (one, other) in ALTERNATIVES {
-        if has_any(one) {
-            replaced.extend(other);
-        }
-        if has_any(other) {
-            replaced.extend(one);
+    for groups in ALTERNATIVES {
+        for (index, _) in groups.iter().enumerate().filter(|(_, group)| has_any(group)) {
+            let others = groups.iter().enumerate().filter(|(other, _)| *other != index);
+            replaced.extend(others.flat_map(|(_, group)| group.iter().copied()));
         }
     }
     replaced

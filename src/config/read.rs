@@ -24,6 +24,7 @@ use crate::delivery::policies::DeliveryPolicies;
 use crate::problem::Problem;
 use crate::sink;
 use crate::source::{self, CommonConfig, SourceConfig};
+use crate::template::TemplateConfig;
 
 /// Reads what can be read of `text`. Without `env`, references stay as they are written.
 pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
@@ -104,7 +105,7 @@ impl Reader<'_> {
             name: self.name(root).unwrap_or_default(),
             sources: self.nodes(root, "sources", Self::source),
             filters: self.nodes(root, "filters", Self::plain),
-            templates: self.nodes(root, "templates", Self::plain),
+            templates: self.nodes(root, "templates", Self::template),
             tables: self.nodes(root, "tables", Self::plain),
             sinks: self.nodes(root, "sinks", Self::sink),
             store: self.settings(root, "store").unwrap_or_default(),
@@ -247,10 +248,20 @@ impl Reader<'_> {
         line_of(self.findings.text, place.start)
     }
 
-    /// A node without a type: a filter, a template or a table.
+    /// A node without a type.
     fn plain<T: DeserializeOwned>(&mut self, subject: &Subject<'_, '_>) -> Option<T> {
         self.findings.check_table(subject, &section_schema(subject)["additionalProperties"]);
         self.findings.typed(&subject.place, subject.table, None)
+    }
+
+    fn template(&mut self, subject: &Subject<'_, '_>) -> Option<TemplateConfig> {
+        let config = self.plain(subject)?;
+        if !["body", "jq"].iter().any(|key| subject.table.contains_key(*key)) {
+            let description = "The template, or `jq` with a program in its place.";
+            self.findings.faults.push(missing_key(&subject.path, subject.key.clone(), "body", Some(description)));
+        }
+        self.add_problems(subject, check::template(&config));
+        Some(config)
     }
 
     fn source(&mut self, subject: &Subject<'_, '_>) -> Option<SourceConfig> {

@@ -174,6 +174,9 @@ fn type_of(schema: &Value) -> String {
     if !words(schema).is_empty() {
         return "one of the words below".to_owned();
     }
+    if let (None, Some(alternatives)) = (schema.get("type"), schema["anyOf"].as_array()) {
+        return alternatives.iter().map(type_of).collect::<Vec<_>>().join(" or ");
+    }
     match (schema["type"].as_str().unwrap_or_default(), schema["title"].as_str()) {
         (_, Some(unit @ ("duration" | "size"))) => unit.to_owned(),
         ("array", _) if schema["items"].get("properties").is_some() => "array of tables".to_owned(),

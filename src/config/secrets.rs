@@ -45,7 +45,7 @@ fn secrets_of_webhook(webhook: &WebhookConfig) -> Vec<Vec<String>> {
     for (name, value) in &webhook.headers {
         let is_secret = HeaderName::try_from(name.as_str()).is_ok_and(|name| holds_a_secret(&name));
         // What an event brings is not written out.
-        let value = value.as_str();
+        let value = value.template().map_or("", InterpolatedText::as_str);
         if is_secret && !value.is_empty() && !value.contains("{{") {
             paths.push(path(&["headers", name]));
         }
@@ -56,7 +56,7 @@ fn secrets_of_webhook(webhook: &WebhookConfig) -> Vec<Vec<String>> {
             |(name, value): &(&String, &InterpolatedText)| pairs::holds_a_secret(name) && written_out(value.as_str());
         paths.extend(pairs.into_iter().flatten().filter(secret).map(|(name, _)| path(&[table, name])));
     }
-    if has_password(webhook.url.as_str()) {
+    if webhook.url.template().is_some_and(|url| has_password(url.as_str())) {
         paths.push(path(&["url"]));
     }
     paths

@@ -34,7 +34,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::ack::Ack;
-use crate::interpolated::InterpolatedText;
+use crate::jq::ValueText;
 use crate::sink::parts::webhook_id;
 use crate::sink::request::Request;
 use crate::sink::responses::Meaning;
@@ -66,9 +66,9 @@ pub struct DeliveryConfig {
     /// How many attempts may start in a time, retries included. Without it there is no limit.
     pub rate_limit: Option<RateLimitConfig>,
     /// A template over the envelope, for example `{{data.customer.id}}`: deliveries for which it gives the same text go
-    /// one at a time, in the order of their source. Without it all go in parallel.
+    /// one at a time, in the order of their source. `{ jq = "…" }` is a program in its place. Without it all go in parallel.
     #[schemars(example = &"{{data.customer.id}}")]
-    pub order_by: Option<InterpolatedText>,
+    pub order_by: Option<ValueText>,
     /// When attempts stop for a while because the receiver fails.
     #[serde(default)]
     pub breaker: BreakerConfig,

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::interpolated::InterpolatedText;
+use crate::jq::ValueText;
 use crate::problem::Problem;
 use crate::units::Period;
 
@@ -34,10 +34,10 @@ pub struct RateLimitConfig {
     #[schemars(range(min = 1, max = 1_000_000_000))]
     #[serde(default = "default_burst")]
     pub burst: u32,
-    /// A template over the envelope, for example `{{data.tenant}}`: one bucket for each of its values.
-    /// Without it there is one bucket for all.
+    /// A template over the envelope, for example `{{data.tenant}}`: one bucket for each of its values. `{ jq = "…" }` is a program
+    /// in its place. Without it there is one bucket for all.
     #[schemars(example = &"{{data.tenant}}")]
-    pub key: Option<InterpolatedText>,
+    pub key: Option<ValueText>,
 }
 
 /// The longest time in which a bucket fills: `governor` counts in nanoseconds, of which a `u64` holds 584 years.

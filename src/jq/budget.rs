@@ -48,6 +48,13 @@ pub enum Exhausted {
 /// Arrays and objects in one another, at most. JSON texts of more than 128 are read by few.
 pub(super) const MOST_LEVELS: u32 = 200;
 
+impl Limits {
+    /// The defaults with another size of one value.
+    pub fn with_size(size: u64) -> Self {
+        Self { size, ..Self::default() }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         // What is compiled for tests takes much more of the stack for each call.

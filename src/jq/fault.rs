@@ -115,6 +115,9 @@ impl Fault {
             Self::new(text, place.start..place.start + word.len(), format!("{wanted}, and `{word}` stands here"));
         match word.as_str() {
             "||" => fault.help("write `or`"),
+            ":" if text[..place.start].ends_with("http") || text[..place.start].ends_with("https") => {
+                fault.help("text stands in double quotes within the program: `'\"https://…\"'`")
+            }
             ":" | "?" => fault.help("write `if … then … else … end`"),
             _ if matches!(expected, parse::Expect::Nothing) => {
                 fault.help("values stand behind `|`, `,` or an operator, and arguments between `(` and `)`, with `;`")

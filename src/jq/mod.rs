@@ -22,6 +22,7 @@
 
 mod bound;
 mod budget;
+mod config;
 mod fault;
 mod json;
 mod matching;
@@ -47,6 +48,7 @@ use natives::{Kind, World};
 use rewriting::Rewriting;
 
 pub use budget::{Exhausted, Limits};
+pub use config::{ProgramText, ValueText};
 pub use fault::Fault;
 pub use value::Value;
 
@@ -87,8 +89,8 @@ pub enum Failure {
     #[error("the program gives more than one value: first {0}, then {1}; `[…]` makes one array of them")]
     Several(&'static str, &'static str),
     /// A result that is no text where text must be.
-    #[error("the program gives {0}, which cannot stand here; `tojson` makes text of it")]
-    NotText(&'static str),
+    #[error("the program gives {}, which cannot stand here; `tojson` makes text of it", .0.kind())]
+    NotText(Value),
     /// More results than are allowed.
     #[error("the program gives more than {0} values")]
     TooMany(usize),
@@ -98,6 +100,13 @@ pub enum Failure {
     /// The interpreter failed.
     #[error("the interpreter of programs failed; this is a fault of the bridge")]
     Broken,
+}
+
+impl Failure {
+    /// Whether it is null where text must be.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::NotText(Value::Null))
+    }
 }
 
 /// The longest program, in bytes.
@@ -171,7 +180,7 @@ impl Program {
         match self.run_one(input)? {
             Value::Text(text) => Ok(Arc::unwrap_or_clone(text)),
             result @ (Value::Number(_) | Value::Bool(_)) => Ok(result.to_json()),
-            other => Err(Failure::NotText(other.kind())),
+            other => Err(Failure::NotText(other)),
         }
     }
 
@@ -246,15 +255,14 @@ fn compile(text: &str, options: &Options) -> Result<Program, Vec<Fault>> {
     })?;
     let mut rewriting = Rewriting::new(text, &arena);
     let body = rewriting.term(term);
-    let (depth, faults) = (rewriting.deepest, rewriting.faults);
-    if !faults.is_empty() {
-        return Err(faults);
-    }
+    let (depth, mut faults) = (rewriting.deepest, rewriting.faults);
     let mut definitions = definitions(&arena);
     let known: Vec<_> = definitions.iter().map(|definition| (definition.name, definition.args.len())).collect();
     definitions.push(Def { name: MAIN, args: Vec::new(), body });
-    let filter = linked(text, options, &arena, definitions, known)?;
-    Ok(Program { filter, options: options.clone(), depth })
+    let linked = linked(text, options, &arena, definitions, known).map_err(|found| faults.extend(found)).ok();
+    faults.sort_by_key(|fault| fault.part.start);
+    let program = linked.map(|filter| Program { filter, options: options.clone(), depth });
+    program.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
 /// The definitions that every program has: those of the standard library, and ours behind them. Of two definitions of one
@@ -288,9 +296,7 @@ fn linked<'s>(
     compiler.compile(modules).map_err(|faults| {
         let faults = faults.into_iter().flat_map(|(_, faults)| faults);
         let faults = faults.map(|(name, undefined)| Fault::of_name(text, name, &undefined, &known, &variables));
-        let mut faults: Vec<_> = faults.collect();
-        faults.sort_by_key(|fault| fault.part.start);
-        faults
+        faults.collect::<Vec<_>>()
     })
 }
 
@@ -329,6 +335,11 @@ impl Value {
         let Some(data) = exact else { return Ok(Self::from(&event.envelope()?)) };
         let around = Self::from(&event.envelope_around(serde_json::Value::Null));
         Ok(around.with_member("data", data))
+    }
+
+    /// The value of a JSON text, with all the digits of its numbers; `None` when it is none.
+    pub fn of_json(text: &[u8]) -> Option<Self> {
+        json::parse(text)
     }
 
     /// Its JSON text.

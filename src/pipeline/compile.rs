@@ -18,7 +18,7 @@ use crate::config::{PipelineConfig, SinkConfig};
 use crate::delivery::control::SinkSettings;
 use crate::delivery::policies::DeliveryPolicies;
 use crate::filter::Predicate;
-use crate::interpolated::InterpolatedText;
+use crate::jq::ValueText;
 use crate::problem::{Problem, Warning};
 use crate::sink;
 use crate::sink::encoding::NamedTemplates;
@@ -227,8 +227,8 @@ impl<'a> Compiler<'a> {
         let path = ["sinks", name];
         let mut compiler = TemplateCompiler::new(self.rendering);
         let request = RequestTemplate::compile(webhook, templates, &mut compiler);
-        let mut key = |path: &[&str], text: Option<&InterpolatedText>| match text {
-            Some(text) => compiler.compile(path, text, Escape::Key).map(Some),
+        let mut key = |path: &[&str], value: Option<&ValueText>| match value {
+            Some(value) => compiler.compile_value(path, value, Escape::Key).map(Some),
             None => Some(None),
         };
         let limit = delivery.rate_limit.as_ref();

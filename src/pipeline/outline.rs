@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use crate::config::PipelineConfig;
 use crate::delivery::dead_letter::destination::DestinationName;
+use crate::jq::ValueText;
 use crate::secret::{blot_out_passwords, mask};
 use crate::sink;
 use crate::source::TypeConfig;
@@ -83,7 +84,7 @@ impl Outline {
         for (name, sink) in &config.sinks {
             let sink::TypeConfig::Webhook(webhook) = &sink.kind;
             let method = webhook.method.as_str();
-            drawing.add(NodeKind::Sink, name, format!("{method} {}", blot_out_passwords(webhook.url.as_str())));
+            drawing.add(NodeKind::Sink, name, format!("{method} {}", url_of(&webhook.url)));
         }
         drawing.wire(config);
         let nodes = drawing.nodes.into_iter().map(|((kind, name), detail)| Node {
@@ -171,5 +172,13 @@ fn source_type(kind: &TypeConfig) -> &'static str {
         TypeConfig::Amqp(_) => "amqp",
         TypeConfig::File(_) => "file",
         TypeConfig::Stdin(_) => "stdin",
+    }
+}
+
+/// A URL as it is shown. What a program gives is not known.
+fn url_of(url: &ValueText) -> String {
+    match url.template() {
+        Some(url) => blot_out_passwords(url.as_str()),
+        None => "jq".to_owned(),
     }
 }

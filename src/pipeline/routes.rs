@@ -20,9 +20,10 @@ use crate::delivery::schedule::BucketName;
 use crate::event::{Envelope, Event};
 use crate::node::NodeName;
 use crate::secret::mask;
+use crate::sink::expression::{Expression, Input};
 use crate::sink::request::{Request, RequestTemplate};
 use crate::store::record::{DeliveryCore, Letter, Reason};
-use crate::template::{Context, Template};
+use crate::template::Context;
 
 /// The filters and sinks of a graph, in its order.
 pub struct Routes {
@@ -39,9 +40,9 @@ pub struct SinkRoute {
     /// Makes an event into a request.
     pub request: RequestTemplate,
     /// Names the bucket of the rate limit; `None` when the sink has but one.
-    pub bucket: Option<Template>,
+    pub bucket: Option<Expression>,
     /// Names the lane in which order is kept; `None` when deliveries go in parallel.
-    pub order_by: Option<Template>,
+    pub order_by: Option<Expression>,
 }
 
 /// Where one of an event's ways ends.
@@ -116,9 +117,10 @@ impl Routes {
         let reached = self.reached_sinks(event, start, &mut view, ends);
         let needs_context = reached.iter().any(|index| self.sinks[*index].needs_envelope());
         let context = if needs_context { view.into_context(event) } else { Ok(Context::new(Value::Null)) };
+        let input = context.as_ref().map(|context| Input::new(event, context));
         for (position, index) in reached.iter().enumerate() {
             let copy = reached[..position].iter().filter(|earlier| *earlier == index).count();
-            ends.push(self.enter(*index, copy as u32, event, &context));
+            ends.push(self.enter(*index, copy as u32, event, &input));
         }
     }
 
@@ -167,15 +169,15 @@ impl Routes {
         reached
     }
 
-    fn enter(&self, index: usize, copy: u32, event: &Arc<Event>, context: &Result<Context, String>) -> RouteEnd {
+    fn enter(&self, index: usize, copy: u32, event: &Arc<Event>, input: &Result<Input<'_>, &String>) -> RouteEnd {
         let sink = &self.sinks[index];
         let empty = Context::new(Value::Null);
-        let prepared = match context {
-            Ok(context) => sink.prepare(event, copy, context).map_err(|message| (Reason::Unrenderable, message)),
+        let prepared = match input {
+            Ok(input) => sink.prepare(event, copy, input).map_err(|message| (Reason::Unrenderable, message)),
             Err(_) if !sink.needs_envelope() => {
-                sink.prepare(event, copy, &empty).map_err(|message| (Reason::Unrenderable, message))
+                sink.prepare(event, copy, &Input::new(event, &empty)).map_err(|message| (Reason::Unrenderable, message))
             }
-            Err(error) => Err((Reason::Undecodable, error.clone())),
+            Err(error) => Err((Reason::Undecodable, (*error).clone())),
         };
         match prepared {
             Ok(prepared) => RouteEnd::Sink(index, prepared),
@@ -205,16 +207,16 @@ impl SinkRoute {
     }
 
     /// What a delivery of an event is made of, or why there can be none.
-    fn prepare(&self, event: &Arc<Event>, copy: u32, context: &Context) -> Result<Prepared, String> {
-        let request = self.request.render(event, context).map_err(|error| error.to_string())?;
+    fn prepare(&self, event: &Arc<Event>, copy: u32, input: &Input<'_>) -> Result<Prepared, String> {
+        let request = self.request.render(input).map_err(|error| error.to_string())?;
         let bucket = match &self.bucket {
             None => BucketName::default(),
-            Some(template) => template
-                .render(context)
+            Some(key) => key
+                .render(input)
                 .map(short_name)
                 .map_err(|failure| format!("cannot render the rate limit's key: {failure}"))?,
         };
-        let lane = self.order_by.as_ref().map(|template| template.render(context)).transpose();
+        let lane = self.order_by.as_ref().map(|order| order.render(input)).transpose();
         let lane = lane.map_err(|failure| format!("cannot render `order_by`: {failure}"))?.map(short_name);
         let core = DeliveryCore { bucket, lane, ..DeliveryCore::new(Arc::clone(event), copy) };
         Ok(Prepared { core, request })

@@ -59,8 +59,9 @@ fn path(keys: &[&str]) -> Vec<String> {
 
 fn plain_http(sink: &SinkConfig) -> Option<Warning> {
     let sink::TypeConfig::Webhook(webhook) = &sink.kind;
-    let is_plain = webhook.url.as_str().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
-    (is_plain && !is_always_loopback(webhook.url.as_str())).then(|| {
+    let url = webhook.url.template()?.as_str();
+    let is_plain = url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    (is_plain && !is_always_loopback(url)).then(|| {
         let message = "events go to another machine without encryption: anyone on the way can read and change them";
         let problem = Problem::new(["url"], message).with_help("write `https://`").with_part(0..7);
         warning(WarningCode::PlainHttp, problem)

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::presets::Preset;
 use super::signing::SigningConfig;
 use crate::interpolated::InterpolatedText;
+use crate::jq::{ProgramText, ValueText};
 use crate::units::{ByteSize, Period};
 
 /// The keys of one type of sink. A new type adds a variant here; schema and reference follow.
@@ -22,19 +23,21 @@ pub enum TypeConfig {
 /// Sends each event as one HTTP request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("dependentSchemas" = serde_json::json!({ 
-    "template": { "properties": { "body": false } },
-    "form": { "properties": { "template": false, "body": false, "content_type": false } },
+#[schemars(extend("dependentSchemas" = serde_json::json!({
+    "template": { "properties": { "body": false, "jq": false } },
+    "jq": { "properties": { "body": false } },
+    "form": { "properties": { "template": false, "body": false, "jq": false, "content_type": false } },
 })))]
 pub struct WebhookConfig {
     /// What is known of a receiver that many use: its content type, what its answers mean, its rate limit, and what it
     /// refuses. Keys of the sink go before those of the preset; `bridge presets NAME` shows them.
     pub preset: Option<Preset>,
-    /// The request's URL, `http` or `https`. It may be a template; values are percent-encoded.
+    /// The request's URL, `http` or `https`. It may be a template; values are percent-encoded. `{ jq = "…" }` gives the
+    /// whole URL, which is checked and not encoded: `@uri` encodes a value.
     #[schemars(example = &"https://crm.example/hooks/{{data.region}}")]
-    pub url: InterpolatedText,
+    pub url: ValueText,
     /// The request's method: `POST`, `PUT`, `PATCH`, `GET` or `DELETE`. It may be a template that gives one of them. `GET`
-    /// and `DELETE` have a body only where `template`, `body` or `form` makes one.
+    /// and `DELETE` have a body only where `template`, `body`, `jq` or `form` makes one.
     #[serde(default = "default_method")]
     #[schemars(example = &"{{#if data.deleted}}DELETE{{else}}PUT{{/if}}")]
     pub method: InterpolatedText,
@@ -42,16 +45,19 @@ pub struct WebhookConfig {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, InterpolatedText>", extend("examples" = [{ "region": "{{data.region}}" }]))]
     pub query: IndexMap<String, InterpolatedText>,
-    /// Further request headers. Values may be templates; a line break in one is a dead letter.
+    /// Further request headers. Values may be templates, or programs (`{ jq = "…" }`); a line break in one is a dead letter.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"X-Tenant": "{{data.tenant}}"}))]
-    pub headers: BTreeMap<String, InterpolatedText>,
-    /// Name of the template that renders the body. Without it and `body`, the payload goes out byte for byte.
+    pub headers: BTreeMap<String, ValueText>,
+    /// Name of the template that renders the body. Without it, `body` and `jq`, the payload goes out byte for byte.
     #[schemars(example = &"slack")]
     pub template: Option<String>,
-    /// The body's template, inline. Without it and `template`, the payload goes out byte for byte.
+    /// The body's template, inline.
     #[schemars(example = &r#"{"id": "{{id}}", "order": {{json data}}}"#)]
     pub body: Option<InterpolatedText>,
+    /// The body's program in jq, inline: `.` is the envelope, and its one result is the body as JSON.
+    #[schemars(example = &"{ id, order: .data }")]
+    pub jq: Option<ProgramText>,
     /// A body of the content type `application/x-www-form-urlencoded`, with these fields in this order. Values may be
     /// templates; they are encoded.
     #[schemars(with = "Option<BTreeMap<String, InterpolatedText>>")]
@@ -61,7 +67,7 @@ pub struct WebhookConfig {
     /// Otherwise what is empty is sent, and what is null or missing makes the event `unrenderable`.
     #[serde(default)]
     pub omit_empty: bool,
-    /// The content type that goes with `body` (default `application/json`), or instead of the payload's own.
+    /// The content type that goes with `body` or `jq` (default `application/json`), or instead of the payload's own.
     #[schemars(example = &"application/json")]
     pub content_type: Option<String>,
     /// The largest body that is sent; an event that gives a larger one is `unrenderable`. Without it there is no limit but

@@ -11,12 +11,13 @@ use indexmap::IndexMap;
 use reqwest::header::HeaderValue;
 
 use super::config::WebhookConfig;
+use super::expression::Input;
 use super::pairs::Pairs;
-use super::rendering::{RequestError, TemplateCompiler, render};
-use crate::event::Event;
+use super::rendering::{RequestError, TemplateCompiler, part};
 use crate::interpolated::InterpolatedText;
+use crate::jq::Program;
 use crate::problem::{Problem, did_you_mean};
-use crate::template::{Context, DEFAULT_CONTENT_TYPE, Escape, Template, TemplateConfig};
+use crate::template::{DEFAULT_CONTENT_TYPE, Escape, Template, TemplateConfig};
 
 /// The body of a sink's requests, compiled.
 #[derive(Debug)]
@@ -33,6 +34,13 @@ pub(super) enum Encoding {
         /// The template, which several sinks may share.
         template: Arc<Template>,
         /// The content type, which also says how the template escapes values.
+        content_type: HeaderValue,
+    },
+    /// What a program makes of the envelope.
+    Program {
+        /// The program, which several sinks may share.
+        program: Arc<Program>,
+        /// The content type. When it is that of JSON, the result is the body as JSON, otherwise it is text.
         content_type: HeaderValue,
     },
 }
@@ -57,15 +65,20 @@ impl Encoding {
         }
         let own_content_type = config.content_type.as_deref().map(content_type).transpose();
         let own_content_type = own_content_type.map_err(|problem| compiler.refuse(problem)).ok()?;
-        match (&config.template, &config.body) {
-            (None, None) => Some(Self::Payload { content_type: own_content_type }),
-            (None, Some(body)) => {
-                let content_type = own_content_type.unwrap_or(HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
+        let or_default = |own: Option<HeaderValue>| own.unwrap_or(HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
+        // Two of these beside each other were refused when the file was read.
+        match (&config.template, &config.body, &config.jq) {
+            (None, None, None) => Some(Self::Payload { content_type: own_content_type }),
+            (None, Some(body), _) => {
+                let content_type = or_default(own_content_type);
                 let template = compiler.compile_body(&["body"], body, as_text(&content_type))?;
                 Some(Self::Template { template: Arc::new(template), content_type })
             }
-            // `body` beside `template` was refused when the file was read.
-            (Some(name), _) => templates.encoding(name, own_content_type, compiler),
+            (None, None, Some(program)) => {
+                let program = compiler.compile_program(&["jq"], program)?;
+                Some(Self::Program { program: Arc::new(program), content_type: or_default(own_content_type) })
+            }
+            (Some(name), ..) => templates.encoding(name, own_content_type, compiler),
         }
     }
 
@@ -80,13 +93,15 @@ impl Encoding {
             Self::Payload { .. } => false,
             Self::Form(fields) => fields.needs_envelope(),
             Self::Template { template, .. } => template.literal().is_none(),
+            Self::Program { .. } => true,
         }
     }
 
     /// Renders the body of an event.
-    pub(super) fn render(&self, event: &Event, context: &Context) -> Result<Body, RequestError> {
+    pub(super) fn render(&self, input: &Input<'_>) -> Result<Body, RequestError> {
         match self {
             Self::Payload { content_type } => {
+                let event = input.event;
                 let own = || event.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
                 let content_type = content_type.clone().or_else(own);
                 let content_type = content_type.unwrap_or(HeaderValue::from_static(event.format.content_type()));
@@ -94,12 +109,20 @@ impl Encoding {
             }
             Self::Form(fields) => {
                 let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-                Ok(Body { content_type, bytes: fields.to_form(context)?.into() })
+                Ok(Body { content_type, bytes: fields.to_form(input.context)?.into() })
             }
             Self::Template { template, content_type } => {
-                let body = render("body", template, context)?;
+                let body = part("body", template.render(input.context))?;
                 template.verify(&body).map_err(RequestError::NotJson)?;
                 Ok(Body { content_type: content_type.clone(), bytes: body.into() })
+            }
+            Self::Program { program, content_type } => {
+                let value = part("body", input.value())?;
+                let body = match Escape::for_content_type(as_text(content_type)).is_json() {
+                    true => program.run_one(value).map(|result| result.to_json()),
+                    false => program.run_text(value),
+                };
+                Ok(Body { content_type: content_type.clone(), bytes: part("body", body)?.into() })
             }
         }
     }
@@ -115,9 +138,14 @@ pub struct NamedTemplates<'a> {
 
 #[derive(Debug)]
 struct NamedTemplate<'a> {
-    text: &'a InterpolatedText,
     content_type: HeaderValue,
-    template: Arc<Template>,
+    body: NamedBody<'a>,
+}
+
+#[derive(Debug)]
+enum NamedBody<'a> {
+    Template(&'a InterpolatedText, Arc<Template>),
+    Program(Arc<Program>),
 }
 
 impl<'a> NamedTemplates<'a> {
@@ -148,12 +176,18 @@ impl<'a> NamedTemplates<'a> {
             return None;
         };
         let content_type = own_content_type.unwrap_or_else(|| named.content_type.clone());
-        if Escape::for_content_type(as_text(&content_type)) == named.template.escape() {
-            return Some(Encoding::Template { template: Arc::clone(&named.template), content_type });
+        let (text, template) = match &named.body {
+            NamedBody::Template(text, template) => (text, template),
+            NamedBody::Program(program) => {
+                return Some(Encoding::Program { program: Arc::clone(program), content_type });
+            }
+        };
+        if Escape::for_content_type(as_text(&content_type)) == template.escape() {
+            return Some(Encoding::Template { template: Arc::clone(template), content_type });
         }
         // What is worth a second look in it was found where it stands.
         let known = compiler.warnings.len();
-        let template = compiler.compile_body(&["template"], named.text, as_text(&content_type));
+        let template = compiler.compile_body(&["template"], text, as_text(&content_type));
         compiler.warnings.truncate(known);
         Some(Encoding::Template { template: Arc::new(template?), content_type })
     }
@@ -161,10 +195,21 @@ impl<'a> NamedTemplates<'a> {
 
 impl<'a> NamedTemplate<'a> {
     fn compile(name: &str, config: &'a TemplateConfig, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
-        let TemplateConfig { body: text, content_type: of_body } = config;
+        let TemplateConfig { body, jq, content_type: of_body } = config;
         let content_type = content_type(of_body).map_err(|problem| compiler.refuse(problem.under([name]))).ok();
-        let template = compiler.compile_body(&[name, "body"], text, of_body);
-        Some(Self { text, content_type: content_type?, template: Arc::new(template?) })
+        let body = match (body, jq) {
+            (Some(text), _) => {
+                let template = compiler.compile_body(&[name, "body"], text, of_body);
+                template.map(|template| NamedBody::Template(text, Arc::new(template)))
+            }
+            (None, Some(program)) => {
+                let program = compiler.compile_program(&[name, "jq"], program);
+                program.map(|program| NamedBody::Program(Arc::new(program)))
+            }
+            // This was refused when the file was read.
+            (None, None) => None,
+        };
+        Some(Self { content_type: content_type?, body: body? })
     }
 }
 

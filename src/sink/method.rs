@@ -1,7 +1,7 @@
 //! The method of a sink's requests: checked when the pipeline is loaded, or rendered for each event and checked then.
 
 use super::config::Method;
-use super::rendering::{RequestError, TemplateCompiler, render};
+use super::rendering::{RequestError, TemplateCompiler, part};
 use crate::interpolated::InterpolatedText;
 use crate::problem::{Problem, did_you_mean};
 use crate::template::{Context, Escape, Template};
@@ -33,7 +33,7 @@ impl MethodTemplate {
         match self {
             Self::Fixed(method) => Ok(*method),
             Self::Rendered(template) => {
-                Method::of_name(&render("method", template, context)?).ok_or(RequestError::Method)
+                Method::of_name(&part("method", template.render(context))?).ok_or(RequestError::Method)
             }
         }
     }

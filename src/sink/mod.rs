@@ -13,6 +13,7 @@ pub mod config;
 mod connection_use;
 mod connections;
 pub mod encoding;
+pub mod expression;
 pub mod failure;
 mod lookup;
 pub mod loopback;

@@ -3,20 +3,22 @@
 
 use reqwest::header::HeaderName;
 
+use super::expression::{Expression, ExpressionFailure};
 use crate::interpolated::InterpolatedText;
+use crate::jq::{self, Fault, Limits, Program, ProgramText, ValueText};
 use crate::problem::{Problem, Warning, WarningCode};
-use crate::template::{Context, Doubt, Escape, NotJson, Options, RenderFailure, Template, TemplateError};
+use crate::template::{Context, Doubt, Escape, NotJson, Options, Template, TemplateError};
 
 /// Why an event could not be made into a request. It becomes a dead letter: the same event would fail again.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// A template of the sink could not be rendered.
+    /// A template or program of the sink failed.
     #[error("cannot render {part}: {failure}")]
     Render {
         /// `url`, `body` or the header's name.
         part: String,
         /// Why.
-        failure: Box<RenderFailure>,
+        failure: Box<ExpressionFailure>,
     },
     /// The rendered URL is not one that can be called.
     #[error("the rendered URL is not usable: {0}")]
@@ -43,9 +45,9 @@ pub enum RequestError {
     NotJson(NotJson),
 }
 
-/// Renders the part of this name.
-pub(super) fn render(part: &str, template: &Template, context: &Context) -> Result<String, RequestError> {
-    template.render(context).map_err(|failure| failed(part, failure))
+/// Names the part of a request that failed.
+pub(super) fn part<T, E: Into<ExpressionFailure>>(name: &str, rendered: Result<T, E>) -> Result<T, RequestError> {
+    rendered.map_err(|failure| failed(name, failure.into()))
 }
 
 /// Renders the part of this name. With `omit_empty`, `None` when it is empty, or the event lacks what it needs.
@@ -59,11 +61,11 @@ pub(super) fn render_unless_empty(
         Ok(text) if omit_empty && text.is_empty() => Ok(None),
         Ok(text) => Ok(Some(text)),
         Err(failure) if omit_empty && failure.fault.is_absence() => Ok(None),
-        Err(failure) => Err(failed(part, failure)),
+        Err(failure) => Err(failed(part, failure.into())),
     }
 }
 
-fn failed(part: &str, failure: RenderFailure) -> RequestError {
+fn failed(part: &str, failure: ExpressionFailure) -> RequestError {
     RequestError::Render { part: part.to_owned(), failure: Box::new(failure) }
 }
 
@@ -88,6 +90,29 @@ impl<'a> TemplateCompiler<'a> {
     pub fn compile(&mut self, path: &[&str], text: &InterpolatedText, escape: Escape) -> Option<Template> {
         let compiled = Template::compile_with(text, escape, self.options);
         self.keep(path, compiled)
+    }
+
+    /// The template or program at this path; `None` when it is at fault.
+    pub fn compile_value(&mut self, path: &[&str], value: &ValueText, escape: Escape) -> Option<Expression> {
+        match value {
+            ValueText::Template(text) => self.compile(path, text, escape).map(Box::new).map(Expression::Template),
+            ValueText::Program(program) => {
+                let path: Vec<_> = path.iter().copied().chain(["jq"]).collect();
+                self.compile_program(&path, program).map(Box::new).map(Expression::Program)
+            }
+        }
+    }
+
+    /// The program at this path; `None` when it is at fault.
+    pub fn compile_program(&mut self, path: &[&str], program: &ProgramText) -> Option<Program> {
+        let Options { clock, ids, tables, max_output } = self.options.clone();
+        let limits = Limits::with_size(max_output as u64);
+        let tables = serde_json::Value::Object(tables.as_map().clone());
+        let variables = vec![("$tables".to_owned(), jq::Value::from(&tables))];
+        let options = jq::Options { clock, ids, limits, variables };
+        let compiled = Program::compile(program.as_ref(), &options);
+        let problems = |faults: Vec<Fault>| faults.iter().map(|fault| fault.problem(path.iter().copied())).collect();
+        compiled.map_err(|faults| self.problems.extend::<Vec<_>>(problems(faults))).ok()
     }
 
     /// The template of a body at this path; `None` when it is at fault.

@@ -9,17 +9,17 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use super::checks::Checks;
 use super::config::WebhookConfig;
 use super::encoding::{Encoding, NamedTemplates};
+use super::expression::{Expression, Input};
 use super::method::MethodTemplate;
 use super::pairs::Pairs;
 use super::parts;
-use super::rendering::{RequestError, TemplateCompiler, render_unless_empty};
+use super::rendering::{RequestError, TemplateCompiler};
 use super::signing::Signer;
 use super::url_template::UrlTemplate;
-use crate::event::Event;
-use crate::interpolated::InterpolatedText;
+use crate::jq::ValueText;
 use crate::problem::Problem;
 use crate::secret;
-use crate::template::{Context, Escape, Template};
+use crate::template::Escape;
 
 /// What every attempt of a delivery sends.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct RequestTemplate {
     url: UrlTemplate,
     query: Pairs,
     fixed_headers: HeaderMap,
-    headers: Vec<(HeaderName, Template)>,
+    headers: Vec<(HeaderName, Expression)>,
     /// Headers whose value is empty or missing are left out.
     omit_empty: bool,
     body: Encoding,
@@ -72,7 +72,7 @@ impl RequestTemplate {
                 Some(Header::Fixed(name, value)) => {
                     fixed_headers.insert(name, value);
                 }
-                Some(Header::Rendered(name, template)) => headers.push((name, *template)),
+                Some(Header::Rendered(name, expression)) => headers.push((name, expression)),
                 None => are_headers_sound = false,
             }
         }
@@ -96,33 +96,34 @@ impl RequestTemplate {
     /// True when rendering needs the envelope; otherwise no payload is ever parsed for this sink.
     pub fn needs_envelope(&self) -> bool {
         self.method.needs_envelope()
-            || matches!(self.url, UrlTemplate::Rendered(..))
+            || !matches!(self.url, UrlTemplate::Fixed(_))
             || self.query.needs_envelope()
             || !self.headers.is_empty()
             || self.body.needs_envelope()
     }
 
-    /// Renders the request of an event. `context` is its envelope; an empty one will do when
+    /// Renders the request of an event, whose envelope may be an empty one when
     /// [`needs_envelope`](Self::needs_envelope) is false.
     ///
     /// # Errors
     /// See [`RequestError`]; the event cannot be sent to this sink.
-    pub fn render(&self, event: &Event, context: &Context) -> Result<Request, RequestError> {
-        let method = self.method.render(context)?;
-        let mut url = self.url.render(context)?;
+    pub fn render(&self, input: &Input<'_>) -> Result<Request, RequestError> {
+        let method = self.method.render(input.context)?;
+        let mut url = self.url.render(input)?;
         if !self.query.is_empty() {
-            let query = self.query.append_to_query(url.query(), context)?;
+            let query = self.query.append_to_query(url.query(), input.context)?;
             url.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
         }
         let mut headers = HeaderMap::with_capacity(1 + self.headers.len());
-        for (name, template) in &self.headers {
-            let Some(value) = render_unless_empty(name.as_str(), template, context, self.omit_empty)? else { continue };
+        for (name, expression) in &self.headers {
+            let value = expression.render_unless_empty(name.as_str(), input, self.omit_empty)?;
+            let Some(value) = value else { continue };
             let value = HeaderValue::from_str(&value).map_err(|_| RequestError::Header(name.clone()))?;
             headers.insert(name.clone(), value);
         }
         let mut bytes = Bytes::new();
         if method.carries_the_payload() || !self.body.is_payload() {
-            let body = self.body.render(event, context)?;
+            let body = self.body.render(input)?;
             headers.insert(CONTENT_TYPE, body.content_type);
             bytes = body.bytes;
             self.checks.pass(&bytes)?;
@@ -135,16 +136,16 @@ impl RequestTemplate {
 /// A header of a sink, compiled.
 enum Header {
     Fixed(HeaderName, HeaderValue),
-    Rendered(HeaderName, Box<Template>),
+    Rendered(HeaderName, Expression),
 }
 
 impl Header {
-    fn compile(name: &str, value: &InterpolatedText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
+    fn compile(name: &str, value: &ValueText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
         let path = ["headers", name];
         let header = header_name(name).map_err(|problem| compiler.refuse(problem)).ok()?;
-        let template = compiler.compile(&path, value, Escape::Header)?;
-        let Some(literal) = template.literal() else {
-            return Some(Self::Rendered(header, Box::new(template)));
+        let expression = compiler.compile_value(&path, value, Escape::Header)?;
+        let Some(literal) = expression.literal() else {
+            return Some(Self::Rendered(header, expression));
         };
         let Ok(value) = HeaderValue::from_str(literal) else {
             let message = format!("the value of `{name}` has a character that no header can carry");

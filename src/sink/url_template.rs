@@ -3,19 +3,23 @@
 //! Whatever the data, a rendered URL has the scheme, the port and the fixed parts of the host that its template has,
 //! and as many path segments; or the event is refused. What decides is the text as a URL parser reads it (WHATWG): such
 //! a parser drops tabs and line breaks, takes `\` for `/` and `%2e` for a dot, and skips slashes in front of a host.
+//! A program gives the whole URL, of which nothing is known before.
 
 use reqwest::Url;
 
-use super::rendering::{RequestError, TemplateCompiler, render};
-use crate::interpolated::InterpolatedText;
+use super::expression::{Expression, Input};
+use super::rendering::{RequestError, TemplateCompiler, part};
+use crate::jq::{Program, ValueText};
 use crate::problem::Problem;
-use crate::template::{Context, Escape, Outline, Template};
+use crate::template::{Escape, Outline, Template};
 
 /// A sink's URL, compiled.
 #[derive(Debug)]
 pub(super) enum UrlTemplate {
     Fixed(Url),
     Rendered(Box<Template>, Shape),
+    /// A program gives the whole of it.
+    Program(Box<Program>),
 }
 
 /// What no event may change of a URL.
@@ -46,21 +50,31 @@ const PORT_IN_HOST: &str = "a value in the host holds a `:`, and a port is no pa
 
 impl UrlTemplate {
     /// Compiles the URL of a sink; `None` when it is at fault.
-    pub(super) fn compile(text: &InterpolatedText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
-        let template = compiler.compile(&["url"], text, Escape::Url)?;
+    pub(super) fn compile(value: &ValueText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
+        let template = match compiler.compile_value(&["url"], value, Escape::Url)? {
+            Expression::Template(template) => template,
+            Expression::Program(program) => return Some(Self::Program(program)),
+        };
         let compiled = match template.literal() {
             Some(url) => parse(url).map(|(url, _)| Self::Fixed(url)),
-            None => Shape::new(template.outline()).map(|shape| Self::Rendered(Box::new(template), shape)),
+            None => Shape::new(template.outline()).map(|shape| Self::Rendered(template, shape)),
         };
         compiled.map_err(|message| compiler.refuse(Problem::new(["url"], message).with_help(HELP))).ok()
     }
 
-    pub(super) fn render(&self, context: &Context) -> Result<Url, RequestError> {
+    pub(super) fn render(&self, input: &Input<'_>) -> Result<Url, RequestError> {
         match self {
             Self::Fixed(url) => Ok(url.clone()),
             Self::Rendered(template, shape) => {
-                let text = render("url", template, context)?;
+                let text = part("url", template.render(input.context))?;
                 shape.parse(&text).map_err(RequestError::Url)
+            }
+            Self::Program(program) => {
+                let text = part("url", input.value().and_then(|value| program.run_text(value)))?;
+                let parsed = Parts::of(&text).and_then(|parts| {
+                    if parts.authority.contains('@') { Err(NO_USER.to_owned()) } else { parse(&text) }
+                });
+                parsed.map(|(url, _)| url).map_err(RequestError::Url)
             }
         }
     }
@@ -202,7 +216,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::template::Options;
+    use crate::event::{Event, Format};
+    use crate::template::{Context, Options};
 
     fn compile(text: &str) -> Result<UrlTemplate, Vec<Problem>> {
         let options = Options::default();
@@ -211,8 +226,38 @@ mod tests {
     }
 
     fn render(template: &str, value: &str) -> Result<Url, String> {
-        let context = Context::new(json!({"data": {"a": value, "port": 81}}));
-        compile(template).unwrap().render(&context).map_err(|error| error.to_string())
+        rendered(&compile(template).unwrap(), value)
+    }
+
+    fn rendered(url: &UrlTemplate, value: &str) -> Result<Url, String> {
+        let data = json!({"a": value, "port": 81});
+        let event = Event {
+            id: "a/1".into(),
+            time: jiff::Timestamp::UNIX_EPOCH,
+            source: "a".into(),
+            key: None,
+            headers: Vec::new(),
+            meta: Vec::new(),
+            payload: Some(data.to_string().into()),
+            format: Format::Json,
+            content_type: None,
+        };
+        let context = Context::new(event.envelope().unwrap());
+        url.render(&Input::new(&event, &context)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_program_gives_a_url_that_can_be_called_or_none() {
+        let options = Options::default();
+        let mut compiler = TemplateCompiler::new(&options);
+        let program = serde_json::from_value(json!({"jq": ".data.a"})).unwrap();
+        let url = UrlTemplate::compile(&program, &mut compiler).unwrap();
+        assert_eq!(rendered(&url, "https://h:81/a%2Fb?c=d").unwrap().as_str(), "https://h:81/a%2Fb?c=d");
+        for value in
+            ["", "h/x", "/x", "ftp://h/", "http://", "http://u:p@h/", "http://u@h/", "https://h/a/../b", "http://h:x/"]
+        {
+            assert!(rendered(&url, value).is_err(), "{value:?}");
+        }
     }
 
     #[test]

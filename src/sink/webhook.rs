@@ -52,7 +52,7 @@ impl Webhook {
             config.connect_timeout.0,
             concurrency,
             config.max_connection_age.0,
-            config.url.as_str().contains("{{"),
+            config.url.template().is_none_or(|template| template.as_str().contains("{{")),
         );
         let connections = Arc::new(connections.map_err(cannot_set_up)?);
         Ok(Self {

@@ -73,18 +73,26 @@ use rendering::Insertion;
 
 use crate::event::Envelope;
 use crate::interpolated::{InterpolatedText, TextRef};
+use crate::jq::ProgramText;
 
 /// A body that sinks refer to by name.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("dependentSchemas" = serde_json::json!({ "jq": { "properties": { "body": false } } })))]
+#[schemars(extend("anyOf" = serde_json::json!([{ "required": ["body"] }, { "required": ["jq"] }])))]
 pub struct TemplateConfig {
     /// The content type of the rendered body, which says how values are escaped: JSON and its relatives (the rendered body
     /// is checked too), XML and HTML, forms, CSV and TSV. In others they are inserted as they are.
     #[serde(default = "default_content_type")]
     pub content_type: String,
-    /// The Handlebars template. It sees the envelope: `id, time, source, key, headers, meta, data`.
+    /// The Handlebars template. It sees the envelope: `id, time, source, key, headers, meta, data`. Without it,
+    /// the template has `jq`.
     #[schemars(example = &r#"{"text": "Order {{data.id}}: {{data.total}} {{data.currency}}"}"#)]
-    pub body: InterpolatedText,
+    pub body: Option<InterpolatedText>,
+    /// A program in jq, in the place of `body`: `.` is the envelope, and its one result is the body as JSON. Where the
+    /// content type is not JSON, the result is text, which goes out as it is. Without it, the template has `body`.
+    #[schemars(example = &r#"{ text: "Order \(.data.id): \(.data.cents / 100 | fixed(2)) EUR" }"#)]
+    pub jq: Option<ProgramText>,
 }
 
 /// The content type of a template that names none.

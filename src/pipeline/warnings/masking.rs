@@ -122,7 +122,8 @@ fn empty_credential(path: Vec<String>) -> Warning {
 
 fn empty_headers(webhook: &WebhookConfig) -> impl Iterator<Item = Vec<String>> {
     let headers = webhook.headers.iter().filter(|(name, value)| {
-        HeaderName::try_from(name.as_str()).is_ok_and(|name| holds_a_secret(&name)) && is_empty_header(value)
+        HeaderName::try_from(name.as_str()).is_ok_and(|name| holds_a_secret(&name))
+            && value.template().is_some_and(is_empty_header)
     });
     headers.map(|(name, _)| path(&["headers", name]))
 }

@@ -18,6 +18,7 @@ mod parking;
 mod pauses;
 mod payloads;
 mod places;
+mod programs;
 mod retries;
 mod routes;
 mod store_away;
