@@ -17,6 +17,7 @@ mod kafka;
 mod measure;
 mod nginx;
 mod pipelines;
+mod rendering;
 mod report;
 mod roles;
 mod runs;
@@ -57,7 +58,9 @@ enum Part {
     Full,
     /// A file's lines as they are
     Pass,
-    /// Both of these over TLS, with HTTP/1.1 and HTTP/2, if nginx is installed
+    /// A template, and a program in jq that makes the same body
+    Jq,
+    /// The first two over TLS, with HTTP/1.1 and HTTP/2, if nginx is installed
     Https,
     /// One sink, and many that each take some of the events
     Sinks,
@@ -102,6 +105,7 @@ fn measure_all(args: &Args) -> Result<()> {
         match part {
             Part::Full => bench.cost(Shape::Full, events, repetitions, &mut report)?,
             Part::Pass => bench.cost(Shape::PassThrough, events, repetitions, &mut report)?,
+            Part::Jq => rendering::compare(&bench, events, repetitions, &mut report)?,
             Part::Https => https::cost(&bench, events, repetitions, &mut report)?,
             Part::Sinks => fan_out::measure(&bench, events, repetitions, &mut report)?,
             Part::Slow => bench.slow_receiver(if args.quick { 640 } else { 12_800 }, &mut report)?,
@@ -136,6 +140,7 @@ fn measure_store(bench: &Bench, part: Part, quick: bool, report: &mut Report) ->
                 store::dead_beside_healthy(bench, &engine, amounts, report)?;
             }
             Part::Full
+            | Part::Jq
             | Part::Pass
             | Part::Https
             | Part::Sinks

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 pub(crate) enum Shape {
     /// Filter, template, signature.
     Full,
+    /// The same with a program in jq in the place of the template.
+    Jq,
     /// Nothing: the payload goes out as it came in, unsigned.
     PassThrough,
 }
@@ -22,6 +24,7 @@ impl Shape {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Full => "full-feature",
+            Self::Jq => "full-feature with jq",
             Self::PassThrough => "pass-through",
         }
     }
@@ -36,21 +39,34 @@ impl Shape {
         };
         match self {
             Self::PassThrough => head + &sink("orders"),
-            Self::Full => head + FILTER_AND_TEMPLATE + &sink("paid") + TEMPLATE_AND_SIGNATURE,
+            Self::Full => head + FILTER + TEMPLATE + &sink("paid") + TEMPLATE_AND_SIGNATURE,
+            Self::Jq => head + FILTER + PROGRAM + &sink("paid") + TEMPLATE_AND_SIGNATURE,
         }
     }
 }
 
 /// Every generated event passes the filter, so that events and webhooks are the same number.
-const FILTER_AND_TEMPLATE: &str = r#"
+const FILTER: &str = r#"
 [filters.paid]
 from = ["orders"]
 when = "$.data.type == 'order.paid' && $.data.total >= 100"
+"#;
 
+const TEMPLATE: &str = r#"
 [templates.order]
 body = '''{"event": "{{data.type}}", "order": "{{data.id}}", "total": {{data.total}}, "currency": "{{data.currency}}",
  "customer": {"id": "{{data.customer.id}}", "name": "{{data.customer.name}}", "email": "{{data.customer.email}}"},
  "items": {{json data.items}}, "tenant": "{{data.tenant}}"}'''
+"#;
+
+/// The same body as the template's.
+const PROGRAM: &str = r#"
+[templates.order]
+jq = '''
+.data | { event: .type, order: .id, total, currency,
+  customer: (.customer | { id, name, email }),
+  items, tenant }
+'''
 "#;
 
 const TEMPLATE_AND_SIGNATURE: &str = r#"template = "order"

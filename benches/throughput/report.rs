@@ -38,7 +38,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 impl Cost {
     /// CPU time per webhook, in microseconds.
-    fn cpu(&self) -> f64 {
+    pub(crate) fn cpu(&self) -> f64 {
         self.usage.cpu.as_secs_f64() * 1e6 / self.webhooks as f64
     }
 
@@ -81,7 +81,7 @@ impl Report {
 
     pub(crate) fn cost(&mut self, shape: Shape, title: &str, pairs: &[Pair]) {
         let aim = match shape {
-            Shape::Full => 1.45,
+            Shape::Full | Shape::Jq => 1.45,
             Shape::PassThrough => 1.15,
         };
         let mut ratios: Vec<f64> = pairs.iter().map(Pair::ratio).collect();
@@ -100,6 +100,12 @@ impl Report {
         let what = format!("{sinks} sinks, each behind a filter: CPU/event against one");
         self.row(what, result, "≤ 1.5 ×".to_owned(), ratio <= 1.5);
         self.note("  CPU/event", format!("{:.1} µs", spread(cpu).1));
+    }
+
+    pub(crate) fn rendering(&mut self, ratios: &mut [f64]) {
+        let (least, ratio, most) = spread(ratios);
+        let result = format!("{ratio:.2} × ({least:.2} to {most:.2})");
+        self.row("full-feature, jq against the template: CPU".to_owned(), result, "≤ 1 ×".to_owned(), ratio <= 1.0);
     }
 
     pub(crate) fn slow_receiver(&mut self, bridge: f64, bare: f64) {
@@ -121,7 +127,9 @@ impl Report {
         pair.print();
         let what = format!("{title}: CPU against the bare loop");
         match shape {
-            Shape::Full => self.row(what, format!("{:.2} ×", pair.ratio()), "≤ 1.5 ×".to_owned(), pair.ratio() <= 1.5),
+            Shape::Full | Shape::Jq => {
+                self.row(what, format!("{:.2} ×", pair.ratio()), "≤ 1.5 ×".to_owned(), pair.ratio() <= 1.5)
+            }
             Shape::PassThrough => self.note(&what, format!("{:.2} ×", pair.ratio())),
         }
         self.note("  webhooks/s", format!("{:.0}", pair.bridge.per_second()));
