@@ -22,7 +22,7 @@ use super::routes::{Failure, Prepared, RouteEnd, Routes};
 use crate::config::test_case::{TestCase, TestEvent};
 use crate::delivery::Delivery;
 use crate::event::{Event, Format, MetaValue};
-use crate::node::NodeName;
+use crate::node::{NodeKind, NodeName};
 use crate::source::Defect;
 use crate::store::record::Reason;
 use crate::template;
@@ -123,6 +123,26 @@ impl<'a> Trial<'a> {
         }
         self.follow(&event, &source.outputs, source, test.now, &mut outcomes);
         Course { outcomes, decisions: self.routes.decisions(&event, &source.outputs) }
+    }
+
+    /// Takes an event through the graph from a filter or sink on, as if it came from the pipeline's first source, at this
+    /// time. Of a node that is not there, nothing comes.
+    pub fn run_from(&self, node: &NodeName, event: &TestEvent, now: Timestamp) -> Course {
+        self.clock.set(now);
+        let start = match node.kind() {
+            NodeKind::Filter => {
+                self.graph.filters.iter().position(|filter| filter.name == *node.name()).map(Target::Filter)
+            }
+            NodeKind::Sink => self.routes.index_of_sink(node.name()).map(Target::Sink),
+            NodeKind::Source => None,
+        };
+        let (Some(start), Some(source)) = (start, self.graph.sources.first()) else {
+            return Course { outcomes: Vec::new(), decisions: Vec::new() };
+        };
+        let event = Arc::new(event_of_test(event, source));
+        let mut outcomes = Vec::new();
+        self.follow(&event, &[start], source, now, &mut outcomes);
+        Course { outcomes, decisions: self.routes.decisions(&event, &[start]) }
     }
 
     fn follow(

@@ -234,6 +234,44 @@ fn a_file_whose_tests_pass_is_not_written() {
     assert_eq!(std::fs::metadata(&file).unwrap().modified().unwrap(), before);
 }
 
+#[test]
+fn a_node_of_a_pipeline_file_is_tried_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipeline, events) = (folder.path().join("p.toml"), folder.path().join("events.json"));
+    let text = "
+        name = 'p'
+        [sources.in]
+        type = 'stdin'
+        [filters.large]
+        from = ['in']
+        when = '$.data.total > 100'
+        [sinks.crm]
+        type = 'webhook'
+        from = ['large']
+        method = 'PUT'
+        url = 'http://127.0.0.1:9/{{data.id}}'
+        headers = { Authorization = 'Bearer ${env:CRM_TOKEN}' }
+        jq = '.data | { total, note: need(.note) }'
+    ";
+    std::fs::write(&pipeline, text).unwrap();
+    std::fs::write(&events, r#"{"id": "a b", "total": 7.10, "note": "n"} {"id": "c", "total": 700}"#).unwrap();
+    let run = |node: &[&str]| {
+        let mut command = bridge(&["eval"]);
+        command.env("CRM_TOKEN", "a-long-secret-of-the-crm").arg(&pipeline).args(node).arg(&events);
+        run_to_end(&mut command)
+    };
+    let (code, stdout, stderr) = run(&["--sink", "crm"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stdout.starts_with("PUT http://127.0.0.1:9/a%20b\n"), "{stdout}");
+    assert!(stdout.contains("authorization: Bearer ***\n") && !stdout.contains("a-long-secret"), "{stdout}");
+    assert!(stdout.ends_with("\n\n{\"total\":7.10,\"note\":\"n\"}\n\n"), "{stdout}");
+    assert!(stderr.contains("event 2: sinks.crm gives it up (unrenderable)"), "{stderr}");
+    assert!(stderr.contains("`.note` is missing from the event"), "{stderr}");
+    assert_eq!(run(&["--filter", "large"]).1, "false\ntrue\n");
+    let (code, _, stderr) = run(&["--sink", "cmr"]);
+    assert!(code == 2 && stderr.contains("has no `sinks.cmr`; did you mean `crm`?"), "{code} {stderr}");
+}
+
 /// What `bridge eval` prints for the events in a file.
 fn eval(args: &[&str], events: &str) -> String {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,7 @@
-//! `bridge eval`: tries one filter expression, template or program on events from a file or standard input.
+//! `bridge eval`: tries one filter expression, template, program or node of a pipeline file on events from a file or
+//! standard input.
+
+mod node;
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -9,14 +12,16 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::CliError;
+use crate::config::test_case::TestEvent;
 use crate::config::{ConfigErrors, Fault, ReportStyle};
 use crate::event::{ENVELOPE, Envelope};
 use crate::filter::Predicate;
 use crate::jq::{self, Program};
+use crate::node::NodeName;
 use crate::secret::mask;
 use crate::template::{Context, Escape, Template, TemplateError};
 
-/// Tries one filter expression, template or program on events from a file or standard input.
+/// Tries one filter expression, template, program, or node of a pipeline file on events from a file or standard input.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true))]
 #[command(after_help = "\
@@ -31,14 +36,15 @@ Examples:
     --template '{\"line\": \"{{truncate data 80}}\"}'
   bridge eval --jq '{ id, total: (.data.cents / 100) }' \\
     order.json
+  bridge eval pipeline.toml --sink crm order.json
   bridge dead export pipeline.toml |
     jq -r .event.payload |
     bridge eval --when \"$.data.total\"
 
 Events are JSON, one after the other. An object with `data`, and nothing beside it but members \
 of the envelope (id time source key headers meta), is a whole event; anything else is the `data` \
-of one; with `--format text` each line is. Each gives one line: `true` or `false` for an expression, the text for a template, \
-and one for each value that a program gives.")]
+of one; with `--format text` each line is. Each gives one line: `true` or `false` for an expression or a filter, the text for a template, \
+and one for each value that a program gives. A sink gives the request that it would send; nothing is sent.")]
 pub struct EvalArgs {
     /// A filter expression, as in a filter's `when`
     #[arg(long, value_name = "EXPR", group = "what")]
@@ -49,6 +55,12 @@ pub struct EvalArgs {
     /// A program in jq, as in a sink's `jq`: `.` is the whole event
     #[arg(long, value_name = "PROGRAM", group = "what")]
     pub jq: Option<String>,
+    /// This sink of the pipeline file: what it would send
+    #[arg(long, value_name = "NAME", group = "what")]
+    pub sink: Option<String>,
+    /// This filter of the pipeline file: whether it lets the event through
+    #[arg(long, value_name = "NAME", group = "what")]
+    pub filter: Option<String>,
     /// The template is a sink's `url`: values are percent-encoded
     #[arg(long, requires = "template", conflicts_with = "text")]
     pub url: bool,
@@ -58,9 +70,9 @@ pub struct EvalArgs {
     /// What each event in the file is
     #[arg(long, value_enum, default_value_t)]
     pub format: EventFormat,
-    /// The events; `-` is standard input
-    #[arg(value_name = "EVENT-FILE", default_value = "-")]
-    pub events: PathBuf,
+    /// With `--sink` and `--filter` the pipeline file first; then the events, by default standard input, which is `-`, too
+    #[arg(value_name = "FILE", num_args = 0..=2)]
+    pub files: Vec<PathBuf>,
 }
 
 /// What each event in a file is.
@@ -78,8 +90,9 @@ pub enum EventFormat {
 /// # Errors
 /// A faulty expression or template, events that cannot be read, or how many of them could not be rendered.
 pub fn run(args: &EvalArgs) -> Result<(), CliError> {
-    let evaluation = Evaluation::new(args)?;
-    let text = read(&args.events)?;
+    let (pipeline, events_file) = args.files()?;
+    let evaluation = Evaluation::new(args, pipeline)?;
+    let text = read(events_file)?;
     let mut failed = 0;
     let mut said = None;
     let mut number = 0;
@@ -98,7 +111,7 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
             Ok(results) => results.iter().try_for_each(|result| print(result))?,
             Err(failure) => {
                 failed += 1;
-                complain(&format!("event {number}:\n{}", failure.render(ReportStyle::for_stderr())));
+                complain(&format!("event {number}:{}", failure.shown()));
             }
         }
     }
@@ -106,6 +119,27 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         (0, _) => Err(CliError::NoEvent("there is no event to try it on".to_owned())),
         (_, 0) => Ok(()),
         (_, failed) => Err(CliError::NotEvaluated(failed)),
+    }
+}
+
+impl EvalArgs {
+    /// The pipeline file, where one is needed, and the file of the events.
+    fn files(&self) -> Result<(Option<&Path>, &Path), CliError> {
+        let is_of_pipeline = self.sink.is_some() || self.filter.is_some();
+        let stdin = Path::new("-");
+        match (is_of_pipeline, self.files.as_slice()) {
+            (true, [pipeline]) => Ok((Some(pipeline), stdin)),
+            (true, [pipeline, events]) => Ok((Some(pipeline), events)),
+            (true, _) => Err(CliError::Usage("name the pipeline file of the node".to_owned())),
+            (false, []) => Ok((None, stdin)),
+            (false, [events]) => Ok((None, events)),
+            (false, _) => Err(CliError::Usage("name one file of events".to_owned())),
+        }
+    }
+
+    fn node(&self) -> Option<NodeName> {
+        let sink = self.sink.as_deref().map(NodeName::sink);
+        sink.or_else(|| self.filter.as_deref().map(NodeName::filter))
     }
 }
 
@@ -137,6 +171,7 @@ enum Evaluation {
     When(Predicate),
     Template { text: String, template: Box<Template> },
     Program { text: String, program: Box<Program> },
+    Node(Box<node::Node>),
 }
 
 /// An event to try it on.
@@ -148,11 +183,37 @@ struct Event<'a> {
     is_envelope: bool,
 }
 
+/// Why there is no result for an event.
+enum Failure {
+    /// What was tried fails, with its place in the text of the command line.
+    Faulty(ConfigErrors),
+    /// The node makes it a dead letter.
+    DeadLetter(String),
+}
+
+impl Failure {
+    fn shown(&self) -> String {
+        match self {
+            Self::Faulty(errors) => format!("\n{}", errors.render(ReportStyle::for_stderr())),
+            Self::DeadLetter(message) => format!(" {message}\n"),
+        }
+    }
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Faulty(errors)
+    }
+}
+
 /// A program that gives more values than this is not shown all of them.
 const MOST_RESULTS: usize = 10_000;
 
 impl Evaluation {
-    fn new(args: &EvalArgs) -> Result<Self, CliError> {
+    fn new(args: &EvalArgs, pipeline: Option<&Path>) -> Result<Self, CliError> {
+        if let (Some(pipeline), Some(name)) = (pipeline, args.node()) {
+            return Ok(Self::Node(Box::new(node::Node::load(pipeline, name)?)));
+        }
         if let Some(when) = &args.when {
             let fault = |error: crate::jsonpath::ExpressionError| {
                 faulty("--when", when, error.part.clone(), error.to_string(), error.help)
@@ -184,8 +245,9 @@ impl Evaluation {
         Ok(Self::Template { text, template: Box::new(template) })
     }
 
-    fn of(&self, event: Event<'_>) -> Result<Vec<String>, ConfigErrors> {
+    fn of(&self, event: Event<'_>) -> Result<Vec<String>, Failure> {
         match self {
+            Self::Node(node) => node.of(&event.of_test()).map_err(Failure::DeadLetter),
             Self::When(predicate) => Ok(vec![predicate.matches(&Envelope::new(event.envelope)).to_string()]),
             Self::Program { text, program } => {
                 let results = program.run_all(&event.value(), MOST_RESULTS);
@@ -209,6 +271,12 @@ impl Evaluation {
 }
 
 impl Event<'_> {
+    /// The event for a node. What is written is the payload as it is, if it is not the whole event.
+    fn of_test(&self) -> TestEvent {
+        let payload = std::str::from_utf8(self.written).ok().filter(|text| !self.is_envelope && !text.is_empty());
+        node::event_of(&self.envelope, payload.map(|text| text.trim_start().to_owned()))
+    }
+
     /// The event for a program, with the digits that are written.
     fn value(&self) -> jq::Value {
         let value = jq::Value::from(&self.envelope);

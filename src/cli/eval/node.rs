@@ -1,0 +1,123 @@
+//! Tries a sink or a filter of a pipeline file on events: what the sink would send, or what the filter says.
+//!
+//! The event begins at that node, so that nothing before it has a say. Nothing is sent and nothing is kept.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::CliError;
+use crate::cli::load::{Compiled, compile_in};
+use crate::config;
+use crate::config::test_case::{Json, TestEvent};
+use crate::node::{NodeKind, NodeName};
+use crate::pipeline::compile::base_dir;
+use crate::pipeline::trial::{FirstAttempt, FrozenClock, Outcome, Trial};
+use crate::pipeline::{Environment, Graph};
+use crate::problem::did_you_mean;
+use crate::secret::mask;
+
+/// A node of a pipeline file, ready to be tried.
+pub(super) struct Node {
+    name: NodeName,
+    graph: Graph,
+    clock: FrozenClock,
+}
+
+impl Node {
+    /// Loads the file.
+    ///
+    /// # Errors
+    /// All its faults, or that it has no such node.
+    pub(super) fn load(pipeline: &Path, name: NodeName) -> Result<Self, CliError> {
+        let clock = FrozenClock::default();
+        // Nothing is kept, so any folder will do.
+        let environment = Environment {
+            state_dir: PathBuf::new(),
+            base_dir: base_dir(pipeline),
+            once: true,
+            rendering: clock.options(),
+        };
+        let compiled = config::load_lenient(pipeline).and_then(|parsed| compile_in(parsed, environment));
+        let Compiled { graph, .. } = compiled.map_err(|errors| CliError::Config(vec![errors]))?;
+        match has_node(&graph, &name) {
+            true => Ok(Self { name, graph, clock }),
+            false => Err(CliError::Usage(unknown(&graph, &name, pipeline))),
+        }
+    }
+
+    /// The requests that a sink would send, or what a filter says.
+    ///
+    /// # Errors
+    /// Why the event becomes a dead letter.
+    pub(super) fn of(&self, event: &TestEvent) -> Result<Vec<String>, String> {
+        let course = Trial::new(&self.graph, &self.clock).run_from(&self.name, event, Timestamp::now());
+        if self.name.kind() == NodeKind::Filter {
+            let decision = course.decisions.iter().find(|(filter, _)| filter == self.name.name());
+            return Ok(decision.map(|(_, holds)| holds.to_string()).into_iter().collect());
+        }
+        course.outcomes.into_iter().map(shown).collect()
+    }
+}
+
+/// The event for a trial: what is not said of it is as short as it can be. What was written as its JSON is its payload.
+pub(super) fn event_of(envelope: &Value, payload: Option<String>) -> TestEvent {
+    let text = |name: &str| envelope[name].as_str().map(str::to_owned);
+    let members = |name: &str| {
+        let members = envelope[name].as_object().into_iter().flatten();
+        members.map(|(name, value)| (name.clone(), Json(value.clone()))).collect()
+    };
+    TestEvent {
+        id: text("id").unwrap_or_default(),
+        time: text("time").and_then(|time| time.parse().ok()).unwrap_or_else(Timestamp::now),
+        key: text("key"),
+        headers: members("headers"),
+        meta: members("meta"),
+        data: Some(Json(envelope["data"].clone())).filter(|_| payload.is_none()),
+        payload,
+        content_type: None,
+    }
+}
+
+fn has_node(graph: &Graph, name: &NodeName) -> bool {
+    names(graph, name.kind()).any(|known| *known == **name.name())
+}
+
+fn names(graph: &Graph, kind: NodeKind) -> Box<dyn Iterator<Item = &str> + '_> {
+    match kind {
+        NodeKind::Filter => Box::new(graph.filters.iter().map(|filter| &*filter.name)),
+        _ => Box::new(graph.sinks.iter().map(|sink| &*sink.route.name)),
+    }
+}
+
+fn unknown(graph: &Graph, name: &NodeName, pipeline: &Path) -> String {
+    let message = format!("{} has no `{name}`", pipeline.display());
+    match did_you_mean(name.name(), names(graph, name.kind())) {
+        Some(meant) => format!("{message}; did you mean `{meant}`?"),
+        None => message,
+    }
+}
+
+fn shown(outcome: Outcome) -> Result<String, String> {
+    match outcome {
+        Outcome::Delivery(attempt) => Ok(request(&attempt)),
+        Outcome::DeadLetter { node, reason, message } => {
+            Err(format!("{node} gives it up ({reason}): {message}", reason = reason.as_str()))
+        }
+    }
+}
+
+/// A request as it would be sent, but for the headers that the HTTP client adds. Secrets are masked.
+fn request(attempt: &FirstAttempt) -> String {
+    let mut text = format!("{} {}\n", attempt.method, attempt.url);
+    for (name, value) in &attempt.headers {
+        // Writing to a string cannot fail.
+        writeln!(text, "{name}: {}", String::from_utf8_lossy(value.as_bytes())).ok();
+    }
+    if !attempt.body.is_empty() {
+        write!(text, "\n{}\n", String::from_utf8_lossy(&attempt.body)).ok();
+    }
+    mask(&text).into_owned()
+}
