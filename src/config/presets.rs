@@ -86,6 +86,10 @@ mod tests {
             let TypeConfig::Webhook(webhook) = sink.kind;
             assert_eq!(webhook.preset, Some(preset));
             assert!(webhook.content_type.is_some(), "{}", preset.name());
+            for check in &webhook.checks {
+                let condition = crate::jsonpath::Condition::parse(check.when.as_str());
+                assert!(condition.is_ok(), "{}: {condition:?}", preset.name());
+            }
         }
     }
 

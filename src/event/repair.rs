@@ -1,25 +1,18 @@
 //! Repairs JSON text that is well-formed and names what no value can hold, so that one member does not make the whole
 //! payload undecodable. Only for reading: the payload itself stays as it is. Pure.
 
-/// The text with every half of a surrogate pair that stands alone (RFC 8259, 8.2) as U+FFFD, and every number beyond the
-/// range of a double as text, in its own characters. `None` when there is nothing to repair.
+/// The text with every half of a surrogate pair that stands alone (RFC 8259, 8.2) as U+FFFD. `None` when there is nothing
+/// to repair.
 pub(super) fn repaired(payload: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(payload).ok()?;
     let mut repaired = String::with_capacity(text.len() + 2);
     let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
-        let (before, token) = rest.split_at(start);
+    while let Some(start) = rest.find('"') {
+        let (before, string) = rest.split_at(start);
         repaired.push_str(before);
-        let length = if token.starts_with('"') {
-            let length = string_length(token);
-            push_string(&mut repaired, &token[..length]);
-            length
-        } else {
-            let length = token.find(|c: char| !is_part_of_number(c)).unwrap_or(token.len());
-            push_number(&mut repaired, &token[..length]);
-            length
-        };
-        rest = &token[length..];
+        let length = string_length(string);
+        push_string(&mut repaired, &string[..length]);
+        rest = &string[length..];
     }
     repaired.push_str(rest);
     (repaired != text).then(|| repaired.into_bytes())
@@ -37,20 +30,6 @@ fn string_length(token: &str) -> usize {
         }
     }
     token.len()
-}
-
-fn is_part_of_number(character: char) -> bool {
-    matches!(character, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')
-}
-
-fn push_number(repaired: &mut String, number: &str) {
-    if number.parse::<f64>().is_ok_and(f64::is_infinite) {
-        *repaired += "\"";
-        *repaired += number;
-        *repaired += "\"";
-    } else {
-        *repaired += number;
-    }
 }
 
 fn push_string(repaired: &mut String, string: &str) {
@@ -98,13 +77,18 @@ mod tests {
             (r#"{"a": "x\ud83d", "b": 1}"#, r#"{"a": "x\ufffd", "b": 1}"#),
             (r#"["\uDE00 \ud83d\uD83D\ude00"]"#, r#"["\ufffd \ufffd\uD83D\ude00"]"#),
             (r#"{"\ud83d": 1}"#, r#"{"\ufffd": 1}"#),
-            ("[1e400, -1E+400,2]", r#"["1e400", "-1E+400",2]"#),
         ] {
             assert_eq!(repair(text).as_deref(), Some(expected), "{text}");
         }
-        for text in
-            [r#"{"a": "\\ud83d \"1e400\"", "b": -1.5e3, "c": "\ud83d\ude00 \u00e4"}"#, "", "\"\\", "\"\\u", "1e", "{"]
-        {
+        for text in [
+            r#"{"a": "\\ud83d \"1e400\"", "b": -1.5e3, "c": "\ud83d\ude00 \u00e4"}"#,
+            "[1e400]",
+            "",
+            "\"\\",
+            "\"\\u",
+            "1e",
+            "{",
+        ] {
             assert_eq!(repair(text), None, "{text}");
         }
     }
@@ -117,14 +101,13 @@ mod tests {
         }
 
         #[test]
-        fn any_half_of_a_pair_is_repaired(text in "[a-z\"\\\\]*", half in 0xd800u16..0xe000, digits in 310usize..400) {
+        fn any_half_of_a_pair_is_repaired(text in "[a-z\"\\\\]*", half in 0xd800u16..0xe000) {
             let inner = Value::from(text.as_str()).to_string();
             let inner = inner.strip_prefix('"').unwrap();
-            let json = format!("{{\"t\": \"\\u{half:04x}{inner}, \"n\": 1{}}}", "0".repeat(digits));
+            let json = format!("{{\"t\": \"\\u{half:04x}{inner}}}");
             prop_assert!(serde_json::from_str::<Value>(&json).is_err());
             let value: Value = serde_json::from_str(&repair(&json).unwrap()).unwrap();
             prop_assert_eq!(value["t"].as_str().unwrap(), format!("\u{fffd}{text}"));
-            prop_assert_eq!(value["n"].as_str().map(str::len), Some(digits + 1));
         }
 
         #[test]

@@ -59,8 +59,8 @@ impl<'a> Scalar<'a> {
         if let Some(integer) = integer(number) {
             return Some(Self::Integer(integer));
         }
-        let float = number.as_f64()?;
-        // Integers of the event have 64 bits. Beyond them a float equals only itself.
+        let float = double(number)?;
+        // What is compared as an integer has 64 bits. Beyond them a float equals only itself.
         let is_integer = float.fract() == 0.0 && float.abs() < 2_f64.powi(100);
         Some(if is_integer { Self::Integer(float as i128) } else { Self::Float(float.to_bits()) })
     }
@@ -80,10 +80,15 @@ impl<'a> Scalar<'a> {
 fn compare_numbers(one: &Number, other: &Number) -> Option<Ordering> {
     match (integer(one), integer(other)) {
         (Some(one), Some(other)) => Some(one.cmp(&other)),
-        (Some(one), None) => compare_with_float(one, other.as_f64()?),
-        (None, Some(other)) => compare_with_float(other, one.as_f64()?).map(Ordering::reverse),
-        (None, None) => one.as_f64()?.partial_cmp(&other.as_f64()?),
+        (Some(one), None) => compare_with_float(one, double(other)?),
+        (None, Some(other)) => compare_with_float(other, double(one)?).map(Ordering::reverse),
+        (None, None) => double(one)?.partial_cmp(&double(other)?),
     }
+}
+
+/// A number as a double; one beyond the range of doubles is infinite, and so greater or less than all others.
+fn double(number: &Number) -> Option<f64> {
+    number.as_f64().or_else(|| number.to_string().parse().ok())
 }
 
 fn integer(number: &Number) -> Option<i128> {
@@ -118,6 +123,27 @@ mod tests {
         assert_eq!(order(&json!(-1), &json!(-1.5)), Some(Ordering::Greater));
         assert!(equal(&json!(0), &json!(-0.0)));
         assert!(!equal(&json!(0.1), &json!(0.100_000_000_000_000_02)));
+    }
+
+    /// Numbers keep the digits in which they are written, which says nothing of their value.
+    #[test]
+    fn however_a_number_is_written_it_compares_by_its_value() {
+        let number = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        for (one, other) in [("1.10", "1.1"), ("1e2", "100"), ("1E+2", "100.0"), ("-0", "0"), ("-0.0", "0")] {
+            assert!(equal(&number(one), &number(other)), "{one} {other}");
+            assert_eq!(Scalar::of(&number(one)), Scalar::of(&number(other)), "{one} {other}");
+        }
+        let long = "123456789012345678901234567890";
+        assert!(equal(&number(long), &number(long)) && equal(&number(long), &number(&format!("{long}.0"))));
+        assert_eq!(order(&number(long), &json!(u64::MAX)), Some(Ordering::Greater));
+        for (one, other, expected) in [
+            ("1e400", "1e308", Ordering::Greater),
+            ("-1e400", "-1e308", Ordering::Less),
+            ("1e400", "18446744073709551615", Ordering::Greater),
+            ("1e400", "1e400", Ordering::Equal),
+        ] {
+            assert_eq!(order(&number(one), &number(other)), Some(expected), "{one} {other}");
+        }
     }
 
     #[test]

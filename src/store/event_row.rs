@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::record::StoredRequest;
@@ -25,12 +25,25 @@ struct EventRow<'a> {
     content_type: Option<Cow<'a, str>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum MetaRow<'a> {
     Integer(i64),
     Text(Cow<'a, str>),
     Json(Cow<'a, Value>),
+}
+
+/// Not derived: numbers keep their digits, of which serde makes no integers in an untagged enum.
+impl<'de> Deserialize<'de> for MetaRow<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::String(text) => Self::Text(text.into()),
+            value => match value.as_i64() {
+                Some(integer) => Self::Integer(integer),
+                None => Self::Json(Cow::Owned(value)),
+            },
+        })
+    }
 }
 
 /// Bytes, such as a header's value: text where they are UTF-8.

@@ -461,4 +461,6 @@ impl fmt::Debug for Template {
 #[cfg(test)]
 mod advice_tests;
 #[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
 mod tests;

@@ -244,6 +244,21 @@ fn a_helper_refuses_what_it_cannot_use() {
 }
 
 #[test]
+fn a_number_that_is_passed_on_keeps_its_digits() {
+    const NUMBERS: &str =
+        r#"{"a":1.10,"b":123456789012345678901234567890,"c":1e+2,"d":-0.0,"e":1e+400,"f":0.1000000000000000055}"#;
+    let context = Context::new(serde_json::from_str(&format!("{{\"data\":{NUMBERS}}}")).unwrap());
+    let render = |text: &str| Template::compile(text, Escape::Json).unwrap().render(&context).unwrap();
+    assert_eq!(render("{{json data}}"), NUMBERS);
+    assert_eq!(render("{{data}}"), NUMBERS);
+    assert_eq!(
+        render("{{data.a}} \"{{data.b}}\" {{json data.c}} {{omit data \"a\" \"b\" \"c\" \"d\" \"f\"}}"),
+        r#"1.10 "123456789012345678901234567890" 1e+2 {"e":1e+400}"#
+    );
+    assert_eq!(render("{{add data.a 0}} {{#if (eq data.a 1.1)}}equal{{/if}}"), "1.1 equal");
+}
+
+#[test]
 fn a_value_cannot_leave_its_header() {
     for text in ["{{data.crlf}}", "{{{data.crlf}}}", "{{upper data.crlf}}", "{{data.name}}", "{{data.quote}}"] {
         assert!(matches!(fault(text, Escape::Header), RenderFault::NotHeaderText(_)), "{text}");

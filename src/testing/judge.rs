@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use crate::config::test_case::{Expectation, TestCase};
 use crate::jsonpath::Query;
+use crate::jsonpath::comparison::equal;
 use crate::node::NodeName;
 use crate::pipeline::trial::{FirstAttempt, Outcome};
 use crate::sink::parts::ID_HEADER;
@@ -219,24 +220,7 @@ pub(super) fn content_of(body: &[u8]) -> Content {
 
 /// Whether two values are the same JSON: the order of members does not matter, and 1 equals 1.0.
 pub(super) fn json_equal(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(one), Value::Number(other)) => number_equal(one, other),
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| json_equal(one, other))
-        }
-        (Value::Object(one), Value::Object(other)) => {
-            let is_same =
-                |(name, value): (&String, &Value)| other.get(name).is_some_and(|other| json_equal(value, other));
-            one.len() == other.len() && one.iter().all(is_same)
-        }
-        (one, other) => one == other,
-    }
-}
-
-fn number_equal(one: &Number, other: &Number) -> bool {
-    let is_whole = |number: &Number| !number.is_f64();
-    // Whole numbers beyond 2^53 are told apart, which as doubles they could not be.
-    if is_whole(one) && is_whole(other) { one == other } else { one.as_f64() == other.as_f64() }
+    equal(one, other)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// A path, cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,14 +19,6 @@ pub(super) struct FilePath {
     path: Arc<Path>,
     /// The same as text: bytes that are no UTF-8 are replaced.
     text: Arc<str>,
-}
-
-/// How it is kept: as text where it is text, otherwise byte by byte.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Kept {
-    Text(String),
-    Bytes(Vec<u8>),
 }
 
 /// What people see of a path: control characters are escaped.
@@ -100,10 +93,15 @@ impl Serialize for FilePath {
 
 impl<'de> Deserialize<'de> for FilePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Kept::deserialize(deserializer)? {
-            Kept::Text(text) => PathBuf::from(text).into(),
-            Kept::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)).into(),
-        })
+        // It is kept as text where it is text, otherwise byte by byte. An untagged enum would not do: numbers keep their
+        // digits, of which serde makes no bytes there.
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(PathBuf::from(text).into()),
+            bytes => {
+                let bytes = Vec::<u8>::deserialize(bytes).map_err(serde::de::Error::custom)?;
+                Ok(PathBuf::from(OsString::from_vec(bytes)).into())
+            }
+        }
     }
 }
 

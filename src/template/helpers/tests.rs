@@ -84,7 +84,7 @@ fn what_a_helper_cannot_use_is_named_with_its_type() {
         ("{{round 1 data.total}}", "a whole number that is not negative, and `data.total` is another number"),
         ("{{fixed 1 29}}", "digits from 0 to 28"),
         ("{{div data.total (sub 1 1)}}", "`div` divides by `sub 1 1`, which is 0"),
-        ("{{add data.big data.big}}", "`add` gives a number of too many digits"),
+        ("{{mul data.big data.big data.big}}", "`mul` gives a number of too many digits"),
         ("{{mul data.big data.big}}", "`mul` gives a number of too many digits"),
         ("{{trim data.note}}", "`data.note` is null"),
         ("{{truncate data.customer 5}}", "`data.customer` is an object or an array"),
