@@ -105,7 +105,82 @@ mod tests {
         assert_eq!((limit.requests, limit.per), (1, crate::units::Period::from_secs(2)));
         assert_eq!(sink.delivery.responses.len(), 1);
         let sink = load("", "[defaults.webhook]\npreset = 'discord'\n").unwrap();
-        assert!(sink.delivery.rate_limit.is_some());
+        let TypeConfig::Webhook(webhook) = sink.kind;
+        assert_eq!(webhook.checks.len(), 2);
+    }
+
+    /// Answers as the receivers document them.
+    #[test]
+    fn answers_mean_what_the_receivers_document() {
+        use crate::sink::responses::Action::{DeadLetter, Delivered, Retry};
+        let bulk = |items: &str| format!("{{\"errors\": true, \"items\": [{items}]}}");
+        let failed = |action: &str, status: u16| {
+            format!("{{\"{action}\": {{\"status\": {status}, \"error\": {{\"type\": \"x\"}}}}}}")
+        };
+        let created = "{\"create\": {\"status\": 201, \"_seq_no\": 503, \"_version\": 429}}";
+        let elasticsearch = [
+            ("{\"errors\": false, \"items\": []}".to_owned(), Delivered),
+            (bulk(&failed("index", 429)), Retry),
+            (bulk(&failed("index", 400)), DeadLetter),
+            (bulk(&failed("index", 409)), DeadLetter),
+            (bulk(&failed("create", 409)), Delivered),
+            (bulk(&format!("{created}, {}", failed("create", 409))), Delivered),
+            (bulk(&format!("{created}, {}", failed("create", 400))), DeadLetter),
+            (bulk(&format!("{}, {}", failed("create", 409), failed("create", 400))), DeadLetter),
+            (bulk(&format!("{}, {}", failed("create", 409), failed("delete", 503))), Retry),
+        ];
+        for (body, expected) in elasticsearch {
+            assert_eq!(action_for("elasticsearch-bulk", 200, &body), expected, "{body}");
+        }
+        for (preset, status, body, expected) in [
+            ("slack", 200, "ok", Delivered),
+            ("slack", 403, "action_prohibited", DeadLetter),
+            ("slack", 500, "rollup_error", Retry),
+            ("slack", 200, "{\"ok\": true}", Delivered),
+            ("slack", 200, "{\"ok\": false, \"error\": \"channel_not_found\"}", DeadLetter),
+            ("slack", 200, "{\"ok\": false, \"error\": \"ratelimited\"}", Retry),
+            ("discord", 204, "", Delivered),
+            ("discord", 400, "{\"code\": 50006}", DeadLetter),
+            ("discord", 429, "{\"retry_after\": 0.5}", Retry),
+            ("teams", 202, "", Delivered),
+            ("teams", 429, "", Retry),
+            ("pagerduty", 202, "{\"status\": \"success\"}", Delivered),
+            ("pagerduty", 400, "{\"status\": \"invalid event\"}", DeadLetter),
+            ("pagerduty", 429, "", Retry),
+            ("splunk-hec", 200, "{\"text\": \"Success\", \"code\": 0}", Delivered),
+            ("splunk-hec", 400, "{\"text\": \"Invalid data format\", \"code\": 6}", DeadLetter),
+            ("splunk-hec", 503, "{\"text\": \"Server is busy\", \"code\": 9}", Retry),
+            ("loki", 204, "", Delivered),
+            ("loki", 400, "entry too far behind", DeadLetter),
+            ("loki", 429, "Ingestion rate limit exceeded", Retry),
+            ("opsgenie", 202, "{\"result\": \"Request will be processed\"}", Delivered),
+            ("opsgenie", 422, "{\"message\": \"Request body is not processable.\"}", DeadLetter),
+            ("opsgenie", 429, "", Retry),
+        ] {
+            assert_eq!(action_for(preset, status, body), expected, "{preset}: {status} {body}");
+        }
+    }
+
+    /// What a sink of this preset does about an answer.
+    fn action_for(preset: &str, status: u16, body: &str) -> crate::sink::responses::Action {
+        use crate::sink::responses::{AnswerBody, Unjudgeable};
+        let sink = load(&format!("preset = '{preset}'"), "").unwrap();
+        let body = serde_json::from_str(body).map_or(AnswerBody::Unjudgeable(Unjudgeable::NotJson), AnswerBody::Json);
+        sink.policies.unwrap().answers.responses.decide(status, &body).action
+    }
+
+    /// A reload and `diff` compare the keys that are in effect.
+    #[test]
+    fn the_keys_of_a_preset_are_among_those_that_a_reload_compares() {
+        let settings = |sink: &str| {
+            let text = format!("name = 'p'\n[sinks.a]\ntype = 'webhook'\nurl = 'https://h/'\n{sink}");
+            let fingerprints = config::parse_lenient("p.toml", &text, &|_| None).fingerprints;
+            fingerprints.nodes.into_values().next().unwrap().settings
+        };
+        let (plain, preset) = (settings(""), settings("preset = 'teams'"));
+        let own = settings("preset = 'teams'\nmax_body_size = '1KiB'");
+        assert!(!plain.contains_key("max_body_size") && preset.contains_key("rate_limit.requests"));
+        assert!(preset["max_body_size"] != own["max_body_size"]);
     }
 
     #[test]

@@ -119,18 +119,11 @@ impl Page {
 
     fn inner_tables(&mut self, path: &str, keys: &Map<String, Value>, level: usize) {
         for (key, schema) in keys {
-            let of_each = &schema["additionalProperties"]["items"];
-            let (inner, name) = match (schema["items"].get("properties"), of_each.get("properties")) {
-                (Some(_), _) => (&schema["items"], key.clone()),
-                (None, Some(_)) => (of_each, format!("{key}.{}", key.trim_end_matches('s').to_uppercase())),
-                (None, None) => (schema, key.clone()),
-            };
+            let inner = if schema["items"].get("properties").is_some() { &schema["items"] } else { schema };
             if inner.get("properties").is_some() {
-                self.table(&format!("{path}.{name}"), inner, level);
+                self.table(&format!("{path}.{key}"), inner, level);
             }
-            if of_each.get("properties").is_none()
-                && let Some(element) = element_of_values(schema)
-            {
+            if let Some(element) = element_of_values(schema) {
                 self.headed_table(&format!("{path}.{key}.KEY = [{{ … }}]"), path, element, level);
             }
         }

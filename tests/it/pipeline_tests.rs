@@ -85,9 +85,14 @@ fn every_receiver_has_a_short_pipeline_with_tests_that_pass() {
 #[test]
 fn presets_are_listed_and_shown() {
     let (code, stdout, _) = run_to_end(&mut bridge(&["presets"]));
-    assert!(code == 0 && stdout.contains("elasticsearch-bulk") && stdout.contains("https://"), "{stdout}");
+    assert_eq!(code, 0);
+    insta::assert_snapshot!("presets", stdout);
+    let (code, stdout, _) = run_to_end(&mut bridge(&["presets", "--format", "json"]));
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(code == 0 && lines.len() == 8, "{stdout}");
+    assert_eq!((&lines[0]["preset"], &lines[0]["sink"]["content_type"]), (&"slack".into(), &"application/json".into()));
     let (code, stdout, _) = run_to_end(&mut bridge(&["presets", "slack"]));
-    assert!(code == 0 && stdout.contains("$.ok == false"), "{stdout}");
+    assert!(code == 0 && stdout.contains("$.ok == false") && stdout.contains("# One message a second"), "{stdout}");
     let (code, _, stderr) = run_to_end(&mut bridge(&["presets", "slak"]));
     assert!(code != 0 && stderr.contains("did you mean `slack`?"), "{stderr}");
 }

@@ -18,6 +18,7 @@ mod parking;
 mod pauses;
 mod payloads;
 mod places;
+mod presets;
 mod programs;
 mod retries;
 mod routes;
