@@ -32,8 +32,6 @@ def ascii: [.] | implode;
 def have_literal_numbers: true;
 def have_decnum: false;
 def date: todate;
-def dateadd($u; $n): . + $n;
-def datesub($u; $n): . - $n;
 def @csv:
   map(if . == null then ""
     elif isstring then "\"" + (split("\"") | join("\"\"")) + "\""

@@ -228,13 +228,17 @@ impl Program {
     }
 }
 
-/// An error as the program gives it: text as it is, of anything else what it is.
+/// The longest message of an error, in characters.
+const LONGEST_MESSAGE: usize = 500;
+
+/// An error as the program gives it: the beginning of a text, of anything else what it is. It goes to the log, where an
+/// event has no place.
 fn failure(error: jaq_core::Error<Value>) -> Failure {
-    match error.into_val() {
-        Value::Text(message) => Failure::Error((*message).clone()),
-        Value::Null => Failure::Error("the program ends with `error(null)`".to_owned()),
-        other => Failure::Error(json::write(&other)),
-    }
+    Failure::Error(match error.into_val() {
+        Value::Text(message) if message.len() <= LONGEST_MESSAGE => Arc::unwrap_or_clone(message),
+        Value::Text(message) => message.chars().take(LONGEST_MESSAGE).chain(['…']).collect(),
+        other => format!("the program ends with an error that is {}", other.kind()),
+    })
 }
 
 fn compile(text: &str, options: &Options) -> Result<Program, Vec<Fault>> {

@@ -93,7 +93,7 @@ fn ours() -> impl Iterator<Item = Fun<Kind>> {
         ("now", v(0), |cv| bome(Ok(now(cv.0.data().options)))),
         ("uuid", v(0), |cv| bome(Ok(Value::text((cv.0.data().options.ids)().to_string())))),
         ("fixed", v(1), |cv| with_one(cv, |value, places| fixed(&value, &places))),
-        ("round", v(1), |cv| with_one(cv, |value, places| Ok(rounded(&value, &places)?))),
+        ("round", v(1), |cv| with_one(cv, |value, places| rounded(&value, &places))),
         ("sha256", v(0), |cv| {
             bome(text_of(&cv.1, "sha256").map(|text| Value::text(digest::sha256(text, digest::Encoding::Hex))))
         }),

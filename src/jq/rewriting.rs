@@ -86,7 +86,7 @@ impl<'s> Rewriting<'s> {
                 self.object(members)
             }
             Term::Neg(inner) => Term::Neg(self.boxed(inner)),
-            Term::BinOp(left, BinaryOp::Comma, right) => self.list(left, *right),
+            Term::BinOp(left, BinaryOp::Comma, right) => self.list(*left, *right),
             Term::BinOp(left, operator, right) => {
                 let operator = match operator {
                     BinaryOp::Pipe(Some(pattern)) => BinaryOp::Pipe(Some(self.pattern(pattern))),
@@ -113,8 +113,9 @@ impl<'s> Rewriting<'s> {
         }
     }
 
-    fn boxed(&mut self, term: Box<Term<&'s str>>) -> Box<Term<&'s str>> {
-        Box::new(self.term(*term))
+    fn boxed(&mut self, mut term: Box<Term<&'s str>>) -> Box<Term<&'s str>> {
+        *term = self.term(std::mem::take(&mut *term));
+        term
     }
 
     fn call(&mut self, name: &'s str, arguments: Vec<Term<&'s str>>) -> Term<&'s str> {
@@ -149,9 +150,9 @@ impl<'s> Rewriting<'s> {
     }
 
     /// `a, b, c, …` in halves.
-    fn list(&mut self, left: Box<Term<&'s str>>, right: Term<&'s str>) -> Term<&'s str> {
+    fn list(&mut self, left: Term<&'s str>, right: Term<&'s str>) -> Term<&'s str> {
         let mut items = vec![right];
-        let mut rest = *left;
+        let mut rest = left;
         while let Term::BinOp(before, BinaryOp::Comma, item) = rest {
             items.push(*item);
             rest = *before;
@@ -233,7 +234,7 @@ impl<'s> Rewriting<'s> {
 }
 
 /// An expression that counts as a call each time it is asked.
-fn counted<'s>(term: Term<&'s str>) -> Term<&'s str> {
+fn counted(term: Term<&str>) -> Term<&str> {
     Term::BinOp(Box::new(Term::Call(STEP, Vec::new())), BinaryOp::Pipe(None), Box::new(term))
 }
 

@@ -100,6 +100,9 @@ fn a_program_gives_one_value_or_fails() {
     assert_eq!(one("empty", "null"), "failed: the program gives nothing; it must give one value");
     assert!(one("1, \"a\"", "null").contains("first a number, then text"));
     assert_eq!(one("error(\"no id\")", "null"), "failed: no id");
+    assert_eq!(one("error", r#"{"secret":1}"#), "failed: the program ends with an error that is an object");
+    assert_eq!(one("error(null)", "null"), "failed: the program ends with an error that is null");
+    assert_eq!(one("error(\"é\" * 10000)", "null"), format!("failed: {}…", "é".repeat(500)));
     assert_eq!(one(".a.b", r#"{"a":[]}"#), "failed: an array has no member `b`");
     assert_eq!(one(".a + 1", r#"{"a":"secret"}"#), "failed: `+` is not for text and a number");
     assert_eq!(all("range(3)", "null").unwrap(), ["0", "1", "2"]);

@@ -53,7 +53,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "TEXT", group = "what")]
     pub template: Option<String>,
     /// A program in jq, as in a sink's `jq`: `.` is the whole event
-    #[arg(long, value_name = "PROGRAM", group = "what")]
+    #[arg(long, value_name = "PROGRAM", group = "what", allow_hyphen_values = true)]
     pub jq: Option<String>,
     /// This sink of the pipeline file: what it would send
     #[arg(long, value_name = "NAME", group = "what")]

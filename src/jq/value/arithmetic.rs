@@ -176,7 +176,7 @@ fn split(text: &str, separator: &str) -> Value {
     charge(text.len() as u64);
     match separator {
         _ if text.is_empty() => Value::array([]),
-        "" => text.chars().map(|character| Value::text(character)).collect(),
+        "" => text.chars().map(Value::text).collect(),
         _ => text.split(separator).map(Value::text).collect(),
     }
 }
