@@ -1,11 +1,12 @@
 //! Values from JSON text and as JSON text, with all the digits of their numbers.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hifijson::SliceLexer;
-use hifijson::token::Lex as _;
+use hifijson::num::LexWrite as _;
+use hifijson::str::LexAlloc as _;
+use hifijson::token::{Expect, Lex as _};
 use jaq_json::Num;
 
 use super::budget::charge;
@@ -20,26 +21,40 @@ const MOST_DIGITS: usize = 200;
 /// The value of a JSON text (RFC 8259). `None` when it is none, or nested too deeply.
 pub(super) fn parse(text: &[u8]) -> Option<Value> {
     charge(text.len() as u64);
-    // What is no UTF-8 outside of strings is no token.
     let mut lexer = SliceLexer::new(text);
-    let parsed =
-        lexer.exactly_one(SliceLexer::ws_peek, |next, lexer| hifijson::value::parse_bounded(MOST_LEVELS, next, lexer));
-    parsed.ok().map(of_parsed)
+    lexer.exactly_one(SliceLexer::ws_peek, |next, lexer| parse_value(MOST_LEVELS, next, lexer)).ok()
 }
 
-fn of_parsed(value: hifijson::value::Value<&str, Cow<'_, str>>) -> Value {
-    use hifijson::value::Value as Parsed;
-    match value {
-        Parsed::Null => Value::Null,
-        Parsed::Bool(value) => Value::Bool(value),
-        Parsed::Number((digits, _)) => Value::Number(number(digits)),
-        Parsed::String(text) => Value::text(text),
-        Parsed::Array(items) => items.into_iter().map(of_parsed).collect(),
-        Parsed::Object(members) => {
-            let members = members.into_iter();
-            Value::object(members.map(|(name, value)| (Arc::new(name.into_owned()), of_parsed(value))))
+/// The value that begins with this byte.
+fn parse_value(levels: usize, next: u8, lexer: &mut SliceLexer<'_>) -> Result<Value, hifijson::Error> {
+    Ok(match next {
+        b'a'..=b'z' => lexer.null_or_bool().ok_or(Expect::Value)?.map_or(Value::Null, Value::Bool),
+        b'0'..=b'9' | b'-' => Value::Number(number(lexer.num_string().validated()?.0)),
+        b'"' => Value::text(lexer.discarded().str_string()?),
+        b'[' => {
+            let levels = levels.checked_sub(1).ok_or(hifijson::Error::Depth)?;
+            let mut items = Vec::new();
+            lexer.discarded().seq(b']', SliceLexer::ws_peek, |next, lexer| {
+                items.push(parse_value(levels, next, lexer)?);
+                Ok::<_, hifijson::Error>(())
+            })?;
+            Value::array(items)
         }
-    }
+        b'{' => {
+            let levels = levels.checked_sub(1).ok_or(hifijson::Error::Depth)?;
+            let mut members = Vec::new();
+            lexer.discarded().seq(b'}', SliceLexer::ws_peek, |next, lexer| {
+                lexer.expect(|_| Some(next), b'"').ok_or(Expect::String)?;
+                let name = lexer.str_string().map_err(hifijson::Error::Str)?;
+                lexer.expect(SliceLexer::ws_peek, b':').ok_or(Expect::Colon)?;
+                let value = parse_value(levels, lexer.ws_peek().ok_or(Expect::Value)?, lexer)?;
+                members.push((Arc::new(name.into_owned()), value));
+                Ok::<_, hifijson::Error>(())
+            })?;
+            Value::object(members)
+        }
+        _ => Err(Expect::Value)?,
+    })
 }
 
 /// A number with its digits. What is no number in JSON, as `007`, is read as a double.

@@ -168,6 +168,57 @@ fn programs_give_what_they_give_in_jq() {
 }
 
 #[test]
+fn json_is_read_as_others_read_it() {
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    for text in [
+        "null",
+        " true ",
+        "[false]",
+        "-0",
+        "1e5",
+        "1E+5",
+        "-1.50e-3",
+        "\"a\\u00e9\\ud83d\\ude00\\n\"",
+        "{}",
+        "[ ]",
+        "{\"a\":1,\"a\":2}",
+        "{\"b\":[{\"c\":[[]]}]}",
+        &deep(127),
+        "",
+        "nul",
+        "nulls",
+        "[1,]",
+        "[1 2]",
+        "{a:1}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "01",
+        "1.",
+        ".5",
+        "+1",
+        "1e",
+        "- 1",
+        "[1]x",
+        "\"\\x\"",
+        "\"a\nb\"",
+        "'a'",
+        "NaN",
+        "# x\n1",
+        "b\"a\"",
+        "{1:2}",
+        "\"\\ud83d\"",
+        &deep(129),
+        "[",
+        "{",
+        "\"",
+    ] {
+        let ours = json::parse(text.as_bytes()).map(|value| serde_json::from_str(&value.to_json()).unwrap());
+        assert_eq!(ours, serde_json::from_str::<serde_json::Value>(text).ok(), "{text}");
+    }
+    assert!(json::parse(b"\"\xff\"").is_none() && json::parse(b"\xff").is_none());
+}
+
+#[test]
 fn an_envelope_has_the_digits_of_the_payload() {
     let payload = br#"{"price": 1.10, "huge": 1e400}"#;
     let event = Event {
