@@ -49,7 +49,6 @@ missing_packages() {
     have cmake || echo cmake
     have make || echo make
     have pkg-config || echo pkg-config
-    have_library libcurl || echo libcurl4-openssl-dev
     have_library openssl || echo libssl-dev
     have_library libzstd || echo libzstd-dev
     have_library zlib || echo zlib1g-dev
