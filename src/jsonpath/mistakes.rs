@@ -220,7 +220,7 @@ fn other_sign(before: &str, here: &str) -> Option<(usize, ExpressionError)> {
         '/' if !is_operand => ("a pattern is text in quotes", "write `search($.data.note, 'pattern')`"),
         '+' | '/' | '%' | '*' | '-' if is_operand && !is_exponent && (sign != '-' || here.starts_with("- ")) => (
             "expressions do not calculate",
-            "let a transform before it do so: `[transforms.NAME]` with `jq = '.data | .euros = .cents / 100'`",
+            "compare the value as it is in the event, as in `$.data.total >= 100`",
         ),
         _ => return None,
     };
@@ -334,10 +334,10 @@ mod tests {
             ("$.data.type == 'paid", "'paid", ""),
             ("$.data.a == 'it''s' = 1", "=", "write `==`"),
             ("match($.data.a, 'o-\\d')", "\\d", "doubled, as in `'\\\\d'`"),
-            ("$.data.total / 100 > 5", "/", "[transforms.NAME]"),
-            ("$.data.a + $.data.b > 5", "+", "[transforms.NAME]"),
-            ("$.data.a * 2 > 5", "*", "[transforms.NAME]"),
-            ("$.data.a - 1 > 5", "-", "[transforms.NAME]"),
+            ("$.data.total / 100 > 5", "/", "$.data.total >= 100"),
+            ("$.data.a + $.data.b > 5", "+", "$.data.total >= 100"),
+            ("$.data.a * 2 > 5", "*", "$.data.total >= 100"),
+            ("$.data.a - 1 > 5", "-", "$.data.total >= 100"),
             ("search($.data.a, /x/)", "/", "in quotes|search("),
             ("{{data.type}} == 'x'", "{", "$.data.type"),
             ("?@.data.a == 1", "?", "leave it out"),
