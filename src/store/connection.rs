@@ -21,7 +21,7 @@ use crate::turns::{Turn, Turns};
 
 /// The SQLite files of the process that are open at the same time, unless more have something to do. Each costs a thread,
 /// memory and three descriptors. Whoever would open one more waits until another has closed its own.
-static OPEN: Turns = Turns::new(16);
+static OPEN: Turns = Turns::new(12);
 
 /// An SQLite file for which there was nothing to do for so long is closed.
 const REST_AFTER: Duration = Duration::from_secs(5);
