@@ -132,6 +132,12 @@ pub fn mask(text: &str) -> Cow<'_, str> {
     Cow::Owned(masked)
 }
 
+/// True when the name of a header or parameter says that its value is a secret. The name is in lower case, with hyphens.
+pub fn is_named_as_secret(name: &str) -> bool {
+    let parts = ["authorization", "token", "secret", "api-key", "apikey", "password"];
+    parts.iter().any(|part| name.contains(part))
+}
+
 /// The text with the password of every URL replaced by as many `*` as it has bytes: what is known by its place in the text
 /// stays in its place.
 pub fn blot_out_passwords(text: &str) -> String {

@@ -89,8 +89,7 @@ impl Pairs {
 /// Names whose values are masked wherever they are shown, when they are written out in the pipeline file.
 pub fn holds_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
-    let parts = ["authorization", "token", "secret", "api-key", "apikey", "password", "signature"];
-    parts.iter().any(|part| name.contains(part)) || ["key", "sig", "code"].contains(&name.as_str())
+    secret::is_named_as_secret(&name) || name.contains("signature") || ["key", "sig", "code"].contains(&name.as_str())
 }
 
 #[cfg(test)]
@@ -104,7 +103,8 @@ mod tests {
     fn pairs(texts: &[(&str, &str)], omit_empty: bool) -> Pairs {
         let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).into())).collect();
         let options = Options::default();
-        Pairs::compile("form", &texts, omit_empty, &mut TemplateCompiler::new(&options)).unwrap()
+        Pairs::compile("form", &texts, omit_empty, &mut TemplateCompiler::new(&options, &crate::jq::Options::default()))
+            .unwrap()
     }
 
     fn context(data: Value) -> Context {

@@ -183,6 +183,5 @@ fn is_reserved(header: &HeaderName) -> bool {
 
 /// Headers whose values are masked wherever they are shown, be they literal in the pipeline file or not.
 pub fn holds_a_secret(header: &HeaderName) -> bool {
-    let parts = ["authorization", "cookie", "token", "secret", "api-key", "apikey", "password"];
-    parts.iter().any(|part| header.as_str().contains(part))
+    secret::is_named_as_secret(header.as_str()) || header.as_str().contains("cookie")
 }
