@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::CliError;
 
-pub use crate::pipeline::load::{Compiled, compile_in, compile_parsed, load};
+pub use crate::pipeline::load::{Compiled, compile_for_trials, compile_parsed, load};
 
 /// Where durable state is kept.
 #[derive(Debug, Clone, Args)]

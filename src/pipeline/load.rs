@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::compile::{Compilation, base_dir, compile};
+use super::trial::FrozenClock;
 use super::{Declared, Environment, Graph};
 use crate::config::{self, ConfigErrors, Loaded, Parsed, PipelineConfig};
 use crate::problem::Warning;
@@ -70,6 +71,16 @@ pub fn compile_parsed_on(
 /// All faults of the file, those of its text and those of its meaning.
 pub fn compile_in(parsed: Parsed, environment: Environment) -> Result<Compiled, ConfigErrors> {
     compile_for(parsed, environment, None)
+}
+
+/// Compiles what was read of a pipeline file for trials by this clock: nothing of them is kept.
+///
+/// # Errors
+/// All faults of the file, those of its text and those of its meaning.
+pub fn compile_for_trials(parsed: Parsed, path: &Path, clock: &FrozenClock) -> Result<Compiled, ConfigErrors> {
+    // Any folder will do.
+    let (state_dir, base_dir) = (PathBuf::new(), base_dir(path));
+    compile_in(parsed, Environment { state_dir, base_dir, once: true, rendering: clock.options() })
 }
 
 fn compile_for(

@@ -3,19 +3,18 @@
 //! The event begins at that node, so that nothing before it has a say. Nothing is sent and nothing is kept.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::CliError;
-use crate::cli::load::{Compiled, compile_in};
+use crate::cli::load::{Compiled, compile_for_trials};
 use crate::config;
 use crate::config::test_case::{Json, TestEvent};
 use crate::node::{NodeKind, NodeName};
-use crate::pipeline::compile::base_dir;
+use crate::pipeline::Graph;
 use crate::pipeline::trial::{FirstAttempt, FrozenClock, Outcome, Trial};
-use crate::pipeline::{Environment, Graph};
 use crate::problem::did_you_mean;
 use crate::secret::mask;
 
@@ -33,14 +32,7 @@ impl Node {
     /// All its faults, or that it has no such node.
     pub(super) fn load(pipeline: &Path, name: NodeName) -> Result<Self, CliError> {
         let clock = FrozenClock::default();
-        // Nothing is kept, so any folder will do.
-        let environment = Environment {
-            state_dir: PathBuf::new(),
-            base_dir: base_dir(pipeline),
-            once: true,
-            rendering: clock.options(),
-        };
-        let compiled = config::load_lenient(pipeline).and_then(|parsed| compile_in(parsed, environment));
+        let compiled = config::load_lenient(pipeline).and_then(|parsed| compile_for_trials(parsed, pipeline, &clock));
         let Compiled { graph, .. } = compiled.map_err(|errors| CliError::Config(vec![errors]))?;
         match has_node(&graph, &name) {
             true => Ok(Self { name, graph, clock }),

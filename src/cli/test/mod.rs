@@ -13,12 +13,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::CliError;
-use super::load::{Compiled, compile_in};
+use super::load::{Compiled, compile_for_trials};
 use crate::config::files::{PipelineNames, pipeline_files};
 use crate::config::test_case::TestCase;
 use crate::config::{self, ConfigErrors};
-use crate::pipeline::Environment;
-use crate::pipeline::compile::base_dir;
 use crate::pipeline::trial::{Course, FrozenClock, Trial};
 use crate::problem::did_you_mean;
 use crate::testing::explain::{Finding, explain};
@@ -141,10 +139,7 @@ fn run_file(path: &Path, names: &mut PipelineNames, only: &[String]) -> TestedFi
         let name = parsed.pipeline.name.clone();
         let tests = std::mem::take(&mut parsed.pipeline.tests);
         let clock = FrozenClock::default();
-        // Nothing is kept, so any folder will do.
-        let environment =
-            Environment { state_dir: PathBuf::new(), base_dir: base_dir(path), once: true, rendering: clock.options() };
-        let Compiled { graph, .. } = compile_in(parsed, environment)?;
+        let Compiled { graph, .. } = compile_for_trials(parsed, path, &clock)?;
         let trial = Trial::new(&graph, &clock);
         let declared = tests.iter().map(|test| test.name.clone()).collect();
         let is_meant = |test: &TestCase| only.is_empty() || only.iter().any(|text| test.name.contains(text));
