@@ -18,11 +18,11 @@ use crate::config::{PipelineConfig, SinkConfig};
 use crate::delivery::control::SinkSettings;
 use crate::delivery::policies::DeliveryPolicies;
 use crate::filter::Predicate;
-use crate::jq::ValueText;
+use crate::jq::{self, ValueText};
 use crate::problem::{Problem, Warning};
 use crate::sink;
 use crate::sink::encoding::NamedTemplates;
-use crate::sink::rendering::TemplateCompiler;
+use crate::sink::rendering::{TemplateCompiler, options_of_programs};
 use crate::sink::request::RequestTemplate;
 use crate::sink::webhook::Webhook;
 use crate::source::drive::Bounds;
@@ -82,7 +82,16 @@ pub fn compile(
 ) -> Result<Compilation, Vec<Problem>> {
     let rendering = template::Options { tables: tables(config), ..environment.rendering.clone() };
     let (problems, warnings) = (Vec::new(), Vec::new());
-    let mut compiler = Compiler { config, environment, rendering: &rendering, declared, problems, warnings };
+    let of_programs = options_of_programs(&rendering);
+    let mut compiler = Compiler {
+        config,
+        environment,
+        rendering: &rendering,
+        of_programs: &of_programs,
+        declared,
+        problems,
+        warnings,
+    };
     let wiring = compiler.wire();
     let templates = compiler.templates();
     let store = compiler.store();
@@ -118,6 +127,8 @@ struct Compiler<'a> {
     environment: &'a Environment,
     /// What templates may use besides the event.
     rendering: &'a template::Options,
+    /// The same for programs.
+    of_programs: &'a jq::Options,
     declared: Declared<'a>,
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
@@ -135,7 +146,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn templates(&mut self) -> NamedTemplates<'a> {
-        let mut compiler = TemplateCompiler::new(self.rendering);
+        let mut compiler = TemplateCompiler::new(self.rendering, self.of_programs);
         let templates = NamedTemplates::compile(&self.config.templates, self.declared.templates, &mut compiler);
         self.take_findings(&["templates"], compiler);
         templates
@@ -225,7 +236,7 @@ impl<'a> Compiler<'a> {
     fn sink(&mut self, name: &str, config: &SinkConfig, templates: &NamedTemplates<'_>) -> Option<SinkNode> {
         let SinkConfig { delivery, policies, kind: sink::TypeConfig::Webhook(webhook) } = config;
         let path = ["sinks", name];
-        let mut compiler = TemplateCompiler::new(self.rendering);
+        let mut compiler = TemplateCompiler::new(self.rendering, self.of_programs);
         let request = RequestTemplate::compile(webhook, templates, &mut compiler);
         let mut key = |path: &[&str], value: Option<&ValueText>| match value {
             Some(value) => compiler.compile_value(path, value, Escape::Key).map(Some),

@@ -69,11 +69,21 @@ fn failed(part: &str, failure: ExpressionFailure) -> RequestError {
     RequestError::Render { part: part.to_owned(), failure: Box::new(failure) }
 }
 
+/// What the programs of a pipeline file may use besides the event. All of them share the one value of its tables.
+pub fn options_of_programs(options: &Options) -> jq::Options {
+    let Options { clock, ids, tables, max_output } = options.clone();
+    let limits = Limits::with_size(max_output as u64);
+    let tables = serde_json::Value::Object(tables.as_map().clone());
+    jq::Options { clock, ids, limits, variables: vec![("$tables".to_owned(), jq::Value::from(&tables))] }
+}
+
 /// Compiles the templates of a part of a pipeline file. What is wrong with them, and what is worth a second look in them,
 /// is kept with its path below that part.
 pub struct TemplateCompiler<'a> {
     /// What the templates may use besides the event.
     options: &'a Options,
+    /// The same for programs.
+    of_programs: &'a jq::Options,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What is worth a second look.
@@ -81,9 +91,10 @@ pub struct TemplateCompiler<'a> {
 }
 
 impl<'a> TemplateCompiler<'a> {
-    /// A compiler that has found nothing yet. `options` are what templates may use besides the event.
-    pub fn new(options: &'a Options) -> Self {
-        Self { options, problems: Vec::new(), warnings: Vec::new() }
+    /// A compiler that has found nothing yet. `options` are what templates may use besides the event, `of_programs` what
+    /// [`options_of_programs`] makes of them.
+    pub fn new(options: &'a Options, of_programs: &'a jq::Options) -> Self {
+        Self { options, of_programs, problems: Vec::new(), warnings: Vec::new() }
     }
 
     /// The template at this path; `None` when it is at fault.
@@ -105,12 +116,7 @@ impl<'a> TemplateCompiler<'a> {
 
     /// The program at this path; `None` when it is at fault.
     pub fn compile_program(&mut self, path: &[&str], program: &ProgramText) -> Option<Program> {
-        let Options { clock, ids, tables, max_output } = self.options.clone();
-        let limits = Limits::with_size(max_output as u64);
-        let tables = serde_json::Value::Object(tables.as_map().clone());
-        let variables = vec![("$tables".to_owned(), jq::Value::from(&tables))];
-        let options = jq::Options { clock, ids, limits, variables };
-        let compiled = Program::compile(program.as_ref(), &options);
+        let compiled = Program::compile(program.as_ref(), self.of_programs);
         let problems = |faults: Vec<Fault>| faults.iter().map(|fault| fault.problem(path.iter().copied())).collect();
         compiled.map_err(|faults| self.problems.extend::<Vec<_>>(problems(faults))).ok()
     }

@@ -221,7 +221,8 @@ mod tests {
 
     fn compile(text: &str) -> Result<UrlTemplate, Vec<Problem>> {
         let options = Options::default();
-        let mut compiler = TemplateCompiler::new(&options);
+        let of_programs = crate::jq::Options::default();
+        let mut compiler = TemplateCompiler::new(&options, &of_programs);
         UrlTemplate::compile(&text.into(), &mut compiler).ok_or(compiler.problems)
     }
 
@@ -249,7 +250,8 @@ mod tests {
     #[test]
     fn a_program_gives_a_url_that_can_be_called_or_none() {
         let options = Options::default();
-        let mut compiler = TemplateCompiler::new(&options);
+        let of_programs = crate::jq::Options::default();
+        let mut compiler = TemplateCompiler::new(&options, &of_programs);
         let program = serde_json::from_value(json!({"jq": ".data.a"})).unwrap();
         let url = UrlTemplate::compile(&program, &mut compiler).unwrap();
         assert_eq!(rendered(&url, "https://h:81/a%2Fb?c=d").unwrap().as_str(), "https://h:81/a%2Fb?c=d");
