@@ -81,8 +81,10 @@ pub struct PipelineConfig {
     pub templates: IndexMap<String, TemplateConfig>,
     /// Tables that templates look rows up in, by name: `{{lookup (lookup tables.tenants data.tenant) "url"}}` with
     /// `[tables.tenants]` and `acme = { url = "…" }`. A row may hold any value. A row that is missing is an error, and the
-    /// event is `unrenderable`; `default` gives another value, and `has tables.tenants data.tenant` asks. Within
-    /// `{{#each}}` and `{{#with}}` the path is `@root.tables.tenants`.
+    /// event is `unrenderable`, unless the template says what then:
+    /// `{{#with (lookup tables.tenants data.tenant)}}{{url}}{{else}}…{{/with}}`, or `default` with another value. Within
+    /// `{{#each}}` and `{{#with}}` the path is `@root.tables.tenants`. To programs they are `$tables`, where a missing row is
+    /// null: `$tables.tenants[.data.tenant].url // "…"`.
     #[schemars(with = "Option<BTreeMap<String, BTreeMap<String, Json>>>", extend("propertyNames" = schema::node_name()))]
     #[schemars(extend("examples" = [{ "tenants": { "acme": { "url": "https://acme.example" } } }]))]
     pub tables: IndexMap<String, IndexMap<String, Json>>,

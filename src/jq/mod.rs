@@ -257,7 +257,7 @@ fn compile(text: &str, options: &Options) -> Result<Program, Vec<Fault>> {
             faults.iter().map(|(expected, found)| Fault::of_parser(text, expected, found.map(|token| token.0)));
         faults.collect::<Vec<_>>()
     })?;
-    let mut rewriting = Rewriting::new(text, &arena);
+    let mut rewriting = Rewriting::new(text, &arena, &options.variables);
     let body = rewriting.term(term);
     let (depth, mut faults) = (rewriting.deepest, rewriting.faults);
     let mut definitions = definitions(&arena);
@@ -275,7 +275,7 @@ fn definitions(arena: &Arena) -> Vec<Def<&str>> {
     let ours = jaq_core::load::parse(include_str!("defs.jq"), |parser| parser.defs()).unwrap_or_default();
     let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let standard = standard.filter(|definition| !NOT_OF_STANDARD.contains(&definition.name));
-    standard.chain(ours).map(|definition| Rewriting::new("", arena).definition(definition)).collect()
+    standard.chain(ours).map(|definition| Rewriting::new("", arena, &[]).definition(definition)).collect()
 }
 
 /// Names resolved. `known` are the definitions that the program may call.

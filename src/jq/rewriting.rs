@@ -5,6 +5,8 @@
 //! by itself passes through such a definition again and again, and there it is counted. The values that such a call
 //! takes are counted too: each of them may stand for the one before it, without an end.
 
+use std::ops::Range;
+
 use jaq_core::load::Arena;
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
@@ -16,7 +18,9 @@ use jiff::tz::TimeZone;
 use super::fault::Fault;
 use super::matching;
 use super::natives::STEP;
+use super::value::Value;
 use crate::functions::time;
+use crate::problem::did_you_mean;
 
 /// Expressions in one another that a program may have.
 const MOST_NESTED: usize = 1000;
@@ -31,6 +35,10 @@ const LONGEST_LIST: usize = 8;
 pub(super) struct Rewriting<'s> {
     text: &'s str,
     arena: &'s Arena,
+    /// The variables that the program is given.
+    variables: &'s [(String, Value)],
+    /// The names that the program gives to values of its own.
+    own: Vec<&'s str>,
     /// The definitions around this place, and whether they call themselves.
     around: Vec<(&'s str, usize, bool)>,
     depth: usize,
@@ -41,13 +49,15 @@ pub(super) struct Rewriting<'s> {
 }
 
 impl<'s> Rewriting<'s> {
-    pub(super) fn new(text: &'s str, arena: &'s Arena) -> Self {
-        Self { text, arena, around: Vec::new(), depth: 0, deepest: 0, faults: Vec::new() }
+    pub(super) fn new(text: &'s str, arena: &'s Arena, variables: &'s [(String, Value)]) -> Self {
+        let (own, around, faults) = (Vec::new(), Vec::new(), Vec::new());
+        Self { text, arena, variables, own, around, depth: 0, deepest: 0, faults }
     }
 
     /// A definition.
     pub(super) fn definition(&mut self, definition: Def<&'s str>) -> Def<&'s str> {
         let Def { name, args, body } = definition;
+        self.own.extend(&args);
         self.around.push((name, args.len(), false));
         let body = self.term(body);
         let calls_itself = self.around.pop().is_some_and(|(.., calls_itself)| calls_itself);
@@ -109,7 +119,10 @@ impl<'s> Rewriting<'s> {
                 Term::Def(definitions, self.boxed(inner))
             }
             Term::Call(name, arguments) => self.call(name, arguments),
-            Term::Path(inner, path) => Term::Path(self.boxed(inner), self.path(path)),
+            Term::Path(inner, path) => {
+                self.check_member(&inner, &path);
+                Term::Path(self.boxed(inner), self.path(path))
+            }
         }
     }
 
@@ -190,7 +203,10 @@ impl<'s> Rewriting<'s> {
 
     fn pattern(&mut self, pattern: Pattern<&'s str>) -> Pattern<&'s str> {
         match pattern {
-            Pattern::Var(name) => Pattern::Var(name),
+            Pattern::Var(name) => {
+                self.own.push(name);
+                Pattern::Var(name)
+            }
             Pattern::Arr(items) => Pattern::Arr(items.into_iter().map(|item| self.pattern(item)).collect()),
             Pattern::Obj(members) => {
                 let members = members.into_iter().map(|(name, inner)| (self.term(name), self.pattern(inner)));
@@ -225,11 +241,32 @@ impl<'s> Rewriting<'s> {
             _ => None,
         };
         if let Some(message) = wrong {
-            let start = part.as_ptr().addr().checked_sub(self.text.as_ptr().addr());
-            let place = start.filter(|start| start + part.len() <= self.text.len());
-            let place = place.map_or(0..0, |start| start..start + part.len());
-            self.faults.push(Fault::new(self.text, place, message));
+            self.faults.push(Fault::new(self.text, self.place(part), message));
         }
+    }
+
+    /// A member that is written out must be one of those that a variable has: `$tables.tenant` would be null for every
+    /// event.
+    fn check_member(&mut self, start: &Term<&'s str>, path: &Path<Term<&'s str>>) {
+        let Term::Var(variable) = start else { return };
+        let given = self.variables.iter().find(|(name, _)| name == variable && !self.own.contains(variable));
+        let Some((_, Value::Object(object))) = given else { return };
+        let Some((Part::Index(index), _)) = path.0.first() else { return };
+        let Some((name, part)) = literal(index).filter(|(name, _)| !object.members.contains_key(name)) else { return };
+        let fault = Fault::new(self.text, self.place(part), format!("`{variable}` has no `{name}`"));
+        let known: Vec<&str> = object.members.keys().map(|known| known.as_str()).collect();
+        self.faults.push(match did_you_mean(&name, known.iter().copied()) {
+            Some(meant) => fault.help(format!("did you mean `{meant}`?")),
+            None if known.is_empty() => fault.help(format!("add `[{}.{name}]` to the file", &variable[1..])),
+            None => fault.help(format!("there are {}", known.join(", "))),
+        });
+    }
+
+    /// Where a piece of the program stands in it.
+    fn place(&self, piece: &str) -> Range<usize> {
+        let start = piece.as_ptr().addr().checked_sub(self.text.as_ptr().addr());
+        let start = start.filter(|start| start + piece.len() <= self.text.len());
+        start.map_or(0..0, |start| start..start + piece.len())
     }
 }
 

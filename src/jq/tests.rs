@@ -150,6 +150,48 @@ fn faults_have_their_place_and_advice() {
     assert_eq!(places, [(1, 6), (2, 12)], "{found:?}");
 }
 
+#[test]
+fn a_row_that_a_table_lacks_is_null_and_a_table_that_is_not_there_a_fault() {
+    let tables = input(r#"{"tenants": {"acme": {"url": "https://acme.example"}}, "regions": {}}"#);
+    let options = Options { variables: vec![("$tables".to_owned(), tables)], ..options() };
+    let one = |text: &str, tenant: &str| {
+        let program = Program::compile(text, &options).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
+        let event = input(&format!(r#"{{"data":{{"tenant":{tenant}}}}}"#));
+        program.run_one(&event).map_or_else(|failure| format!("failed: {failure}"), |result| result.to_json())
+    };
+    for (text, known, unknown) in [
+        (r#"$tables.tenants[.data.tenant].url // "none""#, r#""https://acme.example""#, r#""none""#),
+        (
+            "$tables.tenants[.data.tenant] as $row | if $row then $row.url else null end",
+            r#""https://acme.example""#,
+            "null",
+        ),
+        (
+            "need($tables.tenants[.data.tenant]).url",
+            r#""https://acme.example""#,
+            "failed: what `need` asks for is missing from the event",
+        ),
+        (r#"$tables["regions"][.data.tenant] // 1"#, "1", "1"),
+        // Names of the program's own.
+        ("{a: 1} as $tables | $tables.a", "1", "1"),
+        ("def f($tables): $tables.a; f({a: 1})", "1", "1"),
+    ] {
+        assert_eq!((one(text, "\"acme\""), one(text, "\"other\"")), (known.into(), unknown.into()), "{text}");
+    }
+    for (text, part, advice) in [
+        ("$tables.tenant[.data.tenant]", "tenant", "did you mean `tenants`?"),
+        ("{a: ($tables[\"x\"] // 1)}", "x", "there are tenants, regions"),
+    ] {
+        let faults = Program::compile(text, &options).err().unwrap_or_default();
+        let Some(fault) = faults.first() else { panic!("{text} has no fault") };
+        assert_eq!((&text[fault.part.clone()], fault.help.as_deref()), (part, Some(advice)), "{text}: {fault:?}");
+    }
+    let without = Options { variables: vec![("$tables".to_owned(), input("{}"))], ..options };
+    let fault = Program::compile("$tables.tenants.a", &without).err().unwrap_or_default().remove(0);
+    assert_eq!(fault.to_string(), "`$tables` has no `tenants` (line 1, column 9 of the program)");
+    assert_eq!(fault.help.as_deref(), Some("add `[tables.tenants]` to the file"));
+}
+
 /// Cases of jq's manual (jq 1.7), where the result there is the one given here.
 #[test]
 fn programs_give_what_they_give_in_jq() {

@@ -196,6 +196,30 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_row_goes_to_else_or_to_a_default() {
+        let url = r#"{{lookup (lookup tables.tenants data.tenant) "url"}}"#;
+        for text in [
+            "{{#with (lookup tables.tenants data.tenant)}}{{url}}{{else}}none{{/with}}".to_owned(),
+            "{{#with (lookup tables.tenants data.tenant) as |row|}}{{row.url}}{{else}}none{{/with}}".to_owned(),
+            format!("{{{{#if (lookup tables.tenants data.tenant)}}}}{url}{{{{else}}}}none{{{{/if}}}}"),
+            format!("{{{{#unless (lookup tables.tenants data.tenant)}}}}none{{{{else}}}}{url}{{{{/unless}}}}"),
+            format!("{{{{#if (has tables.tenants data.tenant)}}}}{url}{{{{else}}}}none{{{{/if}}}}"),
+            format!(
+                "{{{{#if data.x}}}}x{{{{else if (lookup tables.tenants data.tenant)}}}}{url}{{{{else}}}}none{{{{/if}}}}"
+            ),
+            r#"{{default (lookup (lookup tables.tenants data.tenant) "url") "none"}}"#.to_owned(),
+        ] {
+            for (tenant, expected) in [("acme", "https://acme.example"), ("x", "none")] {
+                assert_eq!(render(&text, json!({"tenant": tenant})).as_deref(), Ok(expected), "{text}");
+            }
+        }
+        let text = "{{#with (lookup tables.tenants data.tenant)}}{{vip}}{{else}}none{{/with}}";
+        // A row that lacks a member is no missing row, and an event without a tenant has none to look up.
+        assert_eq!(render(text, json!({"tenant": "b.c"})), Err(RenderFault::Missing("vip".into())));
+        assert_eq!(render(text, json!({})), Err(RenderFault::Missing("data.tenant".into())));
+    }
+
+    #[test]
     fn what_no_table_has_is_found_at_load() {
         for (text, message, help) in [
             ("{{lookup tables.tenant data.x}}", "no table `tenant`", "`tenants`"),
