@@ -3,6 +3,7 @@
 //! Hashes, because a value may be a secret, and a changed secret is a change like any other. Whether a difference
 //! matters, and what is to be done about it, others decide: see `pipeline::changes`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -150,7 +151,7 @@ fn settings_of(table: &DeTable<'_>, prefix: &str) -> Settings {
 
 fn add_settings(table: &DeTable<'_>, prefix: &str, settings: &mut Settings) {
     for (key, value) in table {
-        let key = format!("{prefix}{}", key.get_ref());
+        let key = format!("{prefix}{}", written_key(key.get_ref()));
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => add_settings(inner, &format!("{key}."), settings),
             value => {
@@ -160,6 +161,11 @@ fn add_settings(table: &DeTable<'_>, prefix: &str, settings: &mut Settings) {
             }
         }
     }
+}
+
+/// A key as TOML writes it: one with a dot in it is not the same as two keys.
+fn written_key(key: &str) -> Cow<'_, str> {
+    if key.contains('.') { format!("{key:?}").into() } else { key.into() }
 }
 
 /// Takes in a value with its type and its length, so that no two values are the same bytes.
@@ -265,6 +271,21 @@ mod tests {
         assert_eq!(changed_by("timeout = \"10s\"", "timeout = \"9s\""), ["sinks.crm", "sinks.rest"]);
         assert_eq!(changed_by("\"a:1\", \"b:1\"", "\"b:1\", \"a:1\""), ["sources.orders", "sinks.rest"]);
         assert_eq!(changed_by("from = [\"paid\"]", "from = [\"paid.unmatched\"]"), ["sinks.crm"]);
+    }
+
+    #[test]
+    fn a_row_of_a_table_belongs_to_the_nodes_that_may_look_it_up() {
+        let text =
+            PIPELINE.replace("body = \"{}\"", "body = \"{{lookup tables.t data.x}}\"") + "[tables.t]\n'b.c' = 'one'\n";
+        let before = fingerprints(&text, "t");
+        for (old, new) in [("'one'", "'two'"), ("'b.c' =", "b.c ="), ("'b.c' = 'one'", ""), ("'one'", "'one'\nd = []")]
+        {
+            let after = fingerprints(&text.replace(old, new), "t");
+            let changed = |name: &str| before.nodes[&NodeName::sink(name)] != after.nodes[&NodeName::sink(name)];
+            assert!(changed("crm") && !changed("rest"), "{old} {new}");
+        }
+        let keys = |text: &str| fingerprints(text, "t").nodes[&NodeName::sink("crm")].settings.clone();
+        assert!(keys(&text).contains_key("tables.t.\"b.c\""), "{:?}", keys(&text));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod files;
 mod kafka;
 mod many;
 mod nodes;
+mod tables;
 mod under_load;
 
 use std::path::Path;
