@@ -14,6 +14,7 @@ use aho_corasick::AhoCorasick;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+use url::form_urlencoded;
 
 /// What is shown in place of a secret.
 pub const MASK: &str = "***";
@@ -86,6 +87,8 @@ pub fn register(value: &str) {
         utf8_percent_encode(value, UNRESERVED).to_string(),
         in_url("http://x/", value),
         in_url("http://x/?", value),
+        form_urlencoded::byte_serialize(value.as_bytes()).collect(),
+        in_xml(value),
         percent_decode_str(value).decode_utf8_lossy().into_owned(),
     ];
     let mut register = REGISTER.write().unwrap_or_else(PoisonError::into_inner);
@@ -100,6 +103,12 @@ pub fn register(value: &str) {
 fn in_json(value: &str) -> String {
     let json = serde_json::to_string(value).unwrap_or_default();
     json.get(1..json.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
+
+/// The value in text and attributes of XML, as templates and programs write it.
+fn in_xml(value: &str) -> String {
+    let escapes = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&quot;"), ("'", "&#39;")];
+    escapes.iter().fold(value.to_owned(), |text, (character, escape)| text.replace(character, escape))
 }
 
 /// The value as a URL shows it behind `before`. A URL encodes less than templates do, and in a query less than in a path.
@@ -194,6 +203,8 @@ mod tests {
         assert_eq!(mask("https://x/?k=s3cr3t-2%20%22w%C3%B6rd%22?x"), "https://x/?k=***");
         assert_eq!(mask(r#"{"a":"s3cr3t-2 \"wörd\"?x"}"#), r#"{"a":"***"}"#);
         assert_eq!(mask("s3cr3t-2%20%22w%C3%B6rd%22%3Fx"), "***");
+        assert_eq!(mask("a=1&k=s3cr3t-2+%22w%C3%B6rd%22%3Fx"), "a=1&k=***");
+        assert_eq!(mask("<k>s3cr3t-2 &quot;wörd&quot;?x</k>"), "<k>***</k>");
     }
 
     #[test]

@@ -98,7 +98,18 @@ fn webhook(url: &str) -> String {
          [sinks.rendered]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/${{env:IN_URL}}/{{{{data.n}}}}\"\n\
          headers = {{ X-Key = \"${{env:IN_HEADER}}\", X-Name = \"{{{{data.name}}}}\" }}\nretry = {{ schedule = [] }}\n\
          [sinks.plain]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/{{{{data.n}}}}/${{env:IN_URL}}\"\n\
-         body = '{{\"key\": \"${{env:IN_QUERY}}\", \"n\": {{{{data.n}}}}}}'\nretry = {{ schedule = [] }}\n"
+         body = '{{\"key\": \"${{env:IN_QUERY}}\", \"n\": {{{{data.n}}}}}}'\nretry = {{ schedule = [] }}\n\
+         [sinks.query]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/q\"\nmethod = \"GET\"\nretry = {{ schedule = [] }}\n\
+         query = {{ k = \"${{env:IN_QUERY}}\", l = \"${{env:IN_URL}}\", m = \"${{env:IN_HEADER}}\", n = \"{{{{data.n}}}}\" }}\n\
+         [sinks.looked_up]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/l\"\nretry = {{ schedule = [] }}\n\
+         query = {{ k = '{{{{lookup tables.keys \"a\"}}}}', n = \"{{{{data.n}}}}\" }}\n\
+         [sinks.form]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/f\"\nretry = {{ schedule = [] }}\n\
+         form = {{ k = \"${{env:IN_QUERY}}\", l = \"${{env:IN_URL}}\", m = \"${{env:IN_HEADER}}\", n = \"{{{{data.n}}}}\" }}\n\
+         [sinks.xml]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/x\"\nretry = {{ schedule = [] }}\n\
+         content_type = \"application/xml\"\nbody = '<a k=\"{{{{tables.keys.a}}}}\">{{{{data.n}}}}</a>'\n\
+         [sinks.program]\ntype = \"webhook\"\nfrom = [\"a\"]\nretry = {{ schedule = [] }}\n\
+         url = {{ jq = '\"{url}/p?k=\\($tables.keys.a | @uri)&n=\\(.data.n)\"' }}\njq = '{{k: $tables.keys.a, n: .data.n}}'\n\
+         [tables.keys]\na = \"${{env:IN_QUERY}}\"\n"
     )
 }
 
