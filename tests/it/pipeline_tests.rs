@@ -10,7 +10,7 @@ use crate::support::{command, run_to_end};
 const FAILING: &str = "tests/config/tested/failing.toml";
 
 /// What examples and tests need to have in their environment.
-const VARIABLES: [(&str, &str); 11] = [
+const VARIABLES: [(&str, &str); 12] = [
     ("SLACK_WEBHOOK_URL", "https://hooks.slack.example/services/T1/B2/not-a-secret"),
     ("WEBHOOK_SECRET", "whsec_bmV3LXNlY3JldC1vZi10aGUtZXhhbXBsZS1mb3ItdGVzdHM="),
     ("WEBHOOK_SECRET_PREVIOUS", "whsec_b2xkLXNlY3JldC1vZi10aGUtZXhhbXBsZS1mb3ItdGVzdHM="),
@@ -22,6 +22,7 @@ const VARIABLES: [(&str, &str); 11] = [
     ("GITHUB_TOKEN", "github-token-of-the-tests"),
     ("TWILIO_TOKEN", "twilio-token-of-the-tests"),
     ("ELASTICSEARCH_API_KEY", "elasticsearch-key-of-the-tests"),
+    ("SPLUNK_TOKEN", "splunk-token-of-the-tests"),
 ];
 
 fn bridge(args: &[&str]) -> Command {
@@ -68,7 +69,7 @@ fn every_example_is_sound_has_tests_and_passes_them() {
 fn every_receiver_has_a_short_pipeline_with_tests_that_pass() {
     let files = std::fs::read_dir("examples/receivers").unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
-    assert!(files.len() >= 10, "{files:?}");
+    assert!(files.len() >= 12, "{files:?}");
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let pipeline = text.split("[[tests]]").next().unwrap();
