@@ -3,6 +3,7 @@
 //! This module knows no connector, no sink and no expression language. It must not do I/O.
 
 mod repair;
+mod reserved;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -154,14 +155,13 @@ impl MetaValue {
 
 /// The value of JSON text. What no value can hold is replaced where it stands.
 fn json(payload: &[u8]) -> Result<Value, serde_json::Error> {
-    let strict = match serde_json::from_slice(payload) {
+    let strict = match reserved::read(payload) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
     let Some(repaired) = repair::repaired(payload) else { return Err(strict) };
     // What is still wrong is told with its place in the payload itself.
-    serde_json::from_slice(&repaired)
-        .map_err(|error| serde_json::from_slice::<IgnoredAny>(payload).err().unwrap_or(error))
+    reserved::read(&repaired).map_err(|error| serde_json::from_slice::<IgnoredAny>(payload).err().unwrap_or(error))
 }
 
 /// An envelope on its way through filters to the templates, decoded at most once for each event.

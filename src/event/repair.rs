@@ -19,7 +19,7 @@ pub(super) fn repaired(payload: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The bytes of a string with both its quotes, or of all that follows when it is not closed.
-fn string_length(token: &str) -> usize {
+pub(super) fn string_length(token: &str) -> usize {
     let mut escaped = false;
     for (offset, character) in token.char_indices().skip(1) {
         match character {
