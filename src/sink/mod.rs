@@ -24,6 +24,8 @@ pub mod presets;
 pub mod rendering;
 pub mod request;
 pub mod responses;
+#[cfg(test)]
+mod round_trip_tests;
 mod shelf;
 pub mod signing;
 mod tls;
