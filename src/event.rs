@@ -136,7 +136,7 @@ impl Event {
             return Ok(Value::Null);
         };
         Ok(match self.format {
-            Format::Json => json(payload)?,
+            Format::Json => json_value(payload)?,
             Format::Text => Value::String(std::str::from_utf8(payload)?.to_owned()),
             Format::Bytes => Value::String(BASE64.encode(payload)),
         })
@@ -153,8 +153,11 @@ impl MetaValue {
     }
 }
 
-/// The value of JSON text. What no value can hold is replaced where it stands.
-fn json(payload: &[u8]) -> Result<Value, serde_json::Error> {
+/// The value of JSON text, as it is read of a payload. What no value can hold is replaced where it stands.
+///
+/// # Errors
+/// When it is no JSON.
+pub fn json_value(payload: &[u8]) -> Result<Value, serde_json::Error> {
     let strict = match reserved::read(payload) {
         Ok(value) => return Ok(value),
         Err(error) => error,

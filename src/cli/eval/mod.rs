@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::CliError;
 use crate::config::test_case::TestEvent;
 use crate::config::{ConfigErrors, Fault, ReportStyle};
-use crate::event::{ENVELOPE, Envelope};
+use crate::event::{ENVELOPE, Envelope, json_value};
 use crate::filter::Predicate;
 use crate::jq::{self, Program};
 use crate::node::NodeName;
@@ -150,11 +151,14 @@ type WrittenEvent<'a> = (Result<Value, String>, &'a [u8]);
 fn events(content: &[u8], format: EventFormat) -> Box<dyn Iterator<Item = WrittenEvent<'_>> + '_> {
     match format {
         EventFormat::Json => {
-            let mut events = serde_json::Deserializer::from_slice(content).into_iter::<Value>();
+            let mut events = serde_json::Deserializer::from_slice(content).into_iter::<IgnoredAny>();
             Box::new(std::iter::from_fn(move || {
                 let start = events.byte_offset();
-                let event = events.next()?.map_err(|error| format!("is not JSON: {error}"));
-                Some((event, content.get(start..events.byte_offset()).unwrap_or_default()))
+                let event = events.next()?;
+                let written = content.get(start..events.byte_offset()).unwrap_or_default();
+                // Its value is what it would be as the payload of an event.
+                let event = event.and_then(|_| json_value(written));
+                Some((event.map_err(|error| format!("is not JSON: {error}")), written))
             }))
         }
         EventFormat::Text => {
