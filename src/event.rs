@@ -33,7 +33,7 @@ pub struct Event {
     /// Headers in the order the source gave them. A name may occur more than once.
     pub headers: Vec<(String, Value)>,
     /// Where the event came from, in the words of its connector (topic, partition, path, …).
-    pub meta: Vec<(Cow<'static, str>, MetaValue)>,
+    pub meta: Meta,
     /// The payload's bytes, untouched; `None` for a record without one (a Kafka tombstone).
     pub payload: Option<Bytes>,
     /// What `data` is in the envelope.
@@ -42,7 +42,10 @@ pub struct Event {
     pub content_type: Option<String>,
 }
 
-/// A value of [`Event::meta`]; text is shared because most of it repeats from event to event.
+/// Where an event came from, in the words of its connector.
+pub type Meta = Vec<(Cow<'static, str>, MetaValue)>;
+
+/// A value of [`Meta`]; text is shared because most of it repeats from event to event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MetaValue {
     /// Text that many events share, such as a topic.

@@ -69,7 +69,10 @@ pub struct TestEvent {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Json>")]
     pub headers: IndexMap<String, Json>,
-    /// Where it came from, as the source's type would say it: for Kafka `topic`, `partition` and `offset`.
+    /// Where it came from, in the words of the source's type. What is left out here is that of the first event which the
+    /// source could read: of Kafka the first of `topics`, partition 0 and offset 0; of AMQP a message that was sent to
+    /// `queue` itself; of files the first of `paths` as it is written, offset 0 and `file = "0000000000000000"`; of
+    /// standard input offset 0.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Json>")]
     pub meta: IndexMap<String, Json>,

@@ -175,8 +175,9 @@ impl<'a> Compiler<'a> {
             if let Some(connector) = self.keep(&["sources", name], connector) {
                 let outputs = wiring.get(name).cloned().unwrap_or_default();
                 let (bounds, format) = (bounds(source), source.common.format);
-                let name = name.as_str().into();
-                nodes.push(SourceNode { name, connector, bounds, format, outputs, dead_letter: None });
+                let (name, meta_of_tests) = (name.as_str().into(), source.kind.meta_of_tests());
+                let node = SourceNode { name, connector, bounds, format, meta_of_tests, outputs, dead_letter: None };
+                nodes.push(node);
             }
         }
         nodes

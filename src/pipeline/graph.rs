@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::routes::{Routes, SinkRoute};
 use crate::delivery::control::SinkSettings;
 use crate::delivery::dead_letter::brokers::BrokerDestination;
-use crate::event::Format;
+use crate::event::{Format, Meta};
 use crate::filter::Predicate;
 use crate::node::{NodeKind, NodeName};
 use crate::source::Connector;
@@ -99,6 +99,8 @@ pub struct SourceNode {
     pub bounds: Bounds,
     /// How its payloads are read: what `data` is.
     pub format: Format,
+    /// The `meta` of an event that nothing was read for.
+    pub meta_of_tests: Meta,
     /// Who takes the events.
     pub outputs: Vec<Target>,
     /// Where the letters go of events given up before they reach a sink.

@@ -21,7 +21,7 @@ use super::router::defect_of_source;
 use super::routes::{Failure, Prepared, RouteEnd, Routes};
 use crate::config::test_case::{TestCase, TestEvent};
 use crate::delivery::Delivery;
-use crate::event::{Event, Format, MetaValue};
+use crate::event::{Event, Format, Meta, MetaValue};
 use crate::node::{NodeKind, NodeName};
 use crate::source::Defect;
 use crate::store::record::Reason;
@@ -201,18 +201,30 @@ impl<'a> Trial<'a> {
 }
 
 fn event_of_test(event: &TestEvent, source: &SourceNode) -> Event {
-    let meta = event.meta.iter().map(|(name, value)| (name.clone().into(), MetaValue::Json(value.0.clone())));
     Event {
         id: event.id.clone(),
         time: event.time,
         source: Arc::clone(&source.name),
         key: event.key.clone(),
         headers: event.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
-        meta: meta.collect(),
+        meta: meta_of_test(event, source),
         payload: payload_of_test(event, source.format),
         format: source.format,
         content_type: event.content_type.clone(),
     }
+}
+
+/// What the test says, among what else the source would say.
+fn meta_of_test(event: &TestEvent, source: &SourceNode) -> Meta {
+    let mut meta = source.meta_of_tests.clone();
+    for (name, value) in &event.meta {
+        let value = MetaValue::Json(value.0.clone());
+        match meta.iter_mut().find(|(known, _)| known == name) {
+            Some((_, default)) => *default = value,
+            None => meta.push((name.clone().into(), value)),
+        }
+    }
+    meta
 }
 
 /// `data` that cannot be a payload of the format was refused when the file was read.
@@ -268,6 +280,15 @@ mod tests {
         env: &dyn Fn(&str) -> Option<String>,
         payloads: [&str; N],
     ) -> [Course; N] {
+        run_events(text, env, payloads.map(|payload| format!("payload = '{payload}'")))
+    }
+
+    /// What becomes of events with these keys.
+    fn run_events<const N: usize>(
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        events: [String; N],
+    ) -> [Course; N] {
         let parsed = parse_lenient("test", text, env);
         assert_eq!(parsed.faults, []);
         let clock = FrozenClock::default();
@@ -276,8 +297,8 @@ mod tests {
         let environment = Environment { state_dir: folder.clone(), base_dir: folder, once: true, rendering };
         let graph = compile_in(parsed, environment).unwrap().graph;
         let trial = Trial::new(&graph, &clock);
-        payloads.map(|payload| {
-            let test = format!("name = 't'\nsource = 'a'\nevent = {{ payload = '{payload}' }}\nexpect = []");
+        events.map(|event| {
+            let test = format!("name = 't'\nsource = 'a'\nevent = {{ {event} }}\nexpect = []");
             trial.run(&toml::from_str(&test).unwrap())
         })
     }
@@ -301,6 +322,33 @@ mod tests {
         assert_eq!((filtered.outcomes.len(), once.outcomes.len(), twice.outcomes.len()), (0, 1, 2));
         assert_eq!(filtered.decisions, [("paid".into(), false)]);
         assert_eq!(twice.decisions, [("paid".into(), true), ("large".into(), true)]);
+    }
+
+    #[test]
+    fn an_event_has_the_meta_of_its_source_and_what_the_test_says_instead() {
+        let sink = "\n[sinks.s]\ntype = 'webhook'\nfrom = ['a']\nurl = 'http://h/'\nbody = '{{json meta}}'";
+        for (source, meta, expected) in [
+            ("type = 'stdin'", "", r#"{"offset":0}"#),
+            (
+                "type = 'kafka'\nbrokers = ['b:1']\ntopics = ['orders', 'more']",
+                "offset = 7, own = [1]",
+                r#"{"topic":"orders","partition":0,"offset":7,"own":[1]}"#,
+            ),
+            (
+                "type = 'amqp'\nuri = 'amqp://h'\nqueue = 'q'",
+                "properties = { priority = 3 }",
+                r#"{"exchange":"","routing_key":"q","queue":"q","redelivered":false,"properties":{"priority":3}}"#,
+            ),
+            (
+                "type = 'file'\npaths = ['logs/*.log']",
+                "offset = 12",
+                r#"{"path":"logs/*.log","offset":12,"file":"0000000000000000"}"#,
+            ),
+        ] {
+            let pipeline = format!("name = 't'\n[sources.a]\n{source}{sink}");
+            let [course] = run_events(&pipeline, &|_| None, [format!("meta = {{ {meta} }}")]);
+            assert_eq!(shown(&course), [pair("s", expected)]);
+        }
     }
 
     #[test]

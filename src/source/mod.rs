@@ -24,7 +24,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use crate::descriptors::{self, Budget};
-use crate::event::Format;
+use crate::event::{Format, Meta};
 use crate::health::NodeHealth;
 use crate::problem::Problem;
 use crate::shutdown::Shutdown;
@@ -341,6 +341,17 @@ impl TypeConfig {
     /// True for standard input: it can be read once only, so one source has it for as long as the process lives.
     pub fn is_standard_input(&self) -> bool {
         matches!(self, Self::Stdin(_))
+    }
+
+    /// The `meta` of an event that nothing was read for, as tests have it: the first that the source could read, with
+    /// names as they are written in the pipeline file.
+    pub fn meta_of_tests(&self) -> Meta {
+        match self {
+            Self::Kafka(config) => config.meta_of_tests(),
+            Self::Amqp(config) => config.meta_of_tests(),
+            Self::File(config) => config.meta_of_tests(),
+            Self::Stdin(config) => config.meta_of_tests(),
+        }
     }
 }
 

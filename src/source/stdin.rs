@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::lines::{Line, LineSplitter, is_utf16};
 use super::{Input, Progress, Record, Room, Source, SourceContext, SourceError};
-use crate::event::{Event, MetaValue};
+use crate::event::{Event, Meta, MetaValue};
 use crate::off_worker::{Panic, caught};
 use crate::problem::Problem;
 
@@ -33,6 +33,13 @@ const PARTITION: u32 = 0;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StdinConfig {}
+
+impl StdinConfig {
+    /// The `meta` of an event that nothing was read for: the first line.
+    pub fn meta_of_tests(&self) -> Meta {
+        meta(0)
+    }
+}
 
 /// Why standard input cannot be read (again).
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +95,6 @@ impl StdinSource {
     }
 
     fn record(&self, line: Line) -> Record {
-        let offset = i64::try_from(line.start).unwrap_or(i64::MAX);
         let defect = line.defect(self.context.max_event_size);
         let event = Event {
             id: format!("stdin/{}/{}", self.run, line.start),
@@ -96,13 +102,18 @@ impl StdinSource {
             source: Arc::clone(&self.context.name),
             key: None,
             headers: Vec::new(),
-            meta: vec![("offset".into(), MetaValue::Integer(offset))],
+            meta: meta(line.start),
             payload: Some(line.payload),
             format: self.context.format,
             content_type: None,
         };
         Record { event, partition: PARTITION, position: line.end, defect }
     }
+}
+
+/// Where a line stands.
+fn meta(offset: u64) -> Meta {
+    vec![("offset".into(), MetaValue::Integer(i64::try_from(offset).unwrap_or(i64::MAX)))]
 }
 
 impl Source for StdinSource {

@@ -1,9 +1,12 @@
 //! The keys of `type = "amqp"`, as they are written in the pipeline file. What they must be is checked in `settings`.
 
+use lapin::BasicProperties;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::message::meta;
+use crate::event::Meta;
 use crate::secret::Secret;
 use crate::units::Period;
 
@@ -47,6 +50,13 @@ pub struct AmqpConfig {
     /// A PEM file with the certificate authorities to trust. Without it those of the system are.
     #[schemars(example = &"/etc/ssl/rabbitmq-ca.pem")]
     pub ca_file: Option<std::path::PathBuf>,
+}
+
+impl AmqpConfig {
+    /// The `meta` of an event that nothing was read for: a message without properties that was sent to the queue itself.
+    pub fn meta_of_tests(&self) -> Meta {
+        meta("", &self.queue, self.queue.as_str().into(), false, &BasicProperties::default())
+    }
 }
 
 /// How the queue is declared.

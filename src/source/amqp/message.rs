@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::fields;
-use crate::event::{Event, Format, MetaValue};
+use crate::event::{Event, Format, Meta, MetaValue};
 use crate::source::{Defect, Record, SourceContext};
 
 /// What all events of one source have in common.
@@ -46,19 +46,30 @@ impl Origin {
             source: self.source.clone(),
             key: text(&Some(routing_key.clone())),
             headers: properties.headers().iter().flat_map(fields::table_to_json).collect(),
-            meta: vec![
-                ("exchange".into(), MetaValue::Text(exchange.as_str().into())),
-                ("routing_key".into(), MetaValue::Text(routing_key.as_str().into())),
-                ("queue".into(), MetaValue::Text(self.queue.clone())),
-                ("redelivered".into(), MetaValue::Json(redelivered.into())),
-                ("properties".into(), MetaValue::Json(properties_to_json(&properties))),
-            ],
+            meta: meta(exchange.as_str(), routing_key.as_str(), self.queue.clone(), redelivered, &properties),
             payload: Some(Bytes::from(data)),
             format: self.format,
             content_type: text(properties.content_type()),
         };
         Record { event, partition, position: delivery_tag, defect }
     }
+}
+
+/// How a message came into its queue.
+pub(super) fn meta(
+    exchange: &str,
+    routing_key: &str,
+    queue: Arc<str>,
+    redelivered: bool,
+    properties: &BasicProperties,
+) -> Meta {
+    vec![
+        ("exchange".into(), MetaValue::Text(exchange.into())),
+        ("routing_key".into(), MetaValue::Text(routing_key.into())),
+        ("queue".into(), MetaValue::Text(queue)),
+        ("redelivered".into(), MetaValue::Json(redelivered.into())),
+        ("properties".into(), MetaValue::Json(properties_to_json(properties))),
+    ]
 }
 
 /// The properties that the message has, under their names in AMQP 0-9-1 with `_` for `-`.

@@ -65,6 +65,7 @@ use self::pattern::{PathPattern, PatternError};
 use self::registry::Registry;
 use self::session::{Session, Timing};
 use super::{Input, Progress, Room, Source, SourceContext, SourceError};
+use crate::event::Meta;
 use crate::interpolated::{InterpolatedText, Part, are_patterns};
 use crate::off_worker::on_own_thread;
 use crate::problem::Problem;
@@ -94,6 +95,12 @@ pub struct FileConfig {
 }
 
 impl FileConfig {
+    /// The `meta` of an event that nothing was read for: the first line of the first path, as it is written.
+    pub fn meta_of_tests(&self) -> Meta {
+        let path = self.paths.first().map_or("", InterpolatedText::as_str);
+        records::meta(path.into(), "0000000000000000".into(), 0)
+    }
+
     /// The keys for one file, from its beginning. No character of the path is a wildcard.
     ///
     /// # Errors

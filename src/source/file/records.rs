@@ -2,14 +2,13 @@
 //!
 //! This module does no I/O and decides nothing.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::registry::TrackedFile;
-use crate::event::{Event, MetaValue};
+use crate::event::{Event, Meta, MetaValue};
 use crate::source::lines::Line;
 use crate::source::{Defect, Record, SourceContext};
 
@@ -24,7 +23,7 @@ pub(super) fn line_record(
     let file_id = file_id(file);
     let id = format!("{file_id}/{}", line.start);
     let defect = line.defect(context.max_event_size);
-    let mut meta = meta(file, file_id, line.start);
+    let mut meta = meta(Arc::clone(file.path.text()), file_id, line.start);
     if defect.is_some() {
         // The payload is not all there: this says where the rest is.
         meta.push(("end".into(), integer(line.end)));
@@ -45,19 +44,13 @@ pub(super) fn lost_record(
     let file_id = file_id(file);
     // Not the id of the line at that offset: that one may have been delivered without being confirmed.
     let id = format!("{file_id}/{start}-lost");
-    let mut meta = meta(file, file_id, start);
+    let mut meta = meta(Arc::clone(file.path.text()), file_id, start);
     meta.extend(end.map(|end| ("end".into(), integer(end))));
     let event = event(context, id, Timestamp::now(), meta, None);
     Record { event, partition, position: end.unwrap_or(start), defect: Some(Defect::Lost(reason)) }
 }
 
-fn event(
-    context: &SourceContext,
-    id: String,
-    time: Timestamp,
-    meta: Vec<(Cow<'static, str>, MetaValue)>,
-    payload: Option<Bytes>,
-) -> Event {
+fn event(context: &SourceContext, id: String, time: Timestamp, meta: Meta, payload: Option<Bytes>) -> Event {
     Event {
         id,
         time,
@@ -71,9 +64,10 @@ fn event(
     }
 }
 
-fn meta(file: &TrackedFile, file_id: Arc<str>, offset: u64) -> Vec<(Cow<'static, str>, MetaValue)> {
+/// Where a line stands.
+pub(super) fn meta(path: Arc<str>, file_id: Arc<str>, offset: u64) -> Meta {
     vec![
-        ("path".into(), MetaValue::Text(Arc::clone(file.path.text()))),
+        ("path".into(), MetaValue::Text(path)),
         ("offset".into(), integer(offset)),
         ("file".into(), MetaValue::Text(file_id)),
     ]

@@ -13,6 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::options::{holds_a_secret, named_twice, option_problem, own_name};
+use super::record::meta;
+use crate::event::Meta;
 use crate::interpolated::{InterpolatedText, Part, are_patterns};
 use crate::problem::Problem;
 use crate::secret;
@@ -97,6 +99,11 @@ impl fmt::Debug for KafkaConfig {
 }
 
 impl KafkaConfig {
+    /// The `meta` of an event that nothing was read for: the first record of the first topic, as it is written.
+    pub fn meta_of_tests(&self) -> Meta {
+        meta(self.topics.first().map_or("", InterpolatedText::as_str).into(), 0, 0)
+    }
+
     /// The options of the group's member.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
 use serde_json::Value;
 
-use crate::event::{Event, Format, MetaValue, text_or_base64};
+use crate::event::{Event, Format, Meta, MetaValue, text_or_base64};
 use crate::source::{Defect, Record, SourceContext};
 
 /// What all records of a source have in common.
@@ -59,14 +59,19 @@ impl RecordMaker {
             source: self.source.clone(),
             key: message.key().map(text_or_base64),
             headers,
-            meta: vec![
-                ("topic".into(), MetaValue::Text(topic.clone())),
-                ("partition".into(), MetaValue::Integer(partition.into())),
-                ("offset".into(), MetaValue::Integer(offset)),
-            ],
+            meta: meta(topic.clone(), partition, offset),
             payload: message.payload().map(Bytes::copy_from_slice),
             format: self.format,
             content_type,
         }
     }
+}
+
+/// Where a message stands.
+pub(super) fn meta(topic: Arc<str>, partition: i32, offset: i64) -> Meta {
+    vec![
+        ("topic".into(), MetaValue::Text(topic)),
+        ("partition".into(), MetaValue::Integer(partition.into())),
+        ("offset".into(), MetaValue::Integer(offset)),
+    ]
 }
