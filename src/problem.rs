@@ -63,6 +63,10 @@ pub enum WarningCode {
     LiteralWildcard,
     /// `not-an-expression`
     NotAnExpression,
+    /// `unused-secret`
+    UnusedSecret,
+    /// `unsigned-body`
+    UnsignedBody,
 }
 
 impl WarningCode {
@@ -88,6 +92,8 @@ impl WarningCode {
             Self::LiteralWildcard => "A path takes a wildcard from a variable, where it stands for itself",
             Self::DescriptorLimit => "The limit of open files is lower than what the pipeline asks for",
             Self::NotAnExpression => "A template holds an expression of another language, which is sent as it stands",
+            Self::UnusedSecret => "A secret signs nothing, as its scheme has room for one signature",
+            Self::UnsignedBody => "A signature does not cover the body, which can be changed on the way",
         }
     }
 }

@@ -174,8 +174,8 @@ async fn take_the_place_of_sinks(config: &mut PipelineConfig) -> io::Result<Vec<
     for (sink, settings) in &mut config.sinks {
         let TypeConfig::Webhook(webhook) = &mut settings.kind;
         let (mut behaviour, recorded) = Behaviour::recording(UNPRINTED);
-        // Secrets that cannot be used are found by the compilation that follows.
-        behaviour.verifier = webhook.signing.as_ref().and_then(|signing| Verifier::new(&signing.secrets).ok());
+        // What cannot be used of it is found by the compilation that follows.
+        behaviour.verifier = webhook.signing.as_ref().and_then(|signing| Verifier::new(signing).ok());
         let receiver = Receiver::bind("127.0.0.1:0", behaviour).await?;
         let url = webhook.url.template().map_or("a program", InterpolatedText::as_str).to_owned();
         webhook.url = match webhook.url.template() {

@@ -2,7 +2,6 @@
 //!
 //! It stands in for the service that a pipeline delivers to, also when that service is slow or failing.
 
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::pin::pin;
 use std::time::Duration;
@@ -12,11 +11,10 @@ use clap::{Args, ValueEnum};
 use tokio::sync::mpsc;
 
 use super::show::{self, Summary};
+use super::signing_args::{SigningArgs, wrong_signing};
 use super::{CliError, signals};
 use crate::pipeline::run::new_runtime;
-use crate::problem::Problem;
 use crate::receiver::{Behaviour, ReceivedRequest, Receiver, Verifier};
-use crate::secret::Secret;
 
 /// Requests that are answered but not yet printed, at most: when printing falls behind, answers wait.
 const UNPRINTED: usize = 64;
@@ -28,6 +26,9 @@ Examples:
   # verify Standard Webhooks signatures too
   bridge listen --secret \\
     whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
+  # or as GitHub signs
+  bridge listen --scheme github --secret \\
+    $(cat secret.txt)
   # watch the bridge retry
   bridge listen --fail-first 3 --retry-after 5
   # watch it give an endpoint up
@@ -47,17 +48,6 @@ pub struct ListenArgs {
     /// Address and port to listen on; port 0 lets the system choose
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9000")]
     pub addr: String,
-
-    /// Verify signatures with this secret (`whsec_` and base64); may be given several times
-    #[arg(
-        long = "secret",
-        value_name = "SECRET",
-        env = "BRIDGE_LISTEN_SECRET",
-        hide_env_values = true,
-        value_delimiter = ',',
-        value_parser = secret
-    )]
-    pub secrets: Vec<Secret>,
 
     /// Status of the answers
     #[arg(long, value_name = "STATUS", default_value = "200", value_parser = answer_status)]
@@ -90,6 +80,10 @@ pub struct ListenArgs {
     /// How requests are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+
+    /// How requests are signed
+    #[command(flatten)]
+    pub signing: SigningArgs,
 }
 
 /// How requests are printed.
@@ -134,10 +128,7 @@ fn behaviour(args: &ListenArgs) -> Result<(Behaviour, mpsc::Receiver<ReceivedReq
     behaviour.retry_after = args.retry_after.clone();
     behaviour.delay = args.delay;
     behaviour.response_body = args.body.clone().into();
-    // An empty variable is as good as none.
-    if args.secrets.iter().any(|secret| !secret.expose().trim().is_empty()) {
-        behaviour.verifier = Some(Verifier::new(&args.secrets).map_err(wrong_secrets)?);
-    }
+    behaviour.verifier = args.signing.config().as_ref().map(Verifier::new).transpose().map_err(wrong_signing)?;
     Ok((behaviour, recorded))
 }
 
@@ -186,27 +177,11 @@ fn print(out: &mut impl Write, request: &ReceivedRequest, args: &ListenArgs, sum
     out.flush()
 }
 
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
-}
-
 fn answer_status(text: &str) -> Result<StatusCode, String> {
     let status = text.parse::<u16>().ok().filter(|status| (200..600).contains(status));
     status
         .and_then(|status| StatusCode::from_u16(status).ok())
         .ok_or_else(|| "give a status from 200 to 599".to_owned())
-}
-
-fn wrong_secrets(problems: Vec<Problem>) -> CliError {
-    let described: Vec<_> = problems.iter().map(describe).collect();
-    CliError::Usage(format!("--secret: {}", described.join("; ")))
-}
-
-fn describe(problem: &Problem) -> String {
-    match &problem.help {
-        Some(help) => format!("{} ({help})", problem.message),
-        None => problem.message.clone(),
-    }
 }
 
 #[cfg(test)]
@@ -272,12 +247,21 @@ mod tests {
             ("--status ok", "give a status from 200 to 599"),
             ("--delay soon", "--delay"),
             ("--count 0", "--count"),
+            ("--scheme github", "--secret <SECRET>"),
+            ("--scheme git --secret x", "standard-webhooks-ed25519"),
+            ("--secret x --header X-A", "--scheme <NAME>"),
         ] {
             let error = parse(line).unwrap_err().to_string();
             assert!(error.contains(advice), "{error}");
         }
         let error = behaviour(&parse("--secret whsec_c2hvcnQtb25l").unwrap()).unwrap_err().to_string();
         assert!(error.starts_with("--secret: the secret has only 9 bytes") && !error.contains("c2hvcnQ"), "{error}");
+        let custom = "--scheme custom --secret 0123456789abcdef --value {{timestamp}} --content {{bdy}} --header X-A";
+        let error = behaviour(&parse(custom).unwrap()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("--content: `content` cannot name `bdy` (did you mean `{{body}}`?); --value: "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod run;
 pub mod schema;
 pub mod show;
 pub mod signals;
+pub mod signing_args;
 pub mod sinks;
 mod table;
 pub mod test;

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::json_text;
 use crate::receiver::{ReceivedRequest, VerifyError};
 use crate::secret::mask;
-use crate::sink::signing::SIGNATURE_HEADER;
+use crate::sink::signing::signature_headers;
 
 const TITLE: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -135,7 +135,7 @@ fn signature(out: &mut impl Write, request: &ReceivedRequest, why_unchecked: &st
     match &request.verdict {
         Some(Ok(())) => writeln!(out, "  {GOOD}✓ signature verified{GOOD:#}"),
         Some(Err(error)) => writeln!(out, "  {BAD}✗ signature not verified: {error}{BAD:#}"),
-        None if request.headers.contains_key(SIGNATURE_HEADER) => {
+        None if signature_headers().any(|name| request.headers.contains_key(name)) => {
             writeln!(out, "  {FAINT}- signature not checked: {why_unchecked}{FAINT:#}")
         }
         None => Ok(()),
@@ -237,7 +237,7 @@ fn failure(request: &ReceivedRequest) -> Option<&VerifyError> {
 mod tests {
     use super::*;
     use axum::body::Bytes;
-    use axum::http::Method;
+    use axum::http::{HeaderName, Method};
     use jiff::Timestamp;
 
     fn received(body: &'static [u8], verdict: Option<Result<(), VerifyError>>) -> ReceivedRequest {
@@ -261,6 +261,10 @@ mod tests {
             verdict,
             answered_status: Some(StatusCode::OK),
         }
+    }
+
+    fn mismatch() -> VerifyError {
+        VerifyError::Mismatch("the body".into())
     }
 
     fn text(received: &ReceivedRequest) -> String {
@@ -300,7 +304,8 @@ mod tests {
 
     #[test]
     fn what_went_wrong_is_said() {
-        let mut failed = received(b"", Some(Err(VerifyError::TooOld(400))));
+        let mut failed =
+            received(b"", Some(Err(VerifyError::TooOld(HeaderName::from_static("webhook-timestamp"), 400))));
         failed.answered_status = None;
         insta::assert_snapshot!(text(&failed), @r#"
         #7  POST /hooks/eu?x=1  2021-02-25T15:02:10.250Z
@@ -310,7 +315,7 @@ mod tests {
           webhook-signature  v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=
           x-tag              a
           x-tag              b\u{9b}31m
-          ✗ signature not verified: `webhook-timestamp` is 400 s in the past; at most 300 s are allowed
+          ✗ signature not verified: the timestamp in `webhook-timestamp` is 400 s in the past; at most 300 s are allowed
 
           (no body)
 
@@ -319,7 +324,7 @@ mod tests {
         assert!(text(&received(b"", None)).contains("- signature not checked: no --secret was given\n"));
 
         let mut unsigned = received(b"", None);
-        unsigned.headers.remove(SIGNATURE_HEADER);
+        unsigned.headers.remove("webhook-signature");
         assert!(!text(&unsigned).contains("signature"));
     }
 
@@ -357,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_program_gets_one_line_of_json() {
-        let line = json_line(&received(b"{\"a\": 1}\n", Some(Err(VerifyError::Mismatch))));
+        let line = json_line(&received(b"{\"a\": 1}\n", Some(Err(mismatch()))));
         let expected = serde_json::json!({
             "number": 7, "time": "2021-02-25T15:02:10.250Z", "connection": 2,
             "method": "POST", "path": "/hooks/eu?x=1",
@@ -368,7 +373,7 @@ mod tests {
                 "x-tag": "a, b\u{9b}31m",
             },
             "body": "{\"a\": 1}\n",
-            "signature": "failed", "signature_error": VerifyError::Mismatch.to_string(),
+            "signature": "failed", "signature_error": mismatch().to_string(),
             "status": 200,
         });
         assert_eq!(line, expected);
@@ -387,7 +392,7 @@ mod tests {
         summary.add(&received(b"", None));
         assert_eq!(summary.to_string(), "1 request: 1 answered 200");
         summary.add(&received(b"", Some(Ok(()))));
-        let mut failed = received(b"", Some(Err(VerifyError::Mismatch)));
+        let mut failed = received(b"", Some(Err(mismatch())));
         failed.answered_status = None;
         summary.add(&failed);
         assert_eq!(summary.to_string(), "3 requests: 1 not answered, 2 answered 200; signatures: 1 verified, 1 failed");

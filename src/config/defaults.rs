@@ -50,9 +50,11 @@ pub(super) fn normalised<'k>(table: &str, key: &'k str) -> Cow<'k, str> {
 /// Adds the keys of `defaults` that `own` lacks; where both have a table, within the tables. `table` is their name.
 pub(super) fn merge<'i>(table: &str, defaults: &DeTable<'i>, own: &mut DeTable<'i>) {
     let replaced = replaced_alternatives(own);
+    let is_another_scheme = table == "signing" && names_another_scheme(defaults, own);
     for (key, default) in defaults {
         let name = key.get_ref().as_ref();
-        if IS_OWN.contains(&name) || replaced.contains(&name) {
+        let is_of_another_scheme = is_another_scheme && name != "secrets";
+        if IS_OWN.contains(&name) || replaced.contains(&name) || is_of_another_scheme {
             continue;
         }
         let is_same = |own: &str| normalised(table, own) == normalised(table, name);
@@ -65,6 +67,12 @@ pub(super) fn merge<'i>(table: &str, defaults: &DeTable<'i>, own: &mut DeTable<'
             (Some(_), _) => {}
         }
     }
+}
+
+/// Whether a sink signs by another scheme than the defaults say, whose keys would not fit then.
+fn names_another_scheme(defaults: &DeTable<'_>, own: &DeTable<'_>) -> bool {
+    let scheme = |table: &DeTable<'_>| table.get("scheme")?.get_ref().as_str().map(str::to_owned);
+    scheme(own).is_some_and(|own| scheme(defaults) != Some(own))
 }
 
 fn replaced_alternatives(own: &DeTable<'_>) -> Vec<&'static str> {
@@ -114,6 +122,22 @@ mod tests {
         let text = "[defaults.webhook]\nbody = 'x'\nretry.schedule = ['1s']\n\
                     [sinks.a]\ntype = 'webhook'\ntemplate = 't'\nretry.initial = '2s'";
         assert_eq!(merged(text), r#"{"type":"webhook","template":"t","retry":{"initial":"2s"}}"#);
+    }
+
+    #[test]
+    fn of_another_scheme_only_the_secrets_are_taken() {
+        let of = |own: &str| {
+            merged(&format!(
+                "[defaults.webhook.signing]\nscheme = 'custom'\nheader = 'X-A'\nsecrets = ['s']\n\
+                 [sinks.a]\ntype = 'webhook'\nsigning = {{ {own} }}"
+            ))
+        };
+        assert_eq!(of("scheme = 'github'"), r#"{"type":"webhook","signing":{"scheme":"github","secrets":["s"]}}"#);
+        let same = r#"{"type":"webhook","signing":{"scheme":"custom","value":"v","header":"X-A","secrets":["s"]}}"#;
+        assert_eq!(of("scheme = 'custom', value = 'v'"), same);
+        let inherited =
+            r#"{"type":"webhook","signing":{"value":"v","scheme":"custom","header":"X-A","secrets":["s"]}}"#;
+        assert_eq!(of("value = 'v'"), inherited);
     }
 
     #[test]

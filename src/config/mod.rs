@@ -3,8 +3,7 @@
 //! The way through: [`parse_lenient`] parses the text into a tree that knows the place of every value (`document`),
 //! puts environment variables and files in (`interpolate`), lets sinks start from `[defaults.webhook]` (`defaults`),
 //! reads section by section (`read`): compares each table with the schema (`shape`), deserializes it into its struct
-//! (`typed`) and applies the rules that span several keys (`check`). What tests say is in [`test_case`]. Keys that are planned and not there yet are
-//! refused with an explanation (`planned`). Secrets that are written out are blotted out of everything that is shown
+//! (`typed`) and applies the rules that span several keys (`check`). What tests say is in [`test_case`]. Secrets that are written out are blotted out of everything that is shown
 //! (`secrets`). All faults are collected before anything is reported (`diagnostics`).
 //! [`files`] says which files a command line means; `fingerprint` hashes what they say, for a reload to compare, and
 //! `named_files` what `${file:…}` names.
@@ -22,7 +21,6 @@ mod fingerprint;
 mod foreign;
 mod interpolate;
 mod named_files;
-mod planned;
 mod presets;
 mod read;
 mod reference;

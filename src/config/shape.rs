@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Fault;
 use super::interpolate::Replaced;
-use super::{defaults, foreign, planned, schema, wording};
+use super::{defaults, foreign, schema, wording};
 use crate::interpolated::LANGUAGE;
 use crate::problem::did_you_mean;
 use crate::units;
@@ -134,11 +134,7 @@ impl Findings<'_> {
                     self.with_values.insert(place.clone());
                 }
                 if let Some(bounds) = units::out_of_bounds(text, schema) {
-                    return self.reject(place, format!("`{}` must be {bounds}", last(&path)), None);
-                }
-                if let Some(explanation) = planned::value(&path, text) {
-                    let message = format!("`{text}` is not yet supported as `{}`", last(&path));
-                    self.reject(place, message, Some(explanation.to_owned()));
+                    self.reject(place, format!("`{}` must be {bounds}", last(&path)), None);
                 }
             }
             DeValue::Boolean(_) | DeValue::Datetime(_) => {}
@@ -192,13 +188,9 @@ fn tables_with<'a>(schema: &'a Value, key: &str) -> Vec<&'a str> {
     values.filter(|(_, value)| has_key(value)).map(|(name, _)| name.as_str()).collect()
 }
 
-/// The fault of a key that does not exist, or not yet, in a table of this schema.
+/// The fault of a key that does not exist in a table of this schema.
 pub(super) fn unknown_key(path: &[&str], key: Range<usize>, value: &DeValue<'_>, schema: &Value) -> Fault {
     let name = last(path);
-    if let Some(explanation) = planned::key(path) {
-        let message = format!("`{name}` is not yet supported");
-        return Fault { span: Some(key), message, help: Some(explanation.to_owned()) };
-    }
     let known = keys(schema);
     let tables: Vec<_> = tables_with(schema, name).iter().map(|table| format!("`{table}`")).collect();
     // What the value cannot be for was not meant.

@@ -4,6 +4,7 @@
 
 mod masking;
 mod open_files;
+mod signing;
 mod wildcards;
 
 use std::collections::BTreeSet;
@@ -29,7 +30,7 @@ fn of_file(file: &Loaded) -> Vec<Warning> {
     let config = &file.pipeline;
     let secrets = file.written_out_secrets().iter().map(|path| literal_secret(path.clone()));
     let sinks = config.sinks.iter().flat_map(|(name, sink)| {
-        let warnings = plain_http(sink).into_iter().chain(no_retry(sink));
+        let warnings = plain_http(sink).into_iter().chain(no_retry(sink)).chain(signing::doubts(sink));
         warnings.map(move |warning| warning.under(["sinks", name]))
     });
     let masking = masking::masked_values(file).chain(masking::empty_credentials(file));

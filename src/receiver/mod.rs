@@ -4,6 +4,7 @@
 //! know pipelines or print anything, and it is no server for the open internet: it has no TLS and no time limits.
 
 mod connection;
+mod reading;
 mod verifier;
 
 use std::fmt;
@@ -249,7 +250,6 @@ impl RequestHandler {
             Err(rejection) => (Bytes::new(), Some(Reply::status(rejection.status()))),
         };
         let at = Timestamp::now();
-        let verdict = self.behaviour.verifier.as_ref().map(|verifier| verifier.verify(&headers, &body, at));
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = connection.number();
         let mut received = ReceivedRequest {
@@ -260,9 +260,10 @@ impl RequestHandler {
             headers,
             body,
             connection,
-            verdict,
+            verdict: None,
             answered_status: None,
         };
+        received.verdict = self.behaviour.verifier.as_ref().map(|verifier| verifier.verify(&received));
         let reply = refusal.unwrap_or_else(|| self.behaviour.reply(&received));
         if let Reply::Answer(answer) = &reply {
             received.answered_status = Some(answer.status());

@@ -20,8 +20,14 @@ pub const ID_HEADER: &str = "webhook-id";
 /// The header with the time of the attempt, in whole seconds since 1970-01-01T00:00:00Z.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 
-/// The headers that every attempt sets, in lower case.
-pub const RESERVED_HEADERS: [&str; 2] = [ID_HEADER, TIMESTAMP_HEADER];
+/// The headers that every attempt sets, those that the HTTP client sets itself, and the one that has a key of its own.
+const RESERVED_HEADERS: [&str; 6] =
+    [ID_HEADER, TIMESTAMP_HEADER, "content-length", "transfer-encoding", "connection", "content-type"];
+
+/// Whether the bridge sets a header at every attempt, signed or not.
+pub(super) fn is_reserved(header: &HeaderName) -> bool {
+    RESERVED_HEADERS.iter().any(|reserved| header == reserved)
+}
 
 /// The parts of one attempt.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::method::MethodTemplate;
 use super::pairs::Pairs;
 use super::parts;
 use super::rendering::{RequestError, TemplateCompiler};
-use super::signing::Signer;
+use super::signing::{SIGNATURE_HEADER, SigningConfig};
 use super::url_template::UrlTemplate;
 use crate::jq::ValueText;
 use crate::problem::Problem;
@@ -49,9 +49,6 @@ pub struct RequestTemplate {
     checks: Checks,
 }
 
-/// Headers that the HTTP client sets itself, and the one that has a key of its own.
-const OTHER_RESERVED_HEADERS: [&str; 4] = ["content-length", "transfer-encoding", "connection", "content-type"];
-
 impl RequestTemplate {
     /// Compiles a sink's method, URL, headers and body; `None` when something is at fault. Paths are those below the sink.
     pub fn compile(
@@ -66,8 +63,9 @@ impl RequestTemplate {
         let mut fixed_headers = HeaderMap::new();
         let mut headers = Vec::new();
         let mut are_headers_sound = true;
+        let signing = config.signing.as_ref().map(SigningConfig::headers).unwrap_or_default();
         for (name, value) in &config.headers {
-            match Header::compile(name, value, compiler) {
+            match Header::compile(name, value, &signing, compiler) {
                 Some(Header::Fixed(_, value)) if omit_empty && value.is_empty() => {}
                 Some(Header::Fixed(name, value)) => {
                     fixed_headers.insert(name, value);
@@ -140,9 +138,15 @@ enum Header {
 }
 
 impl Header {
-    fn compile(name: &str, value: &ValueText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
+    /// Compiles a header of a sink whose signer sets the headers `signing`.
+    fn compile(
+        name: &str,
+        value: &ValueText,
+        signing: &[HeaderName],
+        compiler: &mut TemplateCompiler<'_>,
+    ) -> Option<Self> {
         let path = ["headers", name];
-        let header = header_name(name).map_err(|problem| compiler.refuse(problem)).ok()?;
+        let header = header_name(name, signing).map_err(|problem| compiler.refuse(problem)).ok()?;
         let expression = compiler.compile_value(&path, value, Escape::Header)?;
         let Some(literal) = expression.literal() else {
             return Some(Self::Rendered(header, expression));
@@ -161,24 +165,20 @@ impl Header {
     }
 }
 
-/// The name of a header that a sink may set.
-fn header_name(name: &str) -> Result<HeaderName, Problem> {
+/// The name of a header that a sink may set, whose signer sets the headers `signing`.
+fn header_name(name: &str, signing: &[HeaderName]) -> Result<HeaderName, Problem> {
     let path = ["headers", name];
     let Ok(header) = HeaderName::try_from(name) else {
         let help = "letters, digits and any of !#$%&'*+-.^_`|~ make a header name";
         return Err(Problem::new(path, format!("`{name}` is not a header name")).with_help(help));
     };
-    if is_reserved(&header) {
-        let help = if header == CONTENT_TYPE { "set the sink's `content_type`" } else { "leave it out" };
-        return Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help));
-    }
-    Ok(header)
-}
-
-/// Whether the bridge sets a header itself.
-fn is_reserved(header: &HeaderName) -> bool {
-    let reserved = OTHER_RESERVED_HEADERS.iter().chain(&parts::RESERVED_HEADERS).chain(&Signer::RESERVED_HEADERS);
-    reserved.into_iter().any(|reserved| header == reserved)
+    let help = match &header {
+        header if header == CONTENT_TYPE => "set the sink's `content_type`",
+        header if signing.contains(header) => "leave it out: the sink's `signing` sets it",
+        header if parts::is_reserved(header) || header == SIGNATURE_HEADER => "leave it out",
+        _ => return Ok(header),
+    };
+    Err(Problem::new(path, format!("`{name}` is set by the bridge")).with_help(help))
 }
 
 /// Headers whose values are masked wherever they are shown, be they literal in the pipeline file or not.

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest, Reply, Verifier};
 use webhook_bridge::secret::Secret;
+use webhook_bridge::sink::signing::{SchemeName, SigningConfig};
 
 use super::{Site, answer, header, millis_between, number, numbered, numbers};
 
@@ -10,7 +11,8 @@ const NEW: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 fn verifies_with(secret: &str, request: &ReceivedRequest) -> bool {
-    Verifier::new(&[Secret::new(secret)]).unwrap().verify(&request.headers, &request.body, request.at).is_ok()
+    let signing = SigningConfig::named(SchemeName::default(), vec![Secret::new(secret)]);
+    Verifier::new(&signing).unwrap().verify(request).is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]

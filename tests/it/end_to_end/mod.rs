@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::http::StatusCode;
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest, Reply, Verifier};
 use webhook_bridge::secret::Secret;
+use webhook_bridge::sink::signing::{SchemeName, SigningConfig};
 
 use crate::delivery::{Site, header};
 
@@ -36,7 +37,8 @@ fn signing() -> String {
 
 /// A receiver that answers 200 and verifies signatures.
 async fn verifying_site() -> Site {
-    let verifier = Verifier::new(&[Secret::new(SECRET)]).unwrap();
+    let signing = SigningConfig::named(SchemeName::default(), vec![Secret::new(SECRET)]);
+    let verifier = Verifier::new(&signing).unwrap();
     Site::start(Behaviour { verifier: Some(verifier), ..Behaviour::default() }).await
 }
 
