@@ -133,7 +133,10 @@ fn take_the_place_of_sources(
             }));
         }
     };
-    std::fs::metadata(events).map_err(CliError::io(format!("cannot read {}", events.display())))?;
+    let cannot_read = || CliError::io(format!("cannot read {}", events.display()));
+    if std::fs::metadata(events).map_err(cannot_read())?.is_dir() {
+        return Err(cannot_read()(std::io::ErrorKind::IsADirectory.into()));
+    }
     let nothing = folder.join("no-events");
     std::fs::write(&nothing, "").map_err(CliError::io("cannot make a file for the state"))?;
     for (source, settings) in &mut config.sources {

@@ -56,6 +56,37 @@ const REFUSED: [(&str, &str); 18] = [
     ("yn", "there are no Bessel functions"),
 ];
 
+/// What other languages and the helpers of templates call it, and how it is written here.
+const FOREIGN: [(&str, &str); 27] = [
+    ("upper", "ascii_upcase"),
+    ("uppercase", "ascii_upcase"),
+    ("toUpperCase", "ascii_upcase"),
+    ("lower", "ascii_downcase"),
+    ("lowercase", "ascii_downcase"),
+    ("toLowerCase", "ascii_downcase"),
+    ("len", "length"),
+    ("size", "length"),
+    ("count", "length"),
+    ("sum", "add"),
+    ("filter", "map(select(…))"),
+    ("where", "select(…)"),
+    ("default", ".a // \"…\""),
+    ("coalesce", ".a // .b"),
+    ("concat", "\"\\(.a)\\(.b)\""),
+    ("json", "tojson"),
+    ("parse_json", "fromjson"),
+    ("base64", "@base64"),
+    ("url_encode", "@uri"),
+    ("urlencode", "@uri"),
+    ("xml", "@html"),
+    ("replace", "gsub(\"…\"; \"…\")"),
+    ("truncate", ".[:80]"),
+    ("substring", ".[0:5]"),
+    ("lookup", "$tables.tenants[.data.tenant]"),
+    ("omit", "del(.a, .b)"),
+    ("switch", "if … then … elif … then … else … end"),
+];
+
 impl Fault {
     pub(super) fn new(text: &str, part: Range<usize>, message: impl Into<String>) -> Self {
         let before = text.get(..part.start).unwrap_or(text);
@@ -177,6 +208,9 @@ fn of_function(
     let before = text.get(..offset).unwrap_or_default();
     if before.ends_with('-') && !before.ends_with(" -") {
         return unknown.help(format!("a member whose name has a hyphen is written `.[\"…-{name}\"]`"));
+    }
+    if let Some((_, here)) = FOREIGN.iter().find(|(foreign, _)| foreign.eq_ignore_ascii_case(name)) {
+        return unknown.help(format!("write `{here}`"));
     }
     match did_you_mean(name, known.iter().map(|(known, _)| *known)) {
         Some(meant) => unknown.help(format!("did you mean `{meant}`?")),

@@ -137,6 +137,9 @@ fn faults_have_their_place_and_advice() {
         (".t | format_time(\"%!\")", "%!", ""),
         (".a as $b | $c", "$c", "names a value"),
         (".data.order-number", "number", "hyphen"),
+        (".a | upper", "upper", "`ascii_upcase`"),
+        (".a | toUpperCase", "toUpperCase", "`ascii_upcase`"),
+        ("default(.a; 1)", "default", "`.a // \"…\"`"),
     ];
     for (text, part, advice) in table {
         let found = faults(text);

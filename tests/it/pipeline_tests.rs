@@ -128,6 +128,9 @@ fn dev_feeds_a_source_from_a_file_of_payloads() {
     for shown in ["GET /x?n=1", "GET /x?n=2"] {
         assert!(stdout.contains(shown), "{stdout}");
     }
+    let args = ["dev", "--once", "--events", folder.path().to_str().unwrap(), pipeline.to_str().unwrap()];
+    let (code, _, stderr) = run_to_end(&mut bridge(&args));
+    assert!(code == 1 && stderr.contains("is a directory"), "{code} {stderr}");
 }
 
 #[test]
@@ -276,6 +279,19 @@ fn a_node_of_a_pipeline_file_is_tried_alone() {
     assert_eq!(run(&["--filter", "large"]).1, "false\ntrue\n");
     let (code, _, stderr) = run(&["--sink", "cmr"]);
     assert!(code == 2 && stderr.contains("has no `sinks.cmr`; did you mean `crm`?"), "{code} {stderr}");
+    for (node, advice) in [
+        (["--filter", "crm"], "has no `filters.crm`, but `sinks.crm`: write `--sink crm`"),
+        (["--sink", "large"], "has no `sinks.large`, but `filters.large`: write `--filter large`"),
+        (["--sink", "billing"], "has no `sinks.billing`; its sinks are crm"),
+    ] {
+        let (code, _, stderr) = run(&node);
+        assert!(code == 2 && stderr.contains(advice), "{code} {stderr}");
+    }
+    let (code, _, stderr) = run_to_end(&mut bridge(&["eval", "--sink", "crm", "-"]));
+    assert!(code == 2 && stderr.contains("`bridge eval pipeline.toml --sink NAME event.json`"), "{code} {stderr}");
+    std::fs::write(&events, "{\"id\": 1}\n{\"id\"").unwrap();
+    let (code, _, stderr) = run(&["--filter", "large"]);
+    assert!(code == 1 && stderr.contains(&format!("event 2 of {} is not JSON", events.display())), "{code} {stderr}");
 }
 
 /// What `bridge eval` prints for the events in a file.
@@ -284,6 +300,7 @@ fn eval(args: &[&str], events: &str) -> String {
     let file = folder.path().join("events");
     std::fs::write(&file, events).unwrap();
     let (code, stdout, stderr) = run_to_end(bridge(&["eval"]).args(args).arg(&file));
+    let stderr = stderr.replace(&file.display().to_string(), "EVENTS");
     format!("exit code {code}\n{stdout}--\n{stderr}")
 }
 

@@ -99,7 +99,8 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let mut number = 0;
     for (event, written) in events(&text, args.format) {
         number += 1;
-        let event = event.map_err(|error| CliError::NoEvent(format!("event {number} {error}")))?;
+        let event =
+            event.map_err(|error| CliError::NoEvent(format!("event {number} of {} {error}", shown(events_file))))?;
         let is_envelope = args.format == EventFormat::Json && is_envelope(&event);
         if said != Some(is_envelope) {
             note(match is_envelope {
@@ -128,10 +129,13 @@ impl EvalArgs {
     fn files(&self) -> Result<(Option<&Path>, &Path), CliError> {
         let is_of_pipeline = self.sink.is_some() || self.filter.is_some();
         let stdin = Path::new("-");
+        let name_the_pipeline =
+            "name the pipeline file of the node first: `bridge eval pipeline.toml --sink NAME event.json`";
         match (is_of_pipeline, self.files.as_slice()) {
+            (true, [pipeline]) if pipeline == stdin => Err(CliError::Usage(name_the_pipeline.to_owned())),
             (true, [pipeline]) => Ok((Some(pipeline), stdin)),
             (true, [pipeline, events]) => Ok((Some(pipeline), events)),
-            (true, _) => Err(CliError::Usage("name the pipeline file of the node".to_owned())),
+            (true, _) => Err(CliError::Usage(name_the_pipeline.to_owned())),
             (false, []) => Ok((None, stdin)),
             (false, [events]) => Ok((None, events)),
             (false, _) => Err(CliError::Usage("name one file of events".to_owned())),
@@ -319,6 +323,10 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     };
     read.map_err(CliError::io(format!("cannot read {}", path.display())))?;
     Ok(text)
+}
+
+fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 fn is_envelope(event: &Value) -> bool {

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -86,9 +87,22 @@ fn names(graph: &Graph, kind: NodeKind) -> Box<dyn Iterator<Item = &str> + '_> {
 
 fn unknown(graph: &Graph, name: &NodeName, pipeline: &Path) -> String {
     let message = format!("{} has no `{name}`", pipeline.display());
-    match did_you_mean(name.name(), names(graph, name.kind())) {
+    let (other, option) = match name.kind() {
+        NodeKind::Filter => (NodeKind::Sink, "--sink"),
+        _ => (NodeKind::Filter, "--filter"),
+    };
+    if names(graph, other).any(|known| *known == **name.name()) {
+        return format!(
+            "{message}, but `{}`: write `{option} {}`",
+            NodeName::new(other, Arc::clone(name.name())),
+            name.name()
+        );
+    }
+    let known: Vec<_> = names(graph, name.kind()).collect();
+    match did_you_mean(name.name(), known.iter().copied()) {
         Some(meant) => format!("{message}; did you mean `{meant}`?"),
-        None => message,
+        None if known.is_empty() => message,
+        None => format!("{message}; its {} are {}", name.kind().section(), known.join(", ")),
     }
 }
 
