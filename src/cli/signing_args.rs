@@ -15,7 +15,8 @@ use crate::sink::signing::{Encoding, HmacAlgorithm, SchemeName, SigningConfig};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Signatures")]
 pub struct SigningArgs {
-    /// Verify signatures with this secret, in the form that the scheme asks for; may be given several times
+    /// Verify signatures with this secret, in the form that the scheme asks for; may be given several times, and commas
+    /// separate several
     #[arg(
         long = "secret",
         value_name = "SECRET",

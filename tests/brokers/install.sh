@@ -62,6 +62,9 @@ missing_packages() {
     have ps || echo procps
     have nginx || echo nginx-light
     have openssl || echo openssl
+    # To run the functions of docs/verify-signatures.md (python3: see below).
+    have node || echo nodejs
+    have go || echo golang-go
     # To build the image and run it (tests/container).
     have_perl || echo perl
     have buildah || echo buildah

@@ -96,6 +96,14 @@ fn files_with_unknown_keys_or_words_do_not_match_the_schema() {
         let file = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
         assert!(!validator.is_valid(&file), "{name}");
     }
+    let is_valid = |signing: &str| {
+        let sink =
+            format!("type = 'webhook'\nfrom = ['a']\nurl = 'https://x/'\nsigning = {{ secrets = ['s'], {signing} }}");
+        let text = format!("name = 'x'\nsources.a.type = 'stdin'\n[sinks.b]\n{sink}");
+        validator.is_valid(&serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap())
+    };
+    assert!(is_valid("scheme = 'custom', header = 'X-A'") && is_valid("scheme = '${var:SCHEME}', header = 'X-A'"));
+    assert!(!is_valid("scheme = 'github', header = 'X-A'"), "a key of another scheme");
 }
 
 #[test]

@@ -25,5 +25,6 @@ mod replicas;
 mod secrets;
 mod selections;
 mod shutdown;
+mod signatures;
 mod support;
 mod torture;

@@ -43,7 +43,7 @@ pub fn signature_headers() -> impl Iterator<Item = &'static str> {
 #[derive(Clone)]
 pub struct Signer {
     scheme: Arc<Scheme>,
-    /// One, where the scheme has no room for more.
+    /// Never none; one, where the scheme has no room for more.
     keys: Vec<Key>,
 }
 

@@ -13,10 +13,10 @@ use crate::delivery::Site;
 use crate::support::{Bridge, wait_until};
 
 /// What the log says when a pipeline has taken over a new version.
-const APPLIED: &str = "goes on with the new version";
+pub(crate) const APPLIED: &str = "goes on with the new version";
 
 /// Writes a new version of the pipeline file and has it loaded by SIGHUP; returns when the log says `expected` once more.
-async fn reload(site: &Site, bridge: &Bridge, config: &str, expected: &str) {
+pub(crate) async fn reload(site: &Site, bridge: &Bridge, config: &str, expected: &str) {
     let before = site.log_count(bridge, expected);
     std::fs::write(site.folder.path().join("pipeline.toml"), config).unwrap();
     bridge.signal(nix::sys::signal::Signal::SIGHUP);
