@@ -17,6 +17,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub(crate) use reserved::read as read_json;
+
 /// One record read from a source.
 ///
 /// An event is immutable once a source has made it: it is shared (`Arc<Event>`) by all its deliveries.

@@ -18,7 +18,7 @@ const MARK: char = '!';
 const ESCAPED: &str = "\\u00";
 
 /// The value of JSON text.
-pub(super) fn read(payload: &[u8]) -> serde_json::Result<Value> {
+pub(crate) fn read(payload: &[u8]) -> serde_json::Result<Value> {
     let Some(marked) = marked(payload) else { return serde_json::from_slice(payload) };
     let mut value = serde_json::from_slice(marked.as_bytes())
         // What is wrong is told with its place in the payload itself.

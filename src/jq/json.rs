@@ -3,58 +3,22 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use hifijson::SliceLexer;
-use hifijson::num::LexWrite as _;
-use hifijson::str::LexAlloc as _;
-use hifijson::token::{Expect, Lex as _};
 use jaq_json::Num;
+use serde_json::Value as Json;
 
 use super::budget::charge;
-use super::value::Value;
-
-/// Arrays and objects in one another that a text may have, as `serde_json` reads them.
-const MOST_LEVELS: usize = 128;
+use super::value::{COST, Value};
+use crate::event::read_json;
 
 /// Integers of more digits are no more than their text, until a program calculates with them.
 const MOST_DIGITS: usize = 200;
 
 /// The value of a JSON text (RFC 8259). `None` when it is none, or nested too deeply.
-pub(super) fn parse(text: &[u8]) -> Option<Value> {
-    charge(text.len() as u64);
-    let mut lexer = SliceLexer::new(text);
-    lexer.exactly_one(SliceLexer::ws_peek, |next, lexer| parse_value(MOST_LEVELS, next, lexer)).ok()
-}
-
-/// The value that begins with this byte.
-fn parse_value(levels: usize, next: u8, lexer: &mut SliceLexer<'_>) -> Result<Value, hifijson::Error> {
-    Ok(match next {
-        b'a'..=b'z' => lexer.null_or_bool().ok_or(Expect::Value)?.map_or(Value::Null, Value::Bool),
-        b'0'..=b'9' | b'-' => Value::Number(number(lexer.num_string().validated()?.0)),
-        b'"' => Value::text(lexer.discarded().str_string()?),
-        b'[' => {
-            let levels = levels.checked_sub(1).ok_or(hifijson::Error::Depth)?;
-            let mut items = Vec::new();
-            lexer.discarded().seq(b']', SliceLexer::ws_peek, |next, lexer| {
-                items.push(parse_value(levels, next, lexer)?);
-                Ok::<_, hifijson::Error>(())
-            })?;
-            Value::array(items)
-        }
-        b'{' => {
-            let levels = levels.checked_sub(1).ok_or(hifijson::Error::Depth)?;
-            let mut members = Vec::new();
-            lexer.discarded().seq(b'}', SliceLexer::ws_peek, |next, lexer| {
-                lexer.expect(|_| Some(next), b'"').ok_or(Expect::String)?;
-                let name = lexer.str_string().map_err(hifijson::Error::Str)?;
-                lexer.expect(SliceLexer::ws_peek, b':').ok_or(Expect::Colon)?;
-                let value = parse_value(levels, lexer.ws_peek().ok_or(Expect::Value)?, lexer)?;
-                members.push((Arc::new(name.into_owned()), value));
-                Ok::<_, hifijson::Error>(())
-            })?;
-            Value::object(members)
-        }
-        _ => Err(Expect::Value)?,
-    })
+pub(super) fn parse(text: &str) -> Option<Value> {
+    // Each of these is followed by a value.
+    let values = text.bytes().filter(|byte| matches!(byte, b'[' | b'{' | b',' | b':')).count();
+    charge(text.len() as u64 + COST * values as u64);
+    read_json(text.as_bytes()).ok().map(|json| Value::of_json(Arc::new(json)))
 }
 
 /// A number with its digits. What is no number in JSON, as `007`, is read as a double.
@@ -74,21 +38,6 @@ pub(super) fn number(digits: &str) -> Num {
     Num::Dec(Arc::new(digits.to_owned()))
 }
 
-impl From<&serde_json::Value> for Value {
-    fn from(value: &serde_json::Value) -> Self {
-        match value {
-            serde_json::Value::Null => Self::Null,
-            serde_json::Value::Bool(value) => Self::Bool(*value),
-            serde_json::Value::Number(digits) => Self::Number(number(&digits.to_string())),
-            serde_json::Value::String(text) => Self::text(text.as_str()),
-            serde_json::Value::Array(items) => items.iter().map(Self::from).collect(),
-            serde_json::Value::Object(members) => {
-                Self::object(members.iter().map(|(name, value)| (Arc::new(name.clone()), Self::from(value))))
-            }
-        }
-    }
-}
-
 /// The JSON text of a value. As in jq, what is no number is null, and infinity the largest double.
 pub(super) fn write(value: &Value) -> String {
     let mut text = String::new();
@@ -103,29 +52,58 @@ fn push(text: &mut String, value: &Value) {
         Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
         Value::Number(number) => push_number(text, number),
         Value::Text(content) => push_text(text, content),
-        Value::Array(array) => {
-            text.push('[');
-            for (index, item) in array.items.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                push(text, item);
-            }
-            text.push(']');
-        }
-        Value::Object(object) => {
-            text.push('{');
-            for (index, (name, value)) in object.members.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                push_text(text, name);
-                text.push(':');
-                push(text, value);
-            }
-            text.push('}');
+        Value::Array(array) => match array.json() {
+            Some(json) => push_json(text, json),
+            None => push_items(text, array.items(), push),
+        },
+        Value::Object(object) => match object.json() {
+            Some(json) => push_json(text, json),
+            None => push_members(text, object.members().iter().map(|(name, value)| (name.as_str(), value)), push),
+        },
+    }
+}
+
+/// What was given, as the value of it would be written.
+fn push_json(text: &mut String, json: &Json) {
+    charge(8);
+    match json {
+        Json::Null => text.push_str("null"),
+        Json::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
+        Json::Number(number) => text.push_str(number.as_str()),
+        Json::String(content) => push_text(text, content),
+        Json::Array(items) => push_items(text, items, push_json),
+        Json::Object(members) => {
+            push_members(text, members.iter().map(|(name, value)| (name.as_str(), value)), push_json);
         }
     }
+}
+
+fn push_items<T>(text: &mut String, items: &[T], push: impl Fn(&mut String, &T)) {
+    text.push('[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        push(text, item);
+    }
+    text.push(']');
+}
+
+fn push_members<'a, T: 'a>(
+    text: &mut String,
+    members: impl Iterator<Item = (&'a str, &'a T)>,
+    push: impl Fn(&mut String, &T),
+) {
+    text.push('{');
+    for (index, (name, value)) in members.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        push_text(text, name);
+        text.push(':');
+        push(text, value);
+    }
+    text.push('}');
 }
 
 fn push_number(text: &mut String, number: &Num) {

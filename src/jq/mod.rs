@@ -7,8 +7,10 @@
 //! program can catch that. A program that calls itself often runs a second time on a thread with a stack of its own, so
 //! that no depth of calls is one of the worker's.
 //!
-//! **Numbers keep their digits** as long as a program does not calculate with them: `1.10`, integers of thirty digits and
-//! `1e400` go out as they came. Calculations are those of jq, with doubles; `fixed` and `round` are decimal.
+//! **The envelope is not copied** ([`Value::of_json`]): a program reads the JSON that filters and templates read.
+//!
+//! **Numbers keep their digits** as long as a program does not calculate with them: `1.10` and integers of thirty digits go
+//! out as they came, `1e400` as `1e+400`. Calculations are those of jq, with doubles; `fixed` and `round` are decimal.
 //!
 //! **Ours beside jq's**: `need(.x)` fails when a value is missing or null, and names it; `fixed(n)` is text with n places;
 //! `round(n)` a number with at most n; `format_time`, `format_time(format)` and `format_time(format; zone)` as the helper
@@ -50,9 +52,8 @@ use rewriting::Rewriting;
 pub use budget::{Exhausted, Limits};
 pub use config::{ProgramText, ValueText};
 pub use fault::Fault;
-pub use value::Value;
+pub use value::{HoldsJson, Value};
 
-use crate::event::{DecodeError, Event, Format};
 use crate::interpolated::TextRef;
 
 /// What a program may use besides the event.
@@ -326,40 +327,9 @@ fn on_own_stack<T: Send>(function: impl FnOnce() -> T + Send) -> Option<T> {
 }
 
 impl Value {
-    /// The value of an event's envelope, with all the digits of its numbers.
-    ///
-    /// # Errors
-    /// When the payload is not what the source's format says.
-    pub fn of_event(event: &Event) -> Result<Self, DecodeError> {
-        let exact = match (event.format, &event.payload) {
-            (Format::Json, Some(payload)) => json::parse(payload),
-            _ => None,
-        };
-        // What only a lenient reader reads, it reads in its own way.
-        let Some(data) = exact else { return Ok(Self::from(&event.envelope()?)) };
-        let around = Self::from(&event.envelope_around(serde_json::Value::Null));
-        Ok(around.with_member("data", data))
-    }
-
-    /// The value of a JSON text, with all the digits of its numbers; `None` when it is none.
-    pub fn of_json(text: &[u8]) -> Option<Self> {
-        json::parse(text)
-    }
-
     /// Its JSON text.
     pub fn to_json(&self) -> String {
         json::write(self)
-    }
-
-    /// An object with a member in the place of the one of that name, or another value as it is.
-    pub fn with_member(self, name: &str, value: Self) -> Self {
-        match self {
-            Self::Object(mut object) => {
-                Arc::make_mut(&mut object).insert(Arc::new(name.to_owned()), value);
-                Self::Object(object)
-            }
-            other => other,
-        }
     }
 }
 

@@ -146,8 +146,8 @@ fn length(value: Value) -> ValR<Value> {
             charge(text.len() as u64 / 8);
             Value::from(text.chars().count())
         }
-        Value::Array(array) => Value::from(array.items.len()),
-        Value::Object(object) => Value::from(object.members.len()),
+        Value::Array(array) => Value::from(array.len()),
+        Value::Object(object) => Value::from(object.len()),
     })
 }
 
@@ -157,7 +157,7 @@ fn from_json(value: &Value) -> ValR<Value> {
     if text == "nan" {
         return Ok(Value::from(f64::NAN));
     }
-    json::parse(text.as_bytes()).ok_or_else(|| error("the text is not JSON"))
+    json::parse(text).ok_or_else(|| error("the text is not JSON"))
 }
 
 /// Text contains its parts, an array what is contained in one of its elements, an object members that are contained in
@@ -170,18 +170,18 @@ fn contains(value: &Value, part: &Value) -> Result<bool, Error<Value>> {
             Ok(text.contains(part.as_str()))
         }
         (Value::Array(array), Value::Array(parts)) => {
-            for part in &parts.items {
+            for part in parts.items() {
                 // What cannot contain it at all is no error within an array.
-                if !array.items.iter().any(|item| contains(item, part).unwrap_or(false)) {
+                if !array.items().iter().any(|item| contains(item, part).unwrap_or(false)) {
                     return Ok(false);
                 }
             }
             Ok(true)
         }
         (Value::Object(object), Value::Object(parts)) => {
-            for (name, part) in &parts.members {
-                match object.members.get(name) {
-                    Some(value) if contains(value, part)? => {}
+            for (name, part) in parts.members() {
+                match object.get(name) {
+                    Some(value) if contains(&value, part)? => {}
                     _ => return Ok(false),
                 }
             }
@@ -206,7 +206,7 @@ fn indices(value: &Value, part: &Value) -> ValR<Value> {
         }
         (Value::Array(_), Value::Array(_)) => Ok(value.found(part)?.unwrap_or_default()),
         (Value::Array(array), _) => {
-            let places = array.items.iter().enumerate().filter(|(_, item)| *item == part);
+            let places = array.items().iter().enumerate().filter(|(_, item)| *item == part);
             Ok(places.map(|(place, _)| Value::from(place)).collect())
         }
         _ => Err(error(format!("{} has no places of {}", value.kind(), part.kind()))),
@@ -217,7 +217,7 @@ fn binary_search(value: &Value, wanted: &Value) -> ValR<Value> {
     let Value::Array(array) = value else {
         return Err(error(format!("`bsearch` takes an array, and the value is {}", value.kind())));
     };
-    Ok(match array.items.binary_search(wanted) {
+    Ok(match array.items().binary_search(wanted) {
         Ok(place) => Value::from(place),
         // As in jq: -1 - the place where it belongs.
         Err(place) => Value::from(-1 - isize::try_from(place).unwrap_or(isize::MAX)),

@@ -252,9 +252,9 @@ impl<'s> Rewriting<'s> {
         let given = self.variables.iter().find(|(name, _)| name == variable && !self.own.contains(variable));
         let Some((_, Value::Object(object))) = given else { return };
         let Some((Part::Index(index), _)) = path.0.first() else { return };
-        let Some((name, part)) = literal(index).filter(|(name, _)| !object.members.contains_key(name)) else { return };
+        let Some((name, part)) = literal(index).filter(|(name, _)| object.get(name).is_none()) else { return };
         let fault = Fault::new(self.text, self.place(part), format!("`{variable}` has no `{name}`"));
-        let known: Vec<&str> = object.members.keys().map(|known| known.as_str()).collect();
+        let known: Vec<&str> = object.members().keys().map(|known| known.as_str()).collect();
         self.faults.push(match did_you_mean(&name, known.iter().copied()) {
             Some(meant) => fault.help(format!("did you mean `{meant}`?")),
             None if known.is_empty() => fault.help(format!("add `[{}.{name}]` to the file", &variable[1..])),

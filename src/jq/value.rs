@@ -2,19 +2,27 @@
 //!
 //! The interpreter's own value type would do, but for what it lets a program build: here each value knows its size and
 //! depth, and making, cloning and comparing is charged to the budget. Behaviour follows jq, where the interpreter differs.
+//!
+//! JSON that was read before, such as an event's envelope, is no copy (`given`): what a program does not ask for is never
+//! made a value.
 
 mod access;
 mod arithmetic;
+mod containers;
+mod given;
 mod order;
 
 use std::fmt;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use jaq_core::ValR;
 use jaq_json::Num;
 
+pub(super) use containers::{Array, Object};
+pub use given::HoldsJson;
+
 use super::budget::{admit, charge};
+use containers::Extent;
 
 /// A value of a program.
 #[derive(Debug, Default)]
@@ -34,31 +42,8 @@ pub enum Value {
     Object(Arc<Object>),
 }
 
-/// The elements of an array.
-#[derive(Debug, Clone, Default)]
-pub struct Array {
-    pub(super) items: Vec<Value>,
-    extent: Extent,
-}
-
-/// The members of an object, in their order.
-#[derive(Debug, Clone, Default)]
-pub struct Object {
-    pub(super) members: Members,
-    extent: Extent,
-}
-
-pub(super) type Members = IndexMap<Arc<String>, Value>;
-
-/// How large a value is. Both figures may be too high where members were taken away, and never too low.
-#[derive(Debug, Clone, Copy, Default)]
-struct Extent {
-    size: u64,
-    levels: u32,
-}
-
 /// What making a value costs, beside its text.
-const COST: u64 = 32;
+pub(super) const COST: u64 = 32;
 
 impl Value {
     /// Text.
@@ -88,9 +73,9 @@ impl Value {
     }
 
     /// The member of an object.
-    pub fn member(&self, name: &str) -> Option<&Self> {
+    pub fn member(&self, name: &str) -> Option<Self> {
         match self {
-            Self::Object(object) => object.members.get(&name.to_owned()),
+            Self::Object(object) => object.get(name),
             _ => None,
         }
     }
@@ -113,17 +98,16 @@ impl Value {
     }
 
     fn extent(&self) -> Extent {
-        let size = match self {
+        Extent::of_scalar(match self {
+            Self::Array(array) => return array.extent(),
+            Self::Object(object) => return object.extent(),
             Self::Null | Self::Bool(_) => 5,
             Self::Number(Num::Dec(digits)) => digits.len() as u64,
             // Three bits make a digit, more or less.
             Self::Number(Num::BigInt(integer)) => integer.bits() / 3,
             Self::Number(_) => 20,
             Self::Text(text) => text.len() as u64 + 2,
-            Self::Array(array) => return array.extent,
-            Self::Object(object) => return object.extent,
-        };
-        Extent { size, levels: 0 }
+        })
     }
 
     /// The name of a member.
@@ -132,37 +116,6 @@ impl Value {
             Self::Text(name) => Ok(name),
             other => Err(error(format!("the name of a member is text, not {}", other.kind()))),
         }
-    }
-}
-
-impl Array {
-    fn push(&mut self, item: Value) {
-        charge(COST);
-        self.extent.add(item.extent(), 0);
-        self.items.push(item);
-    }
-
-    fn len(&self) -> usize {
-        self.items.len()
-    }
-}
-
-impl Object {
-    pub(super) fn insert(&mut self, name: Arc<String>, value: Value) {
-        charge(2 * COST);
-        self.extent.add(value.extent(), name.len() as u64 + 3);
-        if let Some(before) = self.members.insert(name, value) {
-            self.extent.size = self.extent.size.saturating_sub(before.size());
-        }
-    }
-}
-
-impl Extent {
-    /// Takes in an element or member.
-    fn add(&mut self, inner: Self, name: u64) {
-        self.size = self.size.saturating_add(inner.size).saturating_add(name + 1);
-        self.levels = self.levels.max(inner.levels + 1);
-        admit(self.size, self.levels);
     }
 }
 
@@ -311,7 +264,7 @@ impl jaq_core::ValT for Value {
 impl jaq_std::ValT for Value {
     fn into_seq<S: FromIterator<Self>>(self) -> Result<S, Self> {
         match self {
-            Self::Array(array) => Ok(Arc::unwrap_or_clone(array).items.into_iter().collect()),
+            Self::Array(array) => Ok(Arc::unwrap_or_clone(array).into_items().into_iter().collect()),
             other => Err(other),
         }
     }

@@ -31,6 +31,8 @@ pub struct Routes {
     pub(super) sinks: Vec<Arc<SinkRoute>>,
     /// Of each filter: who takes what it lets through, and who takes the rest.
     outputs: Vec<(FanOut, FanOut)>,
+    /// For requests that need no envelope.
+    no_envelope: Arc<Context>,
 }
 
 /// The way into a sink.
@@ -97,7 +99,7 @@ impl Routes {
     pub(super) fn new(filters: Arc<[FilterNode]>, sinks: Vec<Arc<SinkRoute>>) -> Self {
         let fan_out = |targets: &[Target]| FanOut::new(targets, &filters);
         let outputs = filters.iter().map(|filter| (fan_out(&filter.matched), fan_out(&filter.unmatched))).collect();
-        Self { filters, sinks, outputs }
+        Self { filters, sinks, outputs, no_envelope: Arc::new(Context::new(Value::Null)) }
     }
 
     /// Where events start that go to all of `targets`.
@@ -116,7 +118,10 @@ impl Routes {
         let mut view = View::Unread;
         let reached = self.reached_sinks(event, start, &mut view, ends);
         let needs_context = reached.iter().any(|index| self.sinks[*index].needs_envelope());
-        let context = if needs_context { view.into_context(event) } else { Ok(Context::new(Value::Null)) };
+        let context = match needs_context {
+            true => view.into_context(event).map(Arc::new),
+            false => Ok(Arc::clone(&self.no_envelope)),
+        };
         let input = context.as_ref().map(|context| Input::new(event, context));
         for (position, index) in reached.iter().enumerate() {
             let copy = reached[..position].iter().filter(|earlier| *earlier == index).count();
@@ -171,12 +176,11 @@ impl Routes {
 
     fn enter(&self, index: usize, copy: u32, event: &Arc<Event>, input: &Result<Input<'_>, &String>) -> RouteEnd {
         let sink = &self.sinks[index];
-        let empty = Context::new(Value::Null);
         let prepared = match input {
             Ok(input) => sink.prepare(event, copy, input).map_err(|message| (Reason::Unrenderable, message)),
-            Err(_) if !sink.needs_envelope() => {
-                sink.prepare(event, copy, &Input::new(event, &empty)).map_err(|message| (Reason::Unrenderable, message))
-            }
+            Err(_) if !sink.needs_envelope() => sink
+                .prepare(event, copy, &Input::new(event, &self.no_envelope))
+                .map_err(|message| (Reason::Unrenderable, message)),
             Err(error) => Err((Reason::Undecodable, (*error).clone())),
         };
         match prepared {

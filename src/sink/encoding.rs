@@ -117,7 +117,7 @@ impl Encoding {
                 Ok(Body { content_type: content_type.clone(), bytes: body.into() })
             }
             Self::Program { program, content_type } => {
-                let value = part("body", input.value())?;
+                let value = input.value();
                 let body = match Escape::for_content_type(as_text(content_type)).is_json() {
                     true => program.run_one(value).map(|result| result.to_json()),
                     false => program.run_text(value),

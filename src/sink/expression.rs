@@ -1,9 +1,9 @@
 //! A value of a request that depends on the event, as a template or a program gives it, and what both are given.
 //!
-//! The envelope is made once for an event in each form that is asked for: of the values of programs not before one is
-//! run. This module must not know which part of a request a value is for.
+//! Both read the one envelope of the event. This module must not know which part of a request a value is for.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use super::rendering::{RequestError, part, render_unless_empty};
 use crate::event::Event;
@@ -35,7 +35,7 @@ pub struct Input<'a> {
     /// The event.
     pub event: &'a Event,
     /// Its envelope, for templates.
-    pub context: &'a Context,
+    pub context: &'a Arc<Context>,
     value: OnceCell<jq::Value>,
 }
 
@@ -73,23 +73,19 @@ impl Expression {
     pub fn render(&self, input: &Input<'_>) -> Result<String, ExpressionFailure> {
         match self {
             Self::Template(template) => Ok(template.render(input.context)?),
-            Self::Program(program) => Ok(program.run_text(input.value()?)?),
+            Self::Program(program) => Ok(program.run_text(input.value())?),
         }
     }
 }
 
 impl<'a> Input<'a> {
     /// An event with its envelope.
-    pub fn new(event: &'a Event, context: &'a Context) -> Self {
+    pub fn new(event: &'a Event, context: &'a Arc<Context>) -> Self {
         Self { event, context, value: OnceCell::new() }
     }
 
     /// Its envelope, for programs.
-    pub(super) fn value(&self) -> Result<&jq::Value, jq::Failure> {
-        if let Some(value) = self.value.get() {
-            return Ok(value);
-        }
-        let value = jq::Value::of_event(self.event).map_err(|error| jq::Failure::Error(error.to_string()))?;
-        Ok(self.value.get_or_init(|| value))
+    pub(super) fn value(&self) -> &jq::Value {
+        self.value.get_or_init(|| jq::Value::of_json(Arc::clone(self.context)))
     }
 }

@@ -1,6 +1,8 @@
 //! Compiles and renders the parts of a request that are templates, such as the URL or a header, and names the part that
 //! is at fault. It must not know what the parts make together.
 
+use std::sync::Arc;
+
 use reqwest::header::HeaderName;
 
 use super::expression::{Expression, ExpressionFailure};
@@ -74,7 +76,7 @@ pub fn options_of_programs(options: &Options) -> jq::Options {
     let Options { clock, ids, tables, max_output } = options.clone();
     let limits = Limits::with_size(max_output as u64);
     let tables = serde_json::Value::Object(tables.as_map().clone());
-    jq::Options { clock, ids, limits, variables: vec![("$tables".to_owned(), jq::Value::from(&tables))] }
+    jq::Options { clock, ids, limits, variables: vec![("$tables".to_owned(), jq::Value::of_json(Arc::new(tables)))] }
 }
 
 /// Compiles the templates of a part of a pipeline file. What is wrong with them, and what is worth a second look in them,

@@ -2,6 +2,7 @@
 //! That of XML is read in the tests of templates.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -53,7 +54,7 @@ fn body(sink: &str, payload: &Value) -> Bytes {
     let templates = NamedTemplates::compile(&none, &declared, &mut compiler);
     let encoding = Encoding::compile(&config, &templates, &mut compiler);
     let encoding = encoding.unwrap_or_else(|| panic!("{:?}", compiler.problems));
-    let context = Context::new(event.envelope().unwrap());
+    let context = Arc::new(Context::new(event.envelope().unwrap()));
     encoding.render(&Input::new(&event, &context)).unwrap().bytes
 }
 

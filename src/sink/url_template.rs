@@ -70,7 +70,7 @@ impl UrlTemplate {
                 shape.parse(&text).map_err(RequestError::Url)
             }
             Self::Program(program) => {
-                let text = part("url", input.value().and_then(|value| program.run_text(value)))?;
+                let text = part("url", program.run_text(input.value()))?;
                 let parsed = Parts::of(&text).and_then(|parts| {
                     if parts.authority.contains('@') { Err(NO_USER.to_owned()) } else { parse(&text) }
                 });
@@ -212,6 +212,8 @@ fn is_dots(segment: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -243,7 +245,7 @@ mod tests {
             format: Format::Json,
             content_type: None,
         };
-        let context = Context::new(event.envelope().unwrap());
+        let context = Arc::new(Context::new(event.envelope().unwrap()));
         url.render(&Input::new(&event, &context)).map_err(|error| error.to_string())
     }
 

@@ -73,7 +73,7 @@ use rendering::Insertion;
 
 use crate::event::Envelope;
 use crate::interpolated::{InterpolatedText, TextRef};
-use crate::jq::ProgramText;
+use crate::jq::{HoldsJson, ProgramText};
 
 /// A body that sinks refer to by name.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -383,6 +383,13 @@ impl Context {
     /// The envelope.
     pub fn as_value(&self) -> &Value {
         self.0.data()
+    }
+}
+
+/// Programs read the envelope where it lies.
+impl HoldsJson for Context {
+    fn json(&self) -> &Value {
+        self.as_value()
     }
 }
 

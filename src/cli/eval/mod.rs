@@ -6,6 +6,7 @@ mod node;
 use std::fs;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
@@ -258,7 +259,7 @@ impl Evaluation {
             Self::Node(node) => node.of(&event.of_test()).map_err(Failure::DeadLetter),
             Self::When(predicate) => Ok(vec![predicate.matches(&Envelope::new(event.envelope)).to_string()]),
             Self::Program { text, program } => {
-                let results = program.run_all(&event.value(), MOST_RESULTS);
+                let results = program.run_all(&jq::Value::of_json(Arc::new(event.envelope)), MOST_RESULTS);
                 let results = results.map_err(|failure| faulty("--jq", text, None, failure.to_string(), None))?;
                 if results.len() != 1 {
                     note(&format!("{} values; a sink takes exactly one", results.len()));
@@ -283,19 +284,6 @@ impl Event<'_> {
     fn of_test(&self) -> TestEvent {
         let payload = std::str::from_utf8(self.written).ok().filter(|text| !self.is_envelope && !text.is_empty());
         node::event_of(&self.envelope, payload.map(|text| text.trim_start().to_owned()))
-    }
-
-    /// The event for a program, with the digits that are written.
-    fn value(&self) -> jq::Value {
-        let value = jq::Value::from(&self.envelope);
-        match jq::Value::of_json(self.written) {
-            Some(exact) if self.is_envelope => match exact.member("data") {
-                Some(data) => value.with_member("data", data.clone()),
-                None => value,
-            },
-            Some(exact) => value.with_member("data", exact),
-            None => value,
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use jaq_core::path::Opt;
 use jaq_core::val::Range;
 use jaq_core::{Error, Exn, ValR, ValX};
 
+use super::containers::Made;
 use super::{Array, COST, Object, Value, arithmetic, charge, error};
 
 impl Value {
@@ -14,10 +15,10 @@ impl Value {
     pub(super) fn into_key_values(self) -> BoxIter<'static, ValR<(Self, Self), Self>> {
         match self {
             Self::Array(array) => {
-                Box::new((0..array.len()).map(move |index| Ok((Self::from(index), array.items[index].clone()))))
+                Box::new((0..array.len()).map(move |index| Ok((Self::from(index), array.items()[index].clone()))))
             }
-            Self::Object(object) => Box::new((0..object.members.len()).filter_map(move |index| {
-                let (name, value) = object.members.get_index(index)?;
+            Self::Object(object) => Box::new((0..object.len()).filter_map(move |index| {
+                let (name, value) = object.members().get_index(index)?;
                 Some(Ok((Self::Text(Arc::clone(name)), value.clone())))
             })),
             other => box_once(Err(error(format!("{} has no elements or members", other.kind())))),
@@ -28,14 +29,13 @@ impl Value {
     pub(in crate::jq) fn found(&self, index: &Self) -> Result<Option<Self>, Error<Self>> {
         Ok(match (self, index) {
             (Self::Null, Self::Null | Self::Text(_) | Self::Number(_) | Self::Object(_)) => None,
-            (Self::Object(object), Self::Text(name)) => object.members.get(name).cloned(),
-            (Self::Array(array), Self::Number(_)) => {
-                index.place_in(array.len()).and_then(|place| array.items.get(place)).cloned()
-            }
+            (Self::Object(object), Self::Text(name)) => object.get(name),
+            (Self::Array(array), Self::Number(_)) => index.place_in(array.len()).and_then(|place| array.get(place)),
             (Self::Array(array), Self::Array(part)) => Some(array.indices_of_part(part)),
             (Self::Array(_) | Self::Text(_), Self::Object(range)) => {
-                let bound = |name: &str| range.members.get(&name.to_owned());
-                return self.clone().slice(bound("start")..bound("end")).map(Some);
+                let bound = |name: &str| range.get(name);
+                let (start, end) = (bound("start"), bound("end"));
+                return self.clone().slice(start.as_ref()..end.as_ref()).map(Some);
             }
             _ => return Err(no_such_index(self, index)),
         })
@@ -47,7 +47,7 @@ impl Value {
             Self::Null => Ok(Self::Null),
             Self::Array(array) => {
                 let (start, end) = bounds(&range, array.len())?;
-                Ok(array.items[start..end].iter().cloned().collect())
+                Ok(array.items()[start..end].iter().cloned().collect())
             }
             Self::Text(text) => {
                 let (start, end) = characters(&text, &range)?;
@@ -64,10 +64,10 @@ impl Value {
         f: impl Fn(Self) -> I,
     ) -> ValX<'a, Self> {
         match self {
-            Self::Array(array) => Arc::unwrap_or_clone(array).items.into_iter().flat_map(f).collect(),
+            Self::Array(array) => Arc::unwrap_or_clone(array).into_items().into_iter().flat_map(f).collect(),
             Self::Object(object) => {
                 let mut changed = Object::default();
-                for (name, value) in Arc::unwrap_or_clone(object).members {
+                for (name, value) in Arc::unwrap_or_clone(object).into_members() {
                     if let Some(value) = f(value).next().transpose()? {
                         changed.insert(name, value);
                     }
@@ -101,8 +101,9 @@ impl Value {
                 Ok(Self::Array(array))
             }
             (value @ (Self::Array(_) | Self::Null | Self::Text(_)), Self::Object(range)) => {
-                let bound = |name: &str| range.members.get(&name.to_owned());
-                value.with_slice(bound("start")..bound("end"), opt, f)
+                let bound = |name: &str| range.get(name);
+                let (start, end) = (bound("start"), bound("end"));
+                value.with_slice(start.as_ref()..end.as_ref(), opt, f)
             }
             (value, index) => opt.fail(value, |value| no_such_index(&value, index).into()),
         }
@@ -127,7 +128,7 @@ impl Value {
             Ok(bounds) => bounds,
             Err(fault) => return opt.fail(Self::Array(array), |_| fault.into()),
         };
-        let part = array.items[start..end].iter().cloned().collect();
+        let part = array.items()[start..end].iter().cloned().collect();
         let replacement = match f(part).next().transpose()? {
             Some(Self::Array(items)) => items,
             Some(other) => {
@@ -135,8 +136,8 @@ impl Value {
             }
             None => Arc::default(),
         };
-        let (before, behind) = (&array.items[..start], &array.items[end..]);
-        Ok(before.iter().chain(&replacement.items).chain(behind).cloned().collect())
+        let (before, behind) = (&array.items()[..start], &array.items()[end..]);
+        Ok(before.iter().chain(replacement.items()).chain(behind).cloned().collect())
     }
 
     /// The place in an array of this length that a number means; one behind the end is a place too.
@@ -151,11 +152,11 @@ impl Value {
 
 impl Array {
     fn indices_of_part(&self, part: &Self) -> Value {
-        if part.items.is_empty() {
+        if part.len() == 0 {
             return Value::array([]);
         }
-        let places = self.items.windows(part.len()).enumerate();
-        places.filter(|(_, window)| *window == part.items).map(|(place, _)| Value::from(place)).collect()
+        let places = self.items().windows(part.len()).enumerate();
+        places.filter(|(_, window)| *window == part.items()).map(|(place, _)| Value::from(place)).collect()
     }
 
     fn change<'a, I: Iterator<Item = ValX<'a, Value>>>(
@@ -163,22 +164,25 @@ impl Array {
         place: usize,
         f: impl Fn(Value) -> I,
     ) -> Result<(), Exn<'a, Value>> {
-        let size = self.items.get(place).map_or(0, Value::size);
-        let before = self.items.get_mut(place).map(std::mem::take).unwrap_or_default();
+        let Made { parts, .. } = self.made();
+        let size = parts.get(place).map_or(0, Value::size);
+        let before = parts.get_mut(place).map(std::mem::take).unwrap_or_default();
         match f(before).next().transpose()? {
             Some(after) => {
                 while self.len() <= place {
                     self.push(Value::Null);
                 }
+                let Made { parts, extent } = self.made();
                 // What is filled up stays counted, which is not too little.
-                self.extent.size = self.extent.size.saturating_sub(size);
-                self.extent.add(after.extent(), 0);
-                self.items[place] = after;
+                extent.size = extent.size.saturating_sub(size);
+                extent.add(after.extent(), 0);
+                parts[place] = after;
             }
             None if place < self.len() => {
                 charge((self.len() - place) as u64);
-                self.extent.size = self.extent.size.saturating_sub(size);
-                self.items.remove(place);
+                let Made { parts, extent } = self.made();
+                extent.size = extent.size.saturating_sub(size);
+                parts.remove(place);
             }
             None => {}
         }
@@ -192,11 +196,12 @@ impl Object {
         name: &Arc<String>,
         f: impl Fn(Value) -> I,
     ) -> Result<(), Exn<'a, Value>> {
-        let before = match self.members.get_mut(name) {
+        let Made { parts, extent } = self.made();
+        let before = match parts.get_mut(name) {
             Some(value) => {
                 let before = std::mem::take(value);
                 // What stands there meanwhile is null.
-                self.extent.size = (self.extent.size + Value::Null.size()).saturating_sub(before.size());
+                extent.size = (extent.size + Value::Null.size()).saturating_sub(before.size());
                 before
             }
             None => Value::Null,
@@ -204,8 +209,8 @@ impl Object {
         match f(before).next().transpose()? {
             Some(after) => self.insert(Arc::clone(name), after),
             None => {
-                charge(self.members.len() as u64);
-                self.members.shift_remove(name);
+                charge(self.len() as u64);
+                self.made().parts.shift_remove(name);
             }
         }
         Ok(())

@@ -42,14 +42,14 @@ impl Add for Value {
             }
             (Self::Array(mut left), Self::Array(right)) => {
                 let joined = Arc::make_mut(&mut left);
-                for item in &right.items {
+                for item in right.items() {
                     joined.push(item.clone());
                 }
                 Ok(Self::Array(left))
             }
             (Self::Object(mut left), Self::Object(right)) => {
                 let joined = Arc::make_mut(&mut left);
-                for (name, value) in &right.members {
+                for (name, value) in right.members() {
                     joined.insert(Arc::clone(name), value.clone());
                 }
                 Ok(Self::Object(left))
@@ -66,8 +66,8 @@ impl Sub for Value {
         match (self, other) {
             (Self::Number(left), Self::Number(right)) => Ok(number(left, right, |left, right| left - right)),
             (Self::Array(left), Self::Array(right)) => {
-                let taken: std::collections::BTreeSet<&Self> = right.items.iter().collect();
-                Ok(left.items.iter().filter(|item| !taken.contains(item)).cloned().collect())
+                let taken: std::collections::BTreeSet<&Self> = right.items().iter().collect();
+                Ok(left.items().iter().filter(|item| !taken.contains(item)).cloned().collect())
             }
             (left, right) => Err(refused(&left, Math::Sub, &right)),
         }
@@ -182,10 +182,9 @@ fn split(text: &str, separator: &str) -> Value {
 }
 
 fn merge(left: &mut Object, right: &Object) {
-    for (name, value) in &right.members {
-        match (left.members.get(name), value) {
-            (Some(Value::Object(before)), Value::Object(after)) => {
-                let mut inner = Arc::clone(before);
+    for (name, value) in right.members() {
+        match (left.get(name), value) {
+            (Some(Value::Object(mut inner)), Value::Object(after)) => {
                 merge(Arc::make_mut(&mut inner), after);
                 left.insert(Arc::clone(name), Value::Object(inner));
             }

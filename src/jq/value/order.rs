@@ -15,7 +15,7 @@ impl Ord for Value {
                 charge(left.len().min(right.len()) as u64 / 16);
                 left.cmp(right)
             }
-            (Self::Array(left), Self::Array(right)) => left.items.iter().cmp(right.items.iter()),
+            (Self::Array(left), Self::Array(right)) => left.items().iter().cmp(right.items()),
             (Self::Object(left), Self::Object(right)) => in_order_of_names(left, right),
             _ => self.rank().cmp(&other.rank()),
         }
@@ -25,15 +25,14 @@ impl Ord for Value {
 /// The names first, then the values in the order of the names.
 fn in_order_of_names(left: &Object, right: &Object) -> Ordering {
     let sorted = |object: &Object| {
-        charge(8 * object.members.len() as u64);
-        let mut names: Vec<_> = object.members.keys().cloned().collect();
+        charge(8 * object.len() as u64);
+        let mut names: Vec<_> = object.members().keys().cloned().collect();
         names.sort_unstable();
         names
     };
     let (names, others) = (sorted(left), sorted(right));
     names.cmp(&others).then_with(|| {
-        let values =
-            |object: &'_ Object| names.iter().map(|name| object.members.get(name).cloned()).collect::<Vec<_>>();
+        let values = |object: &'_ Object| names.iter().map(|name| object.get(name)).collect::<Vec<_>>();
         values(left).cmp(&values(right))
     })
 }
