@@ -24,34 +24,33 @@
 
 mod bound;
 mod budget;
+mod compiled;
 mod config;
 mod fault;
 mod json;
+mod marks;
 mod matching;
 mod natives;
 mod rewriting;
 mod value;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use jaq_core::compile::Compiler;
-use jaq_core::load::parse::Def;
-use jaq_core::load::{Arena, File, Lexer, Loader, Parser};
 use jaq_core::{Ctx, Vars};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use bound::Bound;
 use budget::Stopped;
-use fault::Known;
+use compiled::Compiled;
 use natives::{Kind, World};
-use rewriting::Rewriting;
 
 pub use budget::{Exhausted, Limits};
 pub use config::{ProgramText, ValueText};
 pub use fault::Fault;
+pub use marks::Place;
 pub use value::{HoldsJson, Value};
 
 use crate::interpolated::TextRef;
@@ -71,10 +70,14 @@ pub struct Options {
 
 /// A program that is ready to run.
 pub struct Program {
-    filter: jaq_core::Filter<Kind>,
+    compiled: Compiled,
     options: Options,
-    /// How deep its expressions stand in one another.
-    depth: usize,
+    /// What is compiled, and what of it is written where.
+    bound: Bound,
+    /// As it is written.
+    written: String,
+    /// The same with marks, once it has failed; `None` within when it could not be compiled so.
+    marked: OnceLock<Option<Compiled>>,
 }
 
 /// Why a program has no result. It would have none again.
@@ -83,6 +86,9 @@ pub enum Failure {
     /// An error of the program, caught by nothing.
     #[error("{0}")]
     Error(String),
+    /// The same, where it is known at what place in the program it arose.
+    #[error("{0} ({1})")]
+    ErrorAt(String, Place),
     /// No result where there must be one.
     #[error("the program gives nothing; it must give one value")]
     Nothing,
@@ -110,12 +116,6 @@ impl Failure {
     }
 }
 
-/// The longest program, in bytes.
-const LONGEST: usize = 64 << 10;
-
-/// The most parentheses, brackets and braces in one another.
-const MOST_OPEN: usize = 128;
-
 /// Calls that a program may make of itself, the stack it may use and how deep it may be, before it runs on a stack of its
 /// own. The stack of a worker has 2 MiB.
 const CALLS_AT_ONCE: u64 = 2000;
@@ -125,12 +125,6 @@ const DEPTH_AT_ONCE: usize = if cfg!(debug_assertions) { 30 } else { 80 };
 /// The stack of a program that needs one of its own. Only what is used becomes memory. To free what calls have put into
 /// one another takes a few hundred bytes for each call, beside the stack that the limits allow.
 const OWN_STACK: usize = if cfg!(debug_assertions) { 1 << 30 } else { 256 << 20 };
-
-/// The name of the program as a definition.
-const MAIN: &str = "bridge_program_";
-
-/// What the standard library has and programs may not have, or have from us.
-const NOT_OF_STANDARD: [&str; 7] = ["debug", "stderr", "halt", "halt_error", "nan", "infinite", "input_line_number"];
 
 impl Program {
     /// Compiles a program. Values that `${…}` put in are data.
@@ -142,22 +136,11 @@ impl Program {
         let bound = Bound::new(text);
         let variables = options.variables.iter().chain(&bound.variables).cloned().collect();
         let options = Options { variables, ..options.clone() };
-        let compiled = Self::of_text(&bound.text, options);
-        compiled.map_err(|faults| faults.into_iter().map(|fault| bound.as_written(fault, text.as_str())).collect())
-    }
-
-    fn of_text(text: &str, options: Options) -> Result<Self, Vec<Fault>> {
-        if text.len() > LONGEST {
-            return Err(vec![Fault::new(text, 0..0, format!("the program is longer than {LONGEST} bytes"))]);
+        let written = text.as_str().to_owned();
+        match Compiled::of_text(&bound.text, &options) {
+            Ok(compiled) => Ok(Self { compiled, options, bound, written, marked: OnceLock::new() }),
+            Err(faults) => Err(faults.into_iter().map(|fault| bound.as_written(fault, &written)).collect()),
         }
-        if let Some(place) = too_deep(text) {
-            let message = format!("more than {MOST_OPEN} parentheses, brackets and braces stand in one another");
-            return Err(vec![Fault::new(text, place..place + 1, message)]);
-        }
-        // A long line of operators is a deep tree.
-        on_own_stack(|| compile(text, &options)).unwrap_or_else(|| {
-            Err(vec![Fault::new(text, 0..0, "the program could not be compiled: no thread could be started")])
-        })
     }
 
     /// The one result for an event.
@@ -196,30 +179,54 @@ impl Program {
 
     /// The first results, so many at most.
     fn run(&self, input: &Value, most: usize) -> Result<Vec<Value>, Failure> {
+        self.run_bounded(input, most).map_err(|failure| match failure {
+            Failure::Error(message) => match self.place_of_failure(input, most) {
+                Some(place) => Failure::ErrorAt(message, place),
+                None => Failure::Error(message),
+            },
+            other => other,
+        })
+    }
+
+    fn run_bounded(&self, input: &Value, most: usize) -> Result<Vec<Value>, Failure> {
         let limits = self.options.limits;
-        if self.depth <= DEPTH_AT_ONCE {
+        if self.compiled.depth <= DEPTH_AT_ONCE {
             let calls = limits.calls.min(CALLS_AT_ONCE);
             let at_once = Limits { calls, stack: limits.stack.min(STACK_AT_ONCE), ..limits };
-            match self.attempt(input, most, at_once) {
+            match self.attempt(&self.compiled, input, most, at_once) {
                 Err(Failure::Exhausted(Exhausted::Calls(_) | Exhausted::Stack)) => {}
                 ended => return ended,
             }
         }
-        on_own_stack(|| self.attempt(input, most, limits)).unwrap_or(Err(Failure::Exhausted(Exhausted::Stack)))
+        let run = on_own_stack(|| self.attempt(&self.compiled, input, most, limits));
+        run.unwrap_or(Err(Failure::Exhausted(Exhausted::Stack)))
     }
 
-    fn attempt(&self, input: &Value, most: usize, limits: Limits) -> Result<Vec<Value>, Failure> {
-        let results = budget::within(limits, || self.results(input, most));
+    /// Where it has failed with an error.
+    fn place_of_failure(&self, input: &Value, most: usize) -> Option<Place> {
+        let part = on_own_stack(|| {
+            let compiled = || Compiled::with_marks(&self.bound.text, &self.options);
+            let marked = self.marked.get_or_init(compiled).as_ref()?;
+            let number = marks::last_of(|| drop(self.attempt(marked, input, most, self.options.limits)));
+            marked.marks.get(number?).cloned()
+        });
+        let Fault { line, column, part, .. } =
+            self.bound.as_written(Fault::new(&self.bound.text, part??, ""), &self.written);
+        Some(Place { line, column, part })
+    }
+
+    fn attempt(&self, compiled: &Compiled, input: &Value, most: usize, limits: Limits) -> Result<Vec<Value>, Failure> {
+        let results = budget::within(limits, || self.results(&compiled.filter, input, most));
         results.unwrap_or_else(|stopped| match stopped {
             Stopped::Exhausted(exhausted) => Err(Failure::Exhausted(exhausted)),
             Stopped::Panicked => Err(Failure::Broken),
         })
     }
 
-    fn results(&self, input: &Value, most: usize) -> Result<Vec<Value>, Failure> {
-        let world = World { lut: &self.filter.lut, options: &self.options };
+    fn results(&self, filter: &jaq_core::Filter<Kind>, input: &Value, most: usize) -> Result<Vec<Value>, Failure> {
+        let world = World { lut: &filter.lut, options: &self.options };
         let variables = Vars::new(self.options.variables.iter().map(|(_, value)| value.clone()));
-        let results = self.filter.id.run((Ctx::<Kind>::new(world, variables), input.clone()));
+        let results = filter.id.run((Ctx::<Kind>::new(world, variables), input.clone()));
         let results = results.take(most).map(|result| {
             // Other exceptions than errors never leave a program.
             let error = |exception: jaq_core::Exn<'_, Value>| exception.get_err().map_or(Failure::Broken, failure);
@@ -239,82 +246,6 @@ fn failure(error: jaq_core::Error<Value>) -> Failure {
         Value::Text(message) if message.len() <= LONGEST_MESSAGE => Arc::unwrap_or_clone(message),
         Value::Text(message) => message.chars().take(LONGEST_MESSAGE).chain(['…']).collect(),
         other => format!("the program ends with an error that is {}", other.kind()),
-    })
-}
-
-fn compile(text: &str, options: &Options) -> Result<Program, Vec<Fault>> {
-    let arena = Arena::default();
-    let tokens = Lexer::new(text).lex();
-    let tokens =
-        tokens.map_err(|faults| faults.iter().map(|fault| Fault::of_lexer(text, fault)).collect::<Vec<_>>())?;
-    if let Some(word) =
-        tokens.first().map(|token| token.0).filter(|word| matches!(*word, "import" | "include" | "module"))
-    {
-        let fault = Fault::new(text, 0..0, format!("`{word}` is not for programs of the bridge"));
-        return Err(vec![fault.help("a program has no modules: let its definitions stand in it")]);
-    }
-    let term = Parser::new(&tokens).parse(Parser::term).map_err(|faults| {
-        let faults =
-            faults.iter().map(|(expected, found)| Fault::of_parser(text, expected, found.map(|token| token.0)));
-        faults.collect::<Vec<_>>()
-    })?;
-    let mut rewriting = Rewriting::new(text, &arena, &options.variables);
-    let body = rewriting.term(term);
-    let (depth, mut faults) = (rewriting.deepest, rewriting.faults);
-    let mut definitions = definitions(&arena);
-    let known: Vec<_> = definitions.iter().map(|definition| (definition.name, definition.args.len())).collect();
-    definitions.push(Def { name: MAIN, args: Vec::new(), body });
-    let linked = linked(text, options, &arena, definitions, known).map_err(|found| faults.extend(found)).ok();
-    faults.sort_by_key(|fault| fault.part.start);
-    let program = linked.map(|filter| Program { filter, options: options.clone(), depth });
-    program.filter(|_| faults.is_empty()).ok_or(faults)
-}
-
-/// The definitions that every program has: those of the standard library, and ours behind them. Of two definitions of one
-/// name a program calls the one behind.
-fn definitions(arena: &Arena) -> Vec<Def<&str>> {
-    let ours = jaq_core::load::parse(include_str!("defs.jq"), |parser| parser.defs()).unwrap_or_default();
-    let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-    let standard = standard.filter(|definition| !NOT_OF_STANDARD.contains(&definition.name));
-    standard.chain(ours).map(|definition| Rewriting::new("", arena, &[]).definition(definition)).collect()
-}
-
-/// Names resolved. `known` are the definitions that the program may call.
-fn linked<'s>(
-    text: &'s str,
-    options: &'s Options,
-    arena: &'s Arena,
-    definitions: Vec<Def<&'s str>>,
-    mut known: Vec<Known<'s>>,
-) -> Result<jaq_core::Filter<Kind>, Vec<Fault>> {
-    let functions: Vec<_> = natives::all().collect();
-    known.extend(functions.iter().map(|(name, arguments, _)| (*name, arguments.len())));
-    known.push(("need", 1));
-    known.retain(|(name, _)| !name.ends_with('_') && !name.starts_with('!'));
-    let variables: Vec<_> = options.variables.iter().map(|(name, _)| name.as_str()).collect();
-    // There is nothing to load: a fault here would be one of ours.
-    let broken = || vec![Fault::new(text, 0..0, "the program cannot be loaded; this is a fault of the bridge")];
-    let main = File { code: MAIN, path: () };
-    let modules = Loader::new(definitions).load(arena, main).map_err(|_| broken())?;
-    let compiler = Compiler::<_, jaq_core::Native<Kind>>::default();
-    let compiler = compiler.with_funs(functions).with_global_vars(variables.iter().copied());
-    compiler.compile(modules).map_err(|faults| {
-        let faults = faults.into_iter().flat_map(|(_, faults)| faults);
-        let faults = faults.map(|(name, undefined)| Fault::of_name(text, name, &undefined, &known, &variables));
-        faults.collect::<Vec<_>>()
-    })
-}
-
-/// The first parenthesis, bracket or brace of too many in one another. Those in text count as well.
-fn too_deep(text: &str) -> Option<usize> {
-    let mut open = 0_usize;
-    text.char_indices().find_map(|(place, character)| {
-        match character {
-            '(' | '[' | '{' => open += 1,
-            ')' | ']' | '}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        (open > MOST_OPEN).then_some(place)
     })
 }
 
@@ -352,7 +283,7 @@ impl fmt::Debug for Options {
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program").field("depth", &self.depth).finish_non_exhaustive()
+        f.debug_struct("Program").field("depth", &self.compiled.depth).finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::budget::{self, charge};
 use super::value::{Value, error};
-use super::{Options, json, matching};
+use super::{Options, json, marks, matching};
 use crate::functions::{decimal, digest, time};
 
 /// What programs work on.
@@ -60,7 +60,7 @@ const LEFT_OUT: [&str; 11] = [
 pub(super) fn all() -> impl Iterator<Item = Fun<Kind>> {
     let is_kept = |(name, ..): &Fun<Kind>| !LEFT_OUT.contains(name) && *name != "split_";
     let standard = jaq_core::funs::<Kind>().chain(jaq_std::funs::<Kind>().filter(is_kept));
-    ours().chain(standard).chain([step()])
+    ours().chain(standard).chain([step(), marks::function()])
 }
 
 fn step() -> Fun<Kind> {

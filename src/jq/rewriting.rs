@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::fault::Fault;
+use super::marks::MARK;
 use super::matching;
 use super::natives::STEP;
 use super::value::Value;
@@ -42,6 +43,8 @@ pub(super) struct Rewriting<'s> {
     /// The definitions around this place, and whether they call themselves.
     around: Vec<(&'s str, usize, bool)>,
     depth: usize,
+    /// The places of the marks, in a program that is to be marked.
+    pub(super) marks: Option<Vec<Range<usize>>>,
     /// How deep expressions stand in one another, at most.
     pub(super) deepest: usize,
     /// What is wrong.
@@ -51,7 +54,7 @@ pub(super) struct Rewriting<'s> {
 impl<'s> Rewriting<'s> {
     pub(super) fn new(text: &'s str, arena: &'s Arena, variables: &'s [(String, Value)]) -> Self {
         let (own, around, faults) = (Vec::new(), Vec::new(), Vec::new());
-        Self { text, arena, variables, own, around, depth: 0, deepest: 0, faults }
+        Self { text, arena, variables, own, around, depth: 0, marks: None, deepest: 0, faults }
     }
 
     /// A definition.
@@ -118,10 +121,15 @@ impl<'s> Rewriting<'s> {
                 let definitions = definitions.into_iter().map(|definition| self.definition(definition)).collect();
                 Term::Def(definitions, self.boxed(inner))
             }
-            Term::Call(name, arguments) => self.call(name, arguments),
+            Term::Call(name, arguments) => {
+                let call = self.call(name, arguments);
+                self.marked(self.place_of(name), call)
+            }
             Term::Path(inner, path) => {
                 self.check_member(&inner, &path);
-                Term::Path(self.boxed(inner), self.path(path))
+                let place = self.place_of_path(&inner, &path);
+                let path = Term::Path(self.boxed(inner), self.path(path));
+                self.marked(place, path)
             }
         }
     }
@@ -262,11 +270,40 @@ impl<'s> Rewriting<'s> {
         });
     }
 
-    /// Where a piece of the program stands in it.
+    /// An expression behind a mark of its place.
+    fn marked(&mut self, place: Option<Range<usize>>, term: Term<&'s str>) -> Term<&'s str> {
+        let (Some(marks), Some(place)) = (&mut self.marks, place) else { return term };
+        marks.push(place);
+        let number = (marks.len() - 1).to_string();
+        let mark = Term::Call(MARK, vec![Term::Num(self.kept(number))]);
+        Term::BinOp(Box::new(mark), BinaryOp::Pipe(None), Box::new(term))
+    }
+
+    /// Where a path stands, as far as its names tell.
+    fn place_of_path(&self, start: &Term<&'s str>, path: &Path<Term<&'s str>>) -> Option<Range<usize>> {
+        let of_variable = if let Term::Var(name) = start { Some(*name) } else { None };
+        let of_part = |(part, _): &(Part<Term<&'s str>>, _)| match part {
+            Part::Index(Term::Num(index)) => Some(*index),
+            Part::Index(index) => literal(index).map(|(_, piece)| piece),
+            Part::Range(..) => None,
+        };
+        let pieces = of_variable.into_iter().chain(path.0.iter().filter_map(of_part));
+        let places: Vec<_> = pieces.filter_map(|piece| self.place_of(piece)).collect();
+        let (first, last) = (places.first()?.start, places.last()?.end);
+        let opening = self.text[..first].trim_end_matches(['.', '[', '"']).len();
+        Some(opening..last)
+    }
+
+    /// Where a piece of the program stands in it, or its beginning.
     fn place(&self, piece: &str) -> Range<usize> {
+        self.place_of(piece).unwrap_or(0..0)
+    }
+
+    /// Where a piece of the program stands in it; `None` of what the rewriting has made.
+    fn place_of(&self, piece: &str) -> Option<Range<usize>> {
         let start = piece.as_ptr().addr().checked_sub(self.text.as_ptr().addr());
-        let start = start.filter(|start| start + piece.len() <= self.text.len());
-        start.map_or(0..0, |start| start..start + piece.len())
+        let start = start.filter(|start| start + piece.len() <= self.text.len() && !piece.is_empty())?;
+        Some(start..start + piece.len())
     }
 }
 

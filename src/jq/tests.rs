@@ -33,6 +33,7 @@ fn all(text: &str, json: &str) -> Result<Vec<String>, Failure> {
 fn one(text: &str, json: &str) -> String {
     match compiled(text).run_one(&input(json)) {
         Ok(result) => result.to_json(),
+        Err(Failure::ErrorAt(message, _)) => format!("failed: {message}"),
         Err(failure) => format!("failed: {failure}"),
     }
 }
@@ -161,7 +162,10 @@ fn a_row_that_a_table_lacks_is_null_and_a_table_that_is_not_there_a_fault() {
     let one = |text: &str, tenant: &str| {
         let program = Program::compile(text, &options).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
         let event = input(&format!(r#"{{"data":{{"tenant":{tenant}}}}}"#));
-        program.run_one(&event).map_or_else(|failure| format!("failed: {failure}"), |result| result.to_json())
+        match program.run_one(&event) {
+            Ok(result) => result.to_json(),
+            Err(failure) => format!("failed: {failure}"),
+        }
     };
     for (text, known, unknown) in [
         (r#"$tables.tenants[.data.tenant].url // "none""#, r#""https://acme.example""#, r#""none""#),
@@ -173,7 +177,7 @@ fn a_row_that_a_table_lacks_is_null_and_a_table_that_is_not_there_a_fault() {
         (
             "need($tables.tenants[.data.tenant]).url",
             r#""https://acme.example""#,
-            "failed: what `need` asks for is missing from the event",
+            "failed: what `need` asks for is missing from the event (line 1, column 21 of the program)",
         ),
         (r#"$tables["regions"][.data.tenant] // 1"#, "1", "1"),
         // Names of the program's own.
@@ -194,6 +198,31 @@ fn a_row_that_a_table_lacks_is_null_and_a_table_that_is_not_there_a_fault() {
     let fault = Program::compile("$tables.tenants.a", &without).err().unwrap_or_default().remove(0);
     assert_eq!(fault.to_string(), "`$tables` has no `tenants` (line 1, column 9 of the program)");
     assert_eq!(fault.help.as_deref(), Some("add `[tables.tenants]` to the file"));
+}
+
+#[test]
+fn an_error_is_told_with_its_place() {
+    for (text, json, part, message) in [
+        ("{a: .id,\n b: (.cents / 100)}", r#"{"cents": "x"}"#, ".cents", "(line 2, column 6 of the program)"),
+        ("[.items[] | .price | fixed(2)]", r#"{"items": [{"price": 1}, {}]}"#, "fixed", "column 22"),
+        (".a.b.c", r#"{"a": "text"}"#, ".a.b.c", "text has no member `b` (line 1, column 1"),
+        (".[\"a b\"][0].c", r#"{"a b": [[1]]}"#, ".[\"a b\"][0].c", "column 1"),
+        // What was caught is not the place.
+        ("(try (.a / 2) catch 0) + (.b | .c)", r#"{"a": "x", "b": 1}"#, ".c", "a number has no member `c`"),
+        (".a // 1 | . + {} | .b", r#"{"a": 1}"#, ".a", "`+`"),
+        // In definitions, in paths, and in what is assigned.
+        ("def half: .n / 2; .a | half", r#"{"a": {"n": []}}"#, ".n", "column 11"),
+        ("del(.a) | .b |= (.c | ascii_upcase)", r#"{"b": {"c": 1}}"#, "ascii_upcase", "column 23"),
+        (".a.b = 1", r#"{"a": 1}"#, ".a.b", "column 1"),
+        ("reduce .a[] as $x (0; . + $x.n)", r#"{"a": [{"n": 1}, 2]}"#, "$x.n", "column 27"),
+        ("error(\"no \\(.id)\")", r#"{"id": 7}"#, ".id", "no 7 (line 1, column 13"),
+        ("need(.x)", "{}", ".x", "`.x` is missing from the event (line 1, column 6 of the program)"),
+    ] {
+        let failure = compiled(text).run_one(&input(json)).unwrap_err();
+        let Failure::ErrorAt(_, place) = &failure else { panic!("{text}: {failure:?}") };
+        assert_eq!(&text[place.part.clone()], part, "{text}: {failure}");
+        assert!(failure.to_string().contains(message), "{text}: {failure}");
+    }
 }
 
 /// Cases of jq's manual (jq 1.7), where the result there is the one given here.

@@ -260,7 +260,10 @@ impl Evaluation {
             Self::When(predicate) => Ok(vec![predicate.matches(&Envelope::new(event.envelope)).to_string()]),
             Self::Program { text, program } => {
                 let results = program.run_all(&jq::Value::of_json(Arc::new(event.envelope)), MOST_RESULTS);
-                let results = results.map_err(|failure| faulty("--jq", text, None, failure.to_string(), None))?;
+                let results = results.map_err(|failure| match failure {
+                    jq::Failure::ErrorAt(message, place) => faulty("--jq", text, Some(place.part), message, None),
+                    other => faulty("--jq", text, None, other.to_string(), None),
+                })?;
                 if results.len() != 1 {
                     note(&format!("{} values; a sink takes exactly one", results.len()));
                 }

@@ -50,8 +50,8 @@ async fn programs_make_the_parts_of_a_request_and_their_failures_dead_letters() 
     assert_eq!(
         letters,
         [
-            "unrenderable cannot render body: `/` is not for text and a number",
-            "unrenderable cannot render x-tenant: `.data.tenant` is missing from the event",
+            "unrenderable cannot render body: `/` is not for text and a number (line 2, column 68 of the program)",
+            "unrenderable cannot render x-tenant: `.data.tenant` is missing from the event (line 1, column 6 of the program)",
             "unrenderable the rendered value of header x-tenant is not a valid header value",
         ]
     );
