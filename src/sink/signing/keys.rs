@@ -55,7 +55,6 @@ impl KeyForm {
 /// A secret that is ready to sign. An HMAC has already taken in its key: cloning it costs less than keying it anew for
 /// every request.
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "a sink has one or two, and each is cloned at every request")]
 pub(crate) enum Key {
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
@@ -83,7 +82,6 @@ impl Key {
 }
 
 /// A key with all that it signs.
-#[expect(clippy::large_enum_variant, reason = "it stays on the stack")]
 pub(crate) enum Signable<'a> {
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),

@@ -166,9 +166,15 @@ fn single_braces(key: &str, text: &str, part: Range<usize>, allowed: &[Field]) -
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ALL: [Field; 3] = [Field::Id, Field::Timestamp, Field::Body];
+
+    fn without_blanks(text: &str) -> String {
+        text.split_whitespace().collect()
+    }
 
     fn problems(text: &str) -> Vec<(String, String, Range<usize>)> {
         let problems = Pattern::parse("content", text, &ALL).unwrap_err();
@@ -190,6 +196,18 @@ mod tests {
         let pattern = Pattern::parse("value", "a,t={{timestamp}},{{id}}{{body}}", &ALL).unwrap();
         let split: Vec<_> = pattern.split(",").iter().map(ToString::to_string).collect();
         assert_eq!(split, ["a", "t={{timestamp}}", "{{id}}{{body}}"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "([{}é ]|id|body|\\PC){0,12}") {
+            match Pattern::parse("content", &text, &ALL) {
+                Ok(pattern) => prop_assert_eq!(without_blanks(&pattern.to_string()), without_blanks(&text)),
+                Err(problems) => for problem in problems {
+                    prop_assert!(text.get(problem.part.unwrap()).is_some(), "the part is one of the text");
+                },
+            }
+        }
     }
 
     #[test]
