@@ -58,6 +58,9 @@ pub enum MetaValue {
     Json(Value),
 }
 
+/// The member of [`Event::meta`] that names the transform which made the event.
+const TRANSFORM: &str = "transform";
+
 /// The members of the envelope, in the order in which it shows them.
 pub const ENVELOPE: [&str; 7] = ["id", "time", "source", "key", "headers", "meta", "data"];
 
@@ -124,6 +127,19 @@ impl Event {
         envelope.insert("meta".into(), Value::Object(meta.collect()));
         envelope.insert("data".into(), data);
         Value::Object(envelope)
+    }
+
+    /// The event that a transform makes of this one: with an id and a payload of its own, which is JSON.
+    pub fn derived(&self, id: String, transform: &Arc<str>, payload: Bytes) -> Self {
+        let mut meta = self.meta.clone();
+        meta.retain(|(name, _)| name != TRANSFORM);
+        meta.push((Cow::Borrowed(TRANSFORM), MetaValue::Text(Arc::clone(transform))));
+        Self { id, meta, payload: Some(payload), format: Format::Json, content_type: None, ..self.clone() }
+    }
+
+    /// Whether a transform made it: then its format is its own, and not that of its source.
+    pub fn is_derived(&self) -> bool {
+        self.meta.iter().any(|(name, _)| name == TRANSFORM)
     }
 
     /// The format in which the payload can be read: its own, or else text, or else bytes. In that one there is an

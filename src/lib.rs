@@ -84,5 +84,6 @@ pub mod supervisor;
 pub mod template;
 pub mod testing;
 pub mod timer;
+pub mod transform;
 pub mod turns;
 pub mod units;

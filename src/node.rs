@@ -15,6 +15,9 @@ pub enum NodeKind {
     /// In the section `filters`.
     #[strum(serialize = "filters")]
     Filter,
+    /// In the section `transforms`.
+    #[strum(serialize = "transforms")]
+    Transform,
     /// In the section `sinks`.
     #[strum(serialize = "sinks")]
     Sink,
@@ -53,6 +56,11 @@ impl NodeName {
     /// A filter.
     pub fn filter(name: impl Into<Arc<str>>) -> Self {
         Self::new(NodeKind::Filter, name)
+    }
+
+    /// A transform.
+    pub fn transform(name: impl Into<Arc<str>>) -> Self {
+        Self::new(NodeKind::Transform, name)
     }
 
     /// A sink.
@@ -98,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_node_is_read_as_it_is_shown() {
-        for text in ["sources.a", "filters.a.b", "sinks.Ä-1"] {
+        for text in ["sources.a", "filters.a.b", "transforms.t", "sinks.Ä-1"] {
             assert_eq!(text.parse::<NodeName>().unwrap().to_string(), text);
         }
         assert_eq!("sinks.crm".parse::<NodeName>().unwrap().as_sink().map(|name| &**name), Some("crm"));
@@ -109,7 +117,8 @@ mod tests {
 
     #[test]
     fn nodes_are_in_the_order_of_an_events_way() {
-        let nodes = [NodeName::source("z"), NodeName::filter("b"), NodeName::sink("a"), NodeName::sink("b")];
+        let stages = [NodeName::filter("b"), NodeName::transform("a")];
+        let nodes = [&[NodeName::source("z")][..], &stages, &[NodeName::sink("a"), NodeName::sink("b")]].concat();
         assert!(nodes.is_sorted());
     }
 }

@@ -141,6 +141,12 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What is wrong with a regular expression. The library's message draws the expression first, and says it in its last line.
+pub fn pattern_fault(error: &regex::Error) -> String {
+    let message = error.to_string();
+    message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
 /// The one of `known` that is close enough to `name` for `name` to be a slip of the fingers.
 pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -130,19 +130,19 @@ fn text(name: &str, change: &PipelineChange) -> String {
 }
 
 fn what_becomes(node: &NodeName, change: &Change) -> Option<(char, String)> {
-    let (is_source, is_filter) = (node.kind() == NodeKind::Source, node.kind() == NodeKind::Filter);
+    let is_stage = matches!(node.kind(), NodeKind::Filter | NodeKind::Transform);
     Some(match change {
         Change::Unchanged => return None,
-        Change::Added if is_filter => ('+', "new".to_owned()),
+        Change::Added if is_stage => ('+', "new".to_owned()),
         Change::Added => ('+', "new, is started".to_owned()),
-        Change::Removed if is_filter => ('-', "gone".to_owned()),
+        Change::Removed if is_stage => ('-', "gone".to_owned()),
         Change::Removed => ('-', "gone, is drained and stopped".to_owned()),
         Change::Rewired(rewiring) => ('~', format!("kept; {}", shown(rewiring))),
         Change::Changed { keys, rewired } => {
-            let outcome = match (is_source, is_filter) {
-                (true, _) => "drained, stopped and started anew",
-                (_, true) => "changed",
-                _ => "replaced, its queue is kept",
+            let outcome = match node.kind() {
+                NodeKind::Source => "drained, stopped and started anew",
+                NodeKind::Filter | NodeKind::Transform => "changed",
+                NodeKind::Sink => "replaced, its queue is kept",
             };
             let rewired = rewired.as_ref().map(|rewiring| format!("; {}", shown(rewiring))).unwrap_or_default();
             ('~', format!("{outcome}: {}{rewired}", keys.join(", ")))

@@ -8,6 +8,7 @@ use crate::problem::Problem;
 use crate::sink::TypeConfig;
 use crate::source::SourceConfig;
 use crate::template::TemplateConfig;
+use crate::transform::TransformConfig;
 
 /// The rules of a source. Paths start at its table.
 pub(super) fn source(config: &SourceConfig) -> Vec<Problem> {
@@ -40,6 +41,16 @@ pub(super) fn sink(kind: &TypeConfig) -> Vec<Problem> {
             .with_help("`form` is a body of its own, of the content type `application/x-www-form-urlencoded`")
     });
     others.chain(beside_form).collect()
+}
+
+/// The rules of a transform. Paths start at its table.
+pub(super) fn transform(config: &TransformConfig) -> Vec<Problem> {
+    let both = config.jq.is_some() && config.parse.is_some();
+    let problem = || {
+        Problem::new(["parse"], "`jq` and `parse` exclude each other")
+            .with_help("make two transforms: one that parses, and one that has the first in its `from`")
+    };
+    both.then(problem).into_iter().collect()
 }
 
 /// The rules of a named template. Paths start at its table.

@@ -28,11 +28,11 @@ pub struct Fingerprints {
     pub store: Settings,
     /// The `[runtime]` table.
     pub runtime: Settings,
-    /// The nodes, by section and name: `sources.orders`, `filters.paid`, `sinks.crm`.
+    /// The nodes, by section and name: `sources.orders`, `filters.paid`, `transforms.split`, `sinks.crm`.
     pub nodes: BTreeMap<NodeName, NodeFingerprint>,
 }
 
-/// One source, filter or sink.
+/// One source, filter, transform or sink.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeFingerprint {
     /// All keys but `from`. What else the node is made of is here too, by its place in the file: the template that a sink
@@ -59,7 +59,7 @@ impl Fingerprints {
     /// The fingerprints of a file whose references are resolved and whose sinks have their defaults.
     pub(super) fn of(root: &DeTable<'_>) -> Self {
         let mut nodes = BTreeMap::new();
-        for kind in [NodeKind::Source, NodeKind::Filter, NodeKind::Sink] {
+        for kind in [NodeKind::Source, NodeKind::Filter, NodeKind::Transform, NodeKind::Sink] {
             for (name, node) in tables(root, kind.section()) {
                 nodes.insert(NodeName::new(kind, name), node_fingerprint(root, node));
             }
@@ -132,7 +132,7 @@ fn way_of_letters(root: &DeTable<'_>, destination: &str) -> Settings {
 /// that of its event's source: which ones are needed follows from the wiring of the whole file.
 fn wiring(root: &DeTable<'_>) -> Settings {
     let mut settings = Settings::new();
-    for kind in [NodeKind::Filter, NodeKind::Sink] {
+    for kind in [NodeKind::Filter, NodeKind::Transform, NodeKind::Sink] {
         for (name, node) in tables(root, kind.section()) {
             let name = NodeName::new(kind, name);
             let mut keys = settings_of(node, "");

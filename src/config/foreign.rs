@@ -23,7 +23,7 @@ pub(super) fn help(path: &[&str], known: &[&str]) -> Option<&'static str> {
         [] => "-",
         ["defaults", "webhook"] => "sinks",
         [section] => section,
-        ["sources" | "filters" | "templates" | "sinks", _] => parents.first()?,
+        ["sources" | "filters" | "transforms" | "templates" | "sinks", _] => parents.first()?,
         [.., inner] => inner,
     };
     let plain = plain(name);

@@ -42,11 +42,13 @@ use serde::Deserialize;
 use crate::delivery::DeliveryConfig;
 use crate::delivery::policies::DeliveryPolicies;
 use crate::filter::FilterConfig;
+use crate::node::NodeKind;
 use crate::problem::{Problem, Warning};
 use crate::sink;
 use crate::source::SourceConfig;
 use crate::store::config::StoreConfig;
 use crate::template::TemplateConfig;
+use crate::transform::TransformConfig;
 use crate::units::Period;
 
 pub use diagnostics::{ConfigErrors, ConfigWarnings, Fault, ReportStyle};
@@ -74,6 +76,9 @@ pub struct PipelineConfig {
     /// Which events go on, by name.
     #[schemars(with = "Option<BTreeMap<String, FilterConfig>>", extend("propertyNames" = schema::node_name()))]
     pub filters: IndexMap<String, FilterConfig>,
+    /// What becomes other events, by name.
+    #[schemars(with = "Option<BTreeMap<String, TransformConfig>>", extend("propertyNames" = schema::node_name()))]
+    pub transforms: IndexMap<String, TransformConfig>,
     /// Bodies that sinks refer to, by name.
     #[schemars(with = "Option<BTreeMap<String, TemplateConfig>>", extend("propertyNames" = schema::node_name()))]
     pub templates: IndexMap<String, TemplateConfig>,
@@ -100,6 +105,31 @@ pub struct PipelineConfig {
     #[serde(default)]
     #[schemars(with = "Option<Vec<TestCase>>", extend("examples" = [test_case::example()]))]
     pub tests: Vec<TestCase>,
+}
+
+/// A filter or a transform of the pipeline file, as the wiring sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct StageConfig<'a> {
+    /// Which of both.
+    pub kind: NodeKind,
+    /// Its name.
+    pub name: &'a str,
+    /// Whose events come in.
+    pub from: &'a [String],
+}
+
+impl PipelineConfig {
+    /// The filters, then the transforms.
+    pub fn stages(&self) -> impl Iterator<Item = StageConfig<'_>> {
+        let filters = self.filters.iter().map(|(name, filter)| (NodeKind::Filter, name, &filter.from));
+        let transforms = self.transforms.iter().map(|(name, transform)| (NodeKind::Transform, name, &transform.from));
+        filters.chain(transforms).map(|(kind, name, from)| StageConfig { kind, name, from })
+    }
+
+    /// Whether a source, a filter or a transform has this name.
+    pub fn feeds_others(&self, name: &str) -> bool {
+        self.sources.contains_key(name) || self.filters.contains_key(name) || self.transforms.contains_key(name)
+    }
 }
 
 /// One sink of the pipeline file.
@@ -174,7 +204,8 @@ pub struct Parsed {
     /// The nodes that could be typed. A key at fault that a node can do without has its default here; a node that
     /// lacks more is left out. Nothing of it may run unless `faults` is empty.
     pub pipeline: PipelineConfig,
-    /// The names of all sources and filters in the file, those left out of `pipeline` included: `from` may name them.
+    /// The names of all sources, filters and transforms in the file, those left out of `pipeline` included: `from` may name
+    /// them.
     pub declared: BTreeSet<String>,
     /// The names of all sinks in the file, those left out of `pipeline` included.
     pub declared_sinks: BTreeSet<String>,

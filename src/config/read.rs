@@ -2,7 +2,7 @@
 //!
 //! Nothing here stops at a fault: a node that cannot be read is left out, and the next one is read.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use indexmap::IndexMap;
@@ -25,6 +25,10 @@ use crate::problem::Problem;
 use crate::sink;
 use crate::source::{self, CommonConfig, SourceConfig};
 use crate::template::TemplateConfig;
+use crate::transform::TransformConfig;
+
+/// The sections of nodes that `from` may name.
+const FEEDING: [&str; 3] = ["sources", "filters", "transforms"];
 
 /// Reads what can be read of `text`. Without `env`, references stay as they are written.
 pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
@@ -63,7 +67,7 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
     document.conceal(&written_out_secrets);
     Parsed {
         pipeline,
-        declared: node_names(&root, "sources").chain(node_names(&root, "filters")).collect(),
+        declared: FEEDING.into_iter().flat_map(|section| node_names(&root, section)).collect(),
         declared_sinks: node_names(&root, "sinks").collect(),
         declared_templates: node_names(&root, "templates").collect(),
         fingerprints,
@@ -105,6 +109,7 @@ impl Reader<'_> {
             name: self.name(root).unwrap_or_default(),
             sources: self.nodes(root, "sources", Self::source),
             filters: self.nodes(root, "filters", Self::plain),
+            transforms: self.nodes(root, "transforms", Self::transform),
             templates: self.nodes(root, "templates", Self::template),
             tables: self.nodes(root, "tables", Self::plain),
             sinks: self.nodes(root, "sinks", Self::sink),
@@ -216,8 +221,13 @@ impl Reader<'_> {
         let Some((key, value)) = root.get_key_value("tests") else { return Vec::new() };
         self.findings.check_value(vec!["tests"], key.span(), value, &STRICT["properties"]["tests"]);
         let names = |section| node_names(root, section).collect();
-        let nodes =
-            Nodes { sources: names("sources"), filters: names("filters"), sinks: names("sinks"), typed_sources };
+        let nodes = Nodes {
+            sources: names("sources"),
+            filters: names("filters"),
+            transforms: names("transforms"),
+            sinks: names("sinks"),
+            typed_sources,
+        };
         let mut tests: Vec<TestCase> = Vec::new();
         for (index, element) in value.get_ref().as_array().into_iter().flatten().enumerate() {
             let Some(mut test) = self.test(element) else { continue };
@@ -261,6 +271,16 @@ impl Reader<'_> {
             self.findings.faults.push(missing_key(&subject.path, subject.key.clone(), "body", Some(description)));
         }
         self.add_problems(subject, check::template(&config));
+        Some(config)
+    }
+
+    fn transform(&mut self, subject: &Subject<'_, '_>) -> Option<TransformConfig> {
+        let config = self.plain(subject)?;
+        if !["jq", "parse"].iter().any(|key| subject.table.contains_key(*key)) {
+            let description = "A program, or `parse` for lines of text in its place.";
+            self.findings.faults.push(missing_key(&subject.path, subject.key.clone(), "jq", Some(description)));
+        }
+        self.add_problems(subject, check::transform(&config));
         Some(config)
     }
 
@@ -362,13 +382,19 @@ impl Reader<'_> {
     }
 
     fn names_used_twice(&mut self, root: &DeTable<'_>) {
-        let sources: BTreeSet<String> = node_names(root, "sources").collect();
-        let filters = root.get("filters").and_then(|filters| filters.get_ref().as_table());
-        for key in filters.into_iter().flat_map(|filters| filters.keys()) {
-            if sources.contains(key.get_ref().as_ref()) {
-                let message = format!("`{}` names a source and a filter", key.get_ref());
-                let help = Some("`from` could mean either of them: rename one".to_owned());
-                self.findings.faults.push(Fault { span: Some(key.span()), message, help });
+        let mut known: HashMap<String, &str> = HashMap::new();
+        for section in FEEDING {
+            let table = root.get(section).and_then(|table| table.get_ref().as_table());
+            let kind = section.trim_end_matches('s');
+            for key in table.into_iter().flat_map(|table| table.keys()) {
+                let name = key.get_ref().to_string();
+                if let Some(other) = known.get(&name) {
+                    let message = format!("`{name}` names a {other} and a {kind}");
+                    let help = Some("`from` could mean either of them: rename one".to_owned());
+                    self.findings.faults.push(Fault { span: Some(key.span()), message, help });
+                } else {
+                    known.insert(name, kind);
+                }
             }
         }
     }

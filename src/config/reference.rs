@@ -16,11 +16,12 @@ pub fn reference() -> String {
     page.keys(&top, &STRICT["required"]);
     page.typed_section("sources", "A source: where events come from.");
     page.table("filters.NAME", &STRICT["properties"]["filters"]["additionalProperties"], 2);
+    page.table("transforms.NAME", &STRICT["properties"]["transforms"]["additionalProperties"], 2);
     page.table("templates.NAME", &STRICT["properties"]["templates"]["additionalProperties"], 2);
     page.typed_section("sinks", "A sink: where events go.");
     page.heading(2, "[defaults.webhook]");
     page.paragraph(WEBHOOK_DEFAULTS["description"].as_str().unwrap_or_default());
-    let sections = ["name", "sources", "filters", "templates", "sinks"];
+    let sections = ["name", "sources", "filters", "transforms", "templates", "sinks"];
     for (name, schema) in properties(&STRICT).filter(|(name, _)| !sections.contains(name)) {
         match schema["items"].get("properties") {
             Some(_) => page.headed_table(&format!("[[{name}]]"), name, &schema["items"], 2),
@@ -120,8 +121,11 @@ impl Page {
     fn inner_tables(&mut self, path: &str, keys: &Map<String, Value>, level: usize) {
         for (key, schema) in keys {
             let inner = if schema["items"].get("properties").is_some() { &schema["items"] } else { schema };
-            if inner.get("properties").is_some() {
-                self.table(&format!("{path}.{key}"), inner, level);
+            // What may be a word or a table has both described.
+            let in_the_place_of_words = alternatives(inner).iter().filter(|_| !words(schema).is_empty());
+            let tables = std::iter::once(inner).chain(in_the_place_of_words);
+            if let Some(table) = tables.into_iter().find(|table| table.get("properties").is_some()) {
+                self.table(&format!("{path}.{key}"), table, level);
             }
             if let Some(element) = element_of_values(schema) {
                 self.headed_table(&format!("{path}.{key}.KEY = [{{ … }}]"), path, element, level);
@@ -165,7 +169,8 @@ fn facts(schema: &Value, is_required: bool) -> String {
 
 fn type_of(schema: &Value) -> String {
     if !words(schema).is_empty() {
-        return "one of the words below".to_owned();
+        let has_table = alternatives(schema).iter().any(|alternative| alternative.get("properties").is_some());
+        return if has_table { "one of the words below, or a table" } else { "one of the words below" }.to_owned();
     }
     if let (None, Some(alternatives)) = (schema.get("type"), schema["anyOf"].as_array()) {
         return alternatives.iter().map(type_of).collect::<Vec<_>>().join(" or ");
@@ -200,8 +205,7 @@ fn words(schema: &Value) -> &[Value] {
     let of = |schema: &Value| {
         schema["oneOf"].as_array().is_some_and(|words| words.iter().all(|word| word["const"].is_string()))
     };
-    let values = alternatives(&schema["additionalProperties"]);
-    let mut holders = std::iter::once(schema).chain(values);
+    let mut holders = alternatives(schema).iter().chain(alternatives(&schema["additionalProperties"]));
     holders.find(|holder| of(holder)).and_then(|holder| holder["oneOf"].as_array()).map_or(&[], Vec::as_slice)
 }
 

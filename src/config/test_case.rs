@@ -132,7 +132,7 @@ pub struct Expectation {
     /// The request's `webhook-id`. Without it any will do.
     #[schemars(extend("examples" = ["test/1"]))]
     pub webhook_id: Option<String>,
-    /// The node that gives the event up: `sources.NAME`, `filters.NAME` or `sinks.NAME`. A delivery is
+    /// The node that gives the event up: `sources.NAME`, `filters.NAME`, `transforms.NAME` or `sinks.NAME`. A delivery is
     /// expected without it.
     #[schemars(extend("examples" = ["sinks.crm"]))]
     pub dead_letter: Option<String>,
@@ -194,6 +194,8 @@ pub(super) struct Nodes<'a> {
     pub sources: BTreeSet<String>,
     /// The names of all filters, those at fault included.
     pub filters: BTreeSet<String>,
+    /// The names of all transforms, those at fault included.
+    pub transforms: BTreeSet<String>,
     /// The names of all sinks, those at fault included.
     pub sinks: BTreeSet<String>,
     /// The sources that could be read.
@@ -298,8 +300,12 @@ fn misplaced_keys(expectation: &Expectation) -> Vec<Problem> {
 }
 
 fn check_node(node: &str, nodes: &Nodes<'_>) -> Option<Problem> {
-    let kinds =
-        [(NodeKind::Source, &nodes.sources), (NodeKind::Filter, &nodes.filters), (NodeKind::Sink, &nodes.sinks)];
+    let kinds = [
+        (NodeKind::Source, &nodes.sources),
+        (NodeKind::Filter, &nodes.filters),
+        (NodeKind::Transform, &nodes.transforms),
+        (NodeKind::Sink, &nodes.sinks),
+    ];
     let names_of = |(kind, names): (NodeKind, &BTreeSet<String>)| {
         names.iter().map(|name| NodeName::new(kind, name.as_str()).to_string()).collect::<Vec<_>>()
     };

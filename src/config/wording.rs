@@ -13,7 +13,13 @@ pub(super) fn fitting<'s>(value: &DeValue<'_>, schema: &'s Value) -> &'s Value {
 
 fn alternatives(schema: &Value) -> Option<&[Value]> {
     let schemas = schema["anyOf"].as_array().filter(|_| schema.get("type").is_none())?;
-    Some(schemas.as_slice()).filter(|schemas| schemas.iter().all(|schema| schema["type"].is_string()))
+    let has_type = |schema: &Value| schema["type"].is_string() || is_words(schema);
+    Some(schemas.as_slice()).filter(|schemas| schemas.iter().all(has_type))
+}
+
+/// Whether it is a fixed set of words: a list of constants without a type of its own.
+fn is_words(schema: &Value) -> bool {
+    schema["oneOf"].as_array().is_some_and(|words| words.iter().all(|word| word["const"].is_string()))
 }
 
 /// What a schema asks for and a value is not, or `None` when the value is of the right type.
@@ -26,9 +32,7 @@ pub(super) fn wrong_type(value: &DeValue<'_>, schema: &Value) -> Option<String> 
             .collect::<Vec<_>>();
         return Some(format!("expected {}, found {}", expected.join(" or "), kind_of(value)));
     }
-    // A fixed set of words is a list of constants without a type of its own.
-    let is_words = schema["oneOf"].as_array().is_some_and(|words| words.iter().all(|word| word["const"].is_string()));
-    let expected = if is_words { "string" } else { schema["type"].as_str()? };
+    let expected = if is_words(schema) { "string" } else { schema["type"].as_str()? };
     let (expected, fits) = match expected {
         "object" => ("a table", value.is_table()),
         "array" => ("an array", value.is_array()),

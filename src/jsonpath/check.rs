@@ -11,6 +11,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::numbers::LongNumbers;
 use super::{ExpressionError, FUNCTIONS, words};
+use crate::problem::pattern_fault;
 
 /// What is wrong, and a piece of text by which its place can be found: the parsed query keeps no positions.
 pub(super) struct QueryFault {
@@ -59,9 +60,7 @@ pub(super) fn compile_pattern(name: &'static str, pattern: &FnArg) -> Result<Reg
     whole.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => QueryFault::in_call(name, "has a pattern that is too big"),
         error => {
-            // The last line says what is wrong, those before it draw the pattern.
-            let error = error.to_string();
-            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            let reason = pattern_fault(&error);
             QueryFault::in_call(name, &format!("has a pattern that is not a regular expression: {reason}"))
         }
     })

@@ -3,6 +3,7 @@
 //! No I/O happens here. Every fault is collected before any is reported.
 
 mod dead_letters;
+mod stages;
 mod wiring;
 
 use std::collections::BTreeSet;
@@ -11,13 +12,12 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::graph::{FilterNode, Graph, SinkNode, SourceNode};
+use super::graph::{Graph, SinkNode, SourceNode};
 use super::routes::SinkRoute;
 use crate::config::test_case::Json;
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::delivery::control::SinkSettings;
 use crate::delivery::policies::DeliveryPolicies;
-use crate::filter::Predicate;
 use crate::jq::{self, ValueText};
 use crate::problem::{Problem, Warning};
 use crate::sink;
@@ -32,7 +32,7 @@ use crate::store::config::{StoreConfig, StoreSettings};
 use crate::store::running::UnopenedStore;
 use crate::template::{self, Escape};
 
-use wiring::{UNMATCHED, Wiring};
+use wiring::Wiring;
 
 /// What a compiled pipeline needs to know of its surroundings.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub struct Environment {
 /// second fault.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared<'a> {
-    /// Sources and filters.
+    /// Sources, filters and transforms.
     pub nodes: &'a BTreeSet<String>,
     /// Sinks.
     pub sinks: &'a BTreeSet<String>,
@@ -98,7 +98,7 @@ pub fn compile(
     let store_settings = store.as_ref().map(|(_, store)| store.settings().clone());
     let store = store.filter(|_| running_store.is_none());
     let mut sources = compiler.sources(&wiring, running_store.or(store.as_ref().map(|(store, _)| store)));
-    let filters = compiler.filters(&wiring);
+    let stages = compiler.stages(&wiring);
     let mut sinks = compiler.sinks(&templates);
     let letters = compiler.letter_targets(&wiring);
     if !compiler.problems.is_empty() {
@@ -113,7 +113,7 @@ pub fn compile(
     let graph = Graph {
         name: config.name.as_str().into(),
         sources,
-        filters: filters.into(),
+        stages: stages.into(),
         sinks,
         store,
         workers: config.runtime.workers,
@@ -193,30 +193,6 @@ impl<'a> Compiler<'a> {
             store: store.cloned(),
             base_dir: self.environment.base_dir.clone(),
         }
-    }
-
-    fn filters(&mut self, wiring: &Wiring) -> Vec<FilterNode> {
-        let config = self.config;
-        let mut nodes = Vec::new();
-        for (name, filter) in &config.filters {
-            let predicate = Predicate::parse(&filter.when).map_err(|error| {
-                let problem = Problem::new(["when"], format!("in the expression: {error}"));
-                let problem = match error.part.clone() {
-                    Some(range) => problem.with_part(range),
-                    None => problem,
-                };
-                vec![match &error.help {
-                    Some(help) => problem.with_help(help),
-                    None => problem,
-                }]
-            });
-            if let Some(predicate) = self.keep(&["filters", name], predicate) {
-                let targets = |output: &str| wiring.get(output).cloned().unwrap_or_default();
-                let (matched, unmatched) = (targets(name), targets(&format!("{name}{UNMATCHED}")));
-                nodes.push(FilterNode { name: name.as_str().into(), predicate, matched, unmatched });
-            }
-        }
-        nodes
     }
 
     /// The store, which is not open yet; `None` when there is to be none.

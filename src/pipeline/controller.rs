@@ -336,7 +336,7 @@ fn routing_plan(
     dead_letters: &DeadLetters,
     of_sinks: &[DeadLetters],
 ) -> RoutingPlan {
-    let reached: BTreeSet<usize> = reachable_sinks(&source.outputs, &routes.filters);
+    let reached: BTreeSet<usize> = reachable_sinks(&source.outputs, &routes.stages);
     let of_reached = |index: usize| reached.contains(&index).then_some(index);
     let all = 0..of_sinks.len();
     RoutingPlan {

@@ -159,7 +159,7 @@ impl OtherSink {
                 }
                 RouteEnd::Failed(failure) => {
                     let failure = Failure { copy: copy_of(letter), ..failure };
-                    self.dead_letters.keep(failure.into_letter(&event, Timestamp::now()), Some(ack.clone()));
+                    self.dead_letters.keep(failure.into_letter(Timestamp::now()), Some(ack.clone()));
                 }
             }
         }

@@ -1,11 +1,11 @@
 //! Who takes the events of one output, so arranged that of many filters few have to be asked. Pure; whether a filter lets
 //! an event through, it says itself.
 
-use super::graph::{FilterNode, Target};
+use super::graph::{Stage, StageNode, Target};
 use crate::event::Envelope;
 use crate::filter::PredicateIndex;
 
-/// Who takes the events of one output of a source or filter.
+/// Who takes the events of one output of a source, a filter or a transform.
 #[derive(Debug)]
 pub(super) struct FanOut {
     all: Vec<Target>,
@@ -22,14 +22,18 @@ struct Lookup {
 
 impl FanOut {
     /// The takers of an output. A filter that turns events away to somebody is one that every event goes to.
-    pub(super) fn new(targets: &[Target], filters: &[FilterNode]) -> Self {
+    pub(super) fn new(targets: &[Target], stages: &[StageNode]) -> Self {
         let all = targets.to_vec();
-        let looked_up = |target: &Target| match target {
-            Target::Filter(index) if filters[*index].unmatched.is_empty() => Some(*index),
-            Target::Filter(_) | Target::Sink(_) => None,
+        let looked_up = |target: &Target| {
+            let Target::Stage(index) = *target else { return None };
+            match &stages[index] {
+                StageNode { stage: Stage::Filter(predicate), unmatched, .. } if unmatched.is_empty() => {
+                    Some((index, predicate))
+                }
+                _ => None,
+            }
         };
-        let indices = targets.iter().filter_map(looked_up);
-        let filters = PredicateIndex::new(indices.map(|index| (index, &filters[index].predicate)));
+        let filters = PredicateIndex::new(targets.iter().filter_map(looked_up));
         if !filters.rules_out_any() {
             return Self { all, lookup: None };
         }
@@ -58,7 +62,7 @@ impl FanOut {
             None => (&self.all, None),
             Some(Lookup { filters, others }) => (others, Some(filters.candidates(envelope))),
         };
-        known.iter().copied().chain(filters.into_iter().flatten().map(Target::Filter))
+        known.iter().copied().chain(filters.into_iter().flatten().map(Target::Stage))
     }
 }
 
@@ -69,11 +73,12 @@ mod tests {
 
     use super::*;
     use crate::filter::Predicate;
+    use crate::node::NodeName;
 
-    fn filter(when: &str, turns_away_to: Option<Target>) -> FilterNode {
-        FilterNode {
-            name: when.into(),
-            predicate: Predicate::parse(when).unwrap(),
+    fn filter(when: &str, turns_away_to: Option<Target>) -> StageNode {
+        StageNode {
+            name: NodeName::filter(when),
+            stage: Stage::Filter(Predicate::parse(when).unwrap()),
             matched: vec![Target::Sink(0)],
             unmatched: turns_away_to.into_iter().collect(),
         }
@@ -90,15 +95,16 @@ mod tests {
                 let when = if is_equal { format!("$.data.n == {n}") } else { format!("$.data.n >= {n}") };
                 filter(&when, turns_away.then_some(Target::Sink(1)))
             }).collect();
-            let mut targets: Vec<_> = (0..filters.len()).map(Target::Filter).collect();
+            let mut targets: Vec<_> = (0..filters.len()).map(Target::Stage).collect();
             targets.push(Target::Sink(2));
             let envelope = Envelope::new(json!({"data": {"n": tenant}}));
             let fan_out = FanOut::new(&targets, &filters);
             let mut takers: Vec<_> = fan_out.takers(&envelope).collect();
             let goes_on = |target: &Target| match target {
                 Target::Sink(_) => true,
-                Target::Filter(index) => {
-                    !filters[*index].unmatched.is_empty() || filters[*index].predicate.matches(&envelope)
+                Target::Stage(index) => {
+                    let Stage::Filter(predicate) = &filters[*index].stage else { return true };
+                    !filters[*index].unmatched.is_empty() || predicate.matches(&envelope)
                 }
             };
             takers.retain(goes_on);
@@ -111,9 +117,9 @@ mod tests {
     #[test]
     fn one_of_many_filters_is_asked() {
         let filters: Vec<_> = (0..100).map(|n| filter(&format!("$.data.tenant == 't{n}'"), None)).collect();
-        let targets: Vec<_> = (0..100).map(Target::Filter).collect();
+        let targets: Vec<_> = (0..100).map(Target::Stage).collect();
         let fan_out = FanOut::new(&targets, &filters);
         let takers: Vec<_> = fan_out.takers(&Envelope::new(json!({"data": {"tenant": "t7"}}))).collect();
-        assert_eq!((fan_out.needs_envelope(), takers), (true, vec![Target::Filter(7)]));
+        assert_eq!((fan_out.needs_envelope(), takers), (true, vec![Target::Stage(7)]));
     }
 }

@@ -14,6 +14,7 @@ use crate::source::Connector;
 use crate::source::drive::Bounds;
 use crate::store::Store;
 use crate::store::running::UnopenedStore;
+use crate::transform::Transform;
 
 /// A pipeline in which every name is resolved and everything that can be compiled is.
 pub struct Graph {
@@ -21,8 +22,8 @@ pub struct Graph {
     pub name: Arc<str>,
     /// The sources, in file order.
     pub sources: Vec<SourceNode>,
-    /// The filters, in file order.
-    pub filters: Arc<[FilterNode]>,
+    /// The filters in file order, then the transforms in theirs.
+    pub stages: Arc<[StageNode]>,
     /// The sinks, in file order.
     pub sinks: Vec<SinkNode>,
     /// Keeps parked deliveries, dead letters and checkpoints; `None` with `store.url = "none"`.
@@ -37,16 +38,16 @@ impl Graph {
     /// The names of all nodes, as a reload compares them.
     pub fn nodes(&self) -> impl Iterator<Item = NodeName> {
         let sources = self.sources.iter().map(|source| NodeName::source(Arc::clone(&source.name)));
-        let filters = self.filters.iter().map(|filter| NodeName::filter(Arc::clone(&filter.name)));
+        let stages = self.stages.iter().map(|stage| stage.name.clone());
         let sinks = self.sinks.iter().map(|sink| NodeName::sink(Arc::clone(&sink.route.name)));
-        sources.chain(filters).chain(sinks)
+        sources.chain(stages).chain(sinks)
     }
 
     /// For each sink, whether one of its sources feeds another sink too.
     pub(super) fn sinks_that_share_sources(&self) -> Vec<bool> {
         let mut sharing = vec![false; self.sinks.len()];
         for source in &self.sources {
-            let reached = reachable_sinks(&source.outputs, &self.filters);
+            let reached = reachable_sinks(&source.outputs, &self.stages);
             if reached.len() > 1 {
                 reached.into_iter().for_each(|index| sharing[index] = true);
             }
@@ -57,7 +58,7 @@ impl Graph {
     /// The ways through the graph.
     pub fn routes(&self) -> Routes {
         let sinks = self.sinks.iter().map(|sink| Arc::clone(&sink.route)).collect();
-        Routes::new(Arc::clone(&self.filters), sinks)
+        Routes::new(Arc::clone(&self.stages), sinks)
     }
 
     /// Where an event is to start that ended at this node, so that the node handles it anew; `None` when there is no such
@@ -68,9 +69,9 @@ impl Graph {
             NodeKind::Source => {
                 self.sources.iter().find(|source| *source.name == *name).map(|source| source.outputs.clone())
             }
-            NodeKind::Filter => {
-                let index = self.filters.iter().position(|filter| *filter.name == *name)?;
-                Some(vec![Target::Filter(index)])
+            NodeKind::Filter | NodeKind::Transform => {
+                let index = self.stages.iter().position(|stage| stage.name == *node)?;
+                Some(vec![Target::Stage(index)])
             }
             NodeKind::Sink => {
                 let index = self.sinks.iter().position(|sink| *sink.route.name == *name)?;
@@ -83,8 +84,8 @@ impl Graph {
 /// Where an event goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// An index into [`Graph::filters`].
-    Filter(usize),
+    /// An index into [`Graph::stages`].
+    Stage(usize),
     /// An index into [`Graph::sinks`].
     Sink(usize),
 }
@@ -107,16 +108,24 @@ pub struct SourceNode {
     pub dead_letter: Option<LetterTarget>,
 }
 
-/// A filter and what takes its events.
-pub struct FilterNode {
+/// A filter or a transform, and what takes its events.
+pub struct StageNode {
     /// The name in the pipeline file.
-    pub name: Arc<str>,
-    /// Decides.
-    pub predicate: Predicate,
-    /// Who takes the events for which the predicate holds.
+    pub name: NodeName,
+    /// What it does.
+    pub stage: Stage,
+    /// Who takes the events for which a filter holds, or those that a transform makes.
     pub matched: Vec<Target>,
-    /// Who takes the others.
+    /// Who takes the events for which it does not hold, or that do not match.
     pub unmatched: Vec<Target>,
+}
+
+/// What a node between sources and sinks does.
+pub enum Stage {
+    /// Decides which events go on.
+    Filter(Predicate),
+    /// Makes other events of them.
+    Transform(Transform),
 }
 
 /// A sink, with all that its deliveries need.
@@ -130,7 +139,7 @@ pub struct SinkNode {
 }
 
 /// The sinks that events can reach from here, by index.
-pub(super) fn reachable_sinks(outputs: &[Target], filters: &[FilterNode]) -> BTreeSet<usize> {
+pub(super) fn reachable_sinks(outputs: &[Target], stages: &[StageNode]) -> BTreeSet<usize> {
     let mut reached = BTreeSet::new();
     let mut next = outputs.to_vec();
     while let Some(target) = next.pop() {
@@ -138,9 +147,9 @@ pub(super) fn reachable_sinks(outputs: &[Target], filters: &[FilterNode]) -> BTr
             Target::Sink(index) => {
                 reached.insert(index);
             }
-            Target::Filter(index) => {
-                next.extend(&filters[index].matched);
-                next.extend(&filters[index].unmatched);
+            Target::Stage(index) => {
+                next.extend(&stages[index].matched);
+                next.extend(&stages[index].unmatched);
             }
         }
     }

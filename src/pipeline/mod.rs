@@ -28,6 +28,7 @@ pub mod run;
 mod steps;
 pub mod threads;
 pub mod trial;
+pub mod walk;
 pub mod warnings;
 
 pub use changes::Changes;

@@ -11,13 +11,14 @@ use crate::jq::ValueText;
 use crate::secret::{blot_out_passwords, mask};
 use crate::sink;
 use crate::source::TypeConfig;
+use crate::transform::TransformConfig;
 
 /// A pipeline's nodes and edges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outline {
     /// The pipeline's name.
     pub name: String,
-    /// Sources, filters and sinks in the order of the file, then what lies outside of it.
+    /// Sources, filters, transforms and sinks in the order of the file, then what lies outside of it.
     pub nodes: Vec<Node>,
     /// In the order of the nodes that are fed.
     pub edges: Vec<Edge>,
@@ -30,7 +31,7 @@ pub struct Node {
     pub kind: NodeKind,
     /// Its name, or the destination of dead letters as it is written.
     pub name: String,
-    /// What it does, in a few words: a source's type, a filter's expression, a sink's method and URL.
+    /// What it does, in a few words: a source's type, a filter's expression, a transform's program, a sink's method and URL.
     pub detail: String,
 }
 
@@ -41,6 +42,8 @@ pub enum NodeKind {
     Source,
     /// A filter.
     Filter,
+    /// A transform.
+    Transform,
     /// A sink.
     Sink,
     /// A topic or an exchange that gets dead letters.
@@ -63,9 +66,9 @@ pub struct Edge {
 /// What goes along an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EdgeKind {
-    /// A source's events, or those that match a filter.
+    /// A source's events, those that match a filter, or those that a transform makes.
     Events,
-    /// Those that a filter turns away.
+    /// Those that a filter turns away, or that do not match a transform's `parse`.
     Unmatched,
     /// Those that are given up.
     DeadLetters,
@@ -79,7 +82,10 @@ impl Outline {
             drawing.add(NodeKind::Source, name, source_type(&source.kind).to_owned());
         }
         for (name, filter) in &config.filters {
-            drawing.add(NodeKind::Filter, name, filter.when.as_str().split_whitespace().collect::<Vec<_>>().join(" "));
+            drawing.add(NodeKind::Filter, name, on_one_line(filter.when.as_str()));
+        }
+        for (name, transform) in &config.transforms {
+            drawing.add(NodeKind::Transform, name, detail_of(transform));
         }
         for (name, sink) in &config.sinks {
             let sink::TypeConfig::Webhook(webhook) = &sink.kind;
@@ -116,6 +122,9 @@ impl Drawing {
         for (name, filter) in &config.filters {
             self.feed(&filter.from, NodeKind::Filter, name);
         }
+        for (name, transform) in &config.transforms {
+            self.feed(&transform.from, NodeKind::Transform, name);
+        }
         for (name, sink) in &config.sinks {
             self.feed(&sink.delivery.from, NodeKind::Sink, name);
         }
@@ -133,7 +142,8 @@ impl Drawing {
                 Some(filter) => (filter, EdgeKind::Unmatched),
                 None => (output.as_str(), EdgeKind::Events),
             };
-            let known = [NodeKind::Source, NodeKind::Filter].into_iter().find_map(|kind| self.find(kind, node));
+            let feeding = [NodeKind::Source, NodeKind::Filter, NodeKind::Transform];
+            let known = feeding.into_iter().find_map(|kind| self.find(kind, node));
             let feeding = known.unwrap_or_else(|| self.missing(node));
             self.connect(feeding, (kind, name), edge);
         }
@@ -165,6 +175,25 @@ impl Drawing {
         self.add(NodeKind::Missing, name, "there is no such node".to_owned())
     }
 }
+
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The beginning of the program, or what is parsed.
+fn detail_of(transform: &TransformConfig) -> String {
+    if let Some(parse) = &transform.parse {
+        return format!("parse {}", parse.name());
+    }
+    let program = on_one_line(transform.jq.as_ref().map_or("", |jq| jq.as_ref().as_str()));
+    match program.char_indices().nth(LONGEST_PROGRAM) {
+        Some((end, _)) => format!("jq {}…", &program[..end]),
+        None => format!("jq {program}"),
+    }
+}
+
+/// Characters of a program that are shown.
+const LONGEST_PROGRAM: usize = 60;
 
 fn source_type(kind: &TypeConfig) -> &'static str {
     match kind {

@@ -1,7 +1,7 @@
 //! What a replay makes of a dead letter: pure, without I/O.
 //!
-//! A letter of a sink is rendered anew with today's pipeline, or sent as it was. A letter of a filter or source goes on
-//! from that node: the filters decide, and each sink that it reaches gets its delivery.
+//! A letter of a sink is rendered anew with today's pipeline, or sent as it was. A letter of another node goes on from that
+//! node: filters decide, transforms make of it what they do today, and each sink that is reached gets its delivery.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Replayer {
                 Fate::Delivery { node, delivery: Box::new(delivery), first_request }
             }
             Some(RouteEnd::Failed(failure)) => Fate::Letter(Box::new(given_up_again(letter, failure, now))),
-            None => Fate::Rows(ends.into_iter().map(|end| self.row(end, &event, now)).collect()),
+            None => Fate::Rows(ends.into_iter().map(|end| self.row(end, now)).collect()),
         })
     }
 
@@ -102,8 +102,12 @@ impl Replayer {
         }
     }
 
-    /// The event as its source would read it today, or as what tells another sink of its letter.
+    /// The event as its source would read it today, or as what tells another sink of its letter. What a transform has made
+    /// is no source's to read.
     fn as_read_today(&self, event: &Arc<Event>) -> Arc<Event> {
+        if event.is_derived() {
+            return Arc::clone(event);
+        }
         match self.sources.get(&event.source) {
             Some(settings) if is_of_a_letter(event) => {
                 let mut event = Event { format: settings.format, ..Event::clone(event) };
@@ -124,11 +128,11 @@ impl Replayer {
         }
     }
 
-    fn row(&self, end: RouteEnd, event: &Arc<Event>, now: Timestamp) -> Row {
+    fn row(&self, end: RouteEnd, now: Timestamp) -> Row {
         let node = self.node_of(&end);
         match end {
             RouteEnd::Sink(_, prepared) => Row::Delivery(node, Box::new(due_now(prepared, now))),
-            RouteEnd::Failed(failure) => Row::Letter(Box::new(failure.into_letter(event, now))),
+            RouteEnd::Failed(failure) => Row::Letter(Box::new(failure.into_letter(now))),
         }
     }
 }

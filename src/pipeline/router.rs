@@ -72,7 +72,7 @@ impl Router {
 impl RoutingPlan {
     fn route(&self, source: &str, Arrival { event, ack, defect }: Arrival, ends: &mut Vec<RouteEnd>) {
         if let Some(defect) = defect {
-            return self.give_up(&event, defect_of_source(source, &defect), ack);
+            return self.give_up(defect_of_source(event, source, &defect), ack);
         }
         self.routes.walk(&event, &self.start, ends);
         if ends.is_empty() {
@@ -81,7 +81,7 @@ impl RoutingPlan {
         for end in ends.drain(..) {
             match end {
                 RouteEnd::Sink(index, prepared) => self.hand_over(index, prepared, ack.clone()),
-                RouteEnd::Failed(failure) => self.give_up(&event, failure, ack.clone()),
+                RouteEnd::Failed(failure) => self.give_up(failure, ack.clone()),
             }
         }
         ack.settle();
@@ -95,9 +95,9 @@ impl RoutingPlan {
         }
     }
 
-    fn give_up(&self, event: &Arc<Event>, failure: Failure, ack: Ack) {
-        let letter = failure.into_letter(event, Timestamp::now());
-        let (node, message) = (&letter.node, &letter.message);
+    fn give_up(&self, failure: Failure, ack: Ack) {
+        let letter = failure.into_letter(Timestamp::now());
+        let (event, node, message) = (&letter.core.event, &letter.node, &letter.message);
         warn!(source = %event.source, event = %event.id, %node, "given up, becomes a dead letter: {message}");
         self.dead_letters_of(node).keep(letter, Some(ack));
     }
@@ -110,10 +110,10 @@ impl RoutingPlan {
 }
 
 /// What the source itself has found wrong with an event.
-pub(super) fn defect_of_source(source: &str, defect: &Defect) -> Failure {
+pub(super) fn defect_of_source(event: Arc<Event>, source: &str, defect: &Defect) -> Failure {
     let reason = match defect {
         Defect::TooLarge { .. } => Reason::TooLarge,
         Defect::Lost(_) => Reason::Lost,
     };
-    Failure { node: NodeName::source(source), copy: 0, reason, message: defect.to_string() }
+    Failure { event, node: NodeName::source(source), copy: 0, reason, message: defect.to_string() }
 }

@@ -114,7 +114,7 @@ pub async fn run_on(environment: RunEnvironment, mut graph: Graph, shutdown: Shu
     if only_replay.is_some() {
         graph.sources.clear();
     }
-    info!(pipeline = %graph.name, sources = graph.sources.len(), filters = graph.filters.len(),
+    info!(pipeline = %graph.name, sources = graph.sources.len(), filters_and_transforms = graph.stages.len(),
         sinks = graph.sinks.len(), workers = workers.len(), "running");
     let pipeline = Arc::clone(&graph.name);
     let end = shutdown.clone();

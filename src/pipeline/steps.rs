@@ -79,7 +79,7 @@ impl Steps {
             match node.kind() {
                 NodeKind::Source => steps.source(name, change, running.sources.get(name).copied()),
                 NodeKind::Sink => steps.sink(name, change, running.sinks.get(name).copied()),
-                NodeKind::Filter => {}
+                NodeKind::Filter | NodeKind::Transform => {}
             }
         }
         steps

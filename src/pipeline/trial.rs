@@ -19,13 +19,15 @@ use super::dead_letters::event_of;
 use super::graph::{Graph, LetterTarget, SourceNode, Target};
 use super::router::defect_of_source;
 use super::routes::{Failure, Prepared, RouteEnd, Routes};
+use super::walk::Decision;
 use crate::config::test_case::{TestCase, TestEvent};
 use crate::delivery::Delivery;
-use crate::event::{Event, Format, Meta, MetaValue};
+use crate::event::{Envelope, Event, Format, Meta, MetaValue};
 use crate::node::{NodeKind, NodeName};
 use crate::source::Defect;
 use crate::store::record::Reason;
 use crate::template;
+use crate::transform::{Transform, Transformed};
 
 /// One thing that an event becomes.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,8 +65,8 @@ pub struct FirstAttempt {
 pub struct Course {
     /// Deliveries in the order of the sinks in the file, and dead letters.
     pub outcomes: Vec<Outcome>,
-    /// The filters on the way, and whether each let the event through.
-    pub decisions: Vec<(Arc<str>, bool)>,
+    /// What the filters and transforms on the way did.
+    pub decisions: Vec<Decision>,
 }
 
 /// The clock and the ids that templates of a graph for trials see. The graph must be compiled with its
@@ -113,36 +115,47 @@ impl<'a> Trial<'a> {
         let Some(source) = self.graph.sources.iter().find(|source| *source.name == *test.source) else {
             return Course { outcomes: Vec::new(), decisions: Vec::new() };
         };
-        let event = Arc::new(event_of_test(&test.event, source));
+        let event = Arc::new(event_of_test(&test.event, source, source.format));
         let mut outcomes = Vec::new();
         let size = event.size();
         if size > source.bounds.max_event_size {
             let defect = Defect::TooLarge { size: size as u64, limit: source.bounds.max_event_size };
-            self.give_up(defect_of_source(&source.name, &defect), &event, source, test.now, &mut outcomes);
+            self.give_up(defect_of_source(event, &source.name, &defect), source, test.now, &mut outcomes);
             return Course { outcomes, decisions: Vec::new() };
         }
-        self.follow(&event, &source.outputs, source, test.now, &mut outcomes);
-        Course { outcomes, decisions: self.routes.decisions(&event, &source.outputs) }
+        let decisions = self.follow(&event, &source.outputs, source, test.now, &mut outcomes);
+        Course { outcomes, decisions }
     }
 
-    /// Takes an event through the graph from a filter or sink on, as if it came from the pipeline's first source, at this
-    /// time. Of a node that is not there, nothing comes.
-    pub fn run_from(&self, node: &NodeName, event: &TestEvent, now: Timestamp) -> Course {
+    /// Takes an event of this format through the graph from a filter, transform or sink on, as if it came from the
+    /// pipeline's first source, at this time. Of a node that is not there, nothing comes.
+    pub fn run_from(&self, node: &NodeName, event: &TestEvent, format: Format, now: Timestamp) -> Course {
         self.clock.set(now);
-        let start = match node.kind() {
-            NodeKind::Filter => {
-                self.graph.filters.iter().position(|filter| filter.name == *node.name()).map(Target::Filter)
-            }
-            NodeKind::Sink => self.routes.index_of_sink(node.name()).map(Target::Sink),
-            NodeKind::Source => None,
-        };
+        let start = self.graph.start_at(node).filter(|_| node.kind() != NodeKind::Source);
         let (Some(start), Some(source)) = (start, self.graph.sources.first()) else {
             return Course { outcomes: Vec::new(), decisions: Vec::new() };
         };
-        let event = Arc::new(event_of_test(event, source));
+        let event = Arc::new(event_of_test(event, source, format));
         let mut outcomes = Vec::new();
-        self.follow(&event, &[start], source, now, &mut outcomes);
-        Course { outcomes, decisions: self.routes.decisions(&event, &[start]) }
+        let decisions = self.follow(&event, &start, source, now, &mut outcomes);
+        Course { outcomes, decisions }
+    }
+
+    /// What a transform makes of an event at this time.
+    ///
+    /// # Errors
+    /// Why it makes nothing of it, in a sentence.
+    pub fn transform(
+        &self,
+        transform: &Transform,
+        event: &TestEvent,
+        format: Format,
+        now: Timestamp,
+    ) -> Result<Transformed, String> {
+        self.clock.set(now);
+        let source = self.graph.sources.first().ok_or("the pipeline has no source")?;
+        let envelope = event_of_test(event, source, format).envelope().map_err(|error| error.to_string())?;
+        transform.apply(&Arc::new(Envelope::new(envelope))).map_err(|failure| failure.to_string())
     }
 
     fn follow(
@@ -152,20 +165,21 @@ impl<'a> Trial<'a> {
         source: &SourceNode,
         now: Timestamp,
         outcomes: &mut Vec<Outcome>,
-    ) {
+    ) -> Vec<Decision> {
         let mut ends = Vec::new();
-        self.routes.walk(event, &self.routes.start(start), &mut ends);
-        // The walk has no order that anybody should rely on.
+        let decisions = self.routes.walk_with_decisions(event, &self.routes.start(start), &mut ends);
+        // The walk has no order of sinks that anybody should rely on. That of the events which transforms make stays.
         ends.sort_by_key(|end| match end {
-            RouteEnd::Sink(index, prepared) => (*index, prepared.core.copy),
-            RouteEnd::Failed(failure) => (usize::MAX, failure.copy),
+            RouteEnd::Sink(index, _) => *index,
+            RouteEnd::Failed(_) => usize::MAX,
         });
         for end in ends {
             match end {
                 RouteEnd::Sink(index, prepared) => outcomes.push(self.first_attempt(index, prepared, now)),
-                RouteEnd::Failed(failure) => self.give_up(failure, event, source, now, outcomes),
+                RouteEnd::Failed(failure) => self.give_up(failure, source, now, outcomes),
             }
         }
+        decisions
     }
 
     fn first_attempt(&self, index: usize, Prepared { core, request }: Prepared, now: Timestamp) -> Outcome {
@@ -180,15 +194,8 @@ impl<'a> Trial<'a> {
         }))
     }
 
-    fn give_up(
-        &self,
-        failure: Failure,
-        event: &Arc<Event>,
-        source: &SourceNode,
-        now: Timestamp,
-        outcomes: &mut Vec<Outcome>,
-    ) {
-        let letter = failure.into_letter(event, now);
+    fn give_up(&self, failure: Failure, source: &SourceNode, now: Timestamp, outcomes: &mut Vec<Outcome>) {
+        let letter = failure.into_letter(now);
         let (node, message) = (letter.node.clone(), letter.message.clone());
         outcomes.push(Outcome::DeadLetter { node, reason: letter.reason, message });
         let sink = letter.node.as_sink().and_then(|name| self.routes.index_of_sink(name));
@@ -200,7 +207,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-fn event_of_test(event: &TestEvent, source: &SourceNode) -> Event {
+fn event_of_test(event: &TestEvent, source: &SourceNode, format: Format) -> Event {
     Event {
         id: event.id.clone(),
         time: event.time,
@@ -208,8 +215,8 @@ fn event_of_test(event: &TestEvent, source: &SourceNode) -> Event {
         key: event.key.clone(),
         headers: event.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
         meta: meta_of_test(event, source),
-        payload: payload_of_test(event, source.format),
-        format: source.format,
+        payload: payload_of_test(event, format),
+        format,
         content_type: event.content_type.clone(),
     }
 }
@@ -245,6 +252,7 @@ mod tests {
     use crate::config::parse_lenient;
     use crate::pipeline::Environment;
     use crate::pipeline::load::compile_in;
+    use crate::pipeline::walk::StageResult;
 
     const PIPELINE: &str = r#"
         name = "test"
@@ -320,8 +328,10 @@ mod tests {
     fn every_path_to_a_sink_is_a_delivery_and_the_filters_are_told() {
         let [filtered, once, twice] = run([r#"{"paid":false}"#, r#"{"paid":true,"n":1}"#, r#"{"paid":true,"n":9}"#]);
         assert_eq!((filtered.outcomes.len(), once.outcomes.len(), twice.outcomes.len()), (0, 1, 2));
-        assert_eq!(filtered.decisions, [("paid".into(), false)]);
-        assert_eq!(twice.decisions, [("paid".into(), true), ("large".into(), true)]);
+        let decision = |name: &str, result| Decision { node: NodeName::filter(name), result };
+        assert_eq!(filtered.decisions, [decision("paid", StageResult::DoesNotMatch)]);
+        let both = ["paid", "large"].map(|name| decision(name, StageResult::Matches));
+        assert_eq!(twice.decisions, both);
     }
 
     #[test]

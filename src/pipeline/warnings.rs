@@ -100,7 +100,8 @@ fn unused_templates(config: &PipelineConfig) -> impl Iterator<Item = Warning> {
 fn doubtful_filters(config: &PipelineConfig) -> impl Iterator<Item = Warning> {
     // Of all sources, not only of those that feed the filter: a doubt less is better than a wrong one.
     let envelopes = Envelopes {
-        data_is_text: config.sources.values().all(|source| source.common.format != Format::Json),
+        data_is_text: config.transforms.is_empty()
+            && config.sources.values().all(|source| source.common.format != Format::Json),
         headers_are_text: !config.sources.values().any(|source| matches!(source.kind, TypeConfig::Amqp(_))),
     };
     config.filters.iter().flat_map(move |(name, filter)| {

@@ -15,7 +15,7 @@ use crate::event::ENVELOPE;
 use crate::functions::digest::Encoding;
 use crate::functions::time::{self, Unit};
 use crate::jsonpath::Query;
-use crate::problem::did_you_mean;
+use crate::problem::{did_you_mean, pattern_fault};
 
 /// What was found in the literals of one call.
 #[derive(Default)]
@@ -85,9 +85,7 @@ impl Literals {
         let pattern = match Regex::new(text) {
             Ok(pattern) => pattern,
             Err(error) => {
-                // The library shows the expression with a mark below it, and what is wrong in its last line.
-                let error = error.to_string();
-                let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                let reason = pattern_fault(&error);
                 let fault = TemplateFault::new(format!("`{text}` is not a regular expression: {reason}")).about(text);
                 return self.faults.push(fault.help("those of the regex crate: no look-around, no references"));
             }

@@ -10,6 +10,7 @@ use crate::cli::CliError;
 use crate::cli::logging::LogFormat;
 use crate::config::finding::{Finding, Level};
 use crate::config::{ConfigErrors, ConfigWarnings, ReportStyle};
+use crate::node::NodeKind;
 use crate::pipeline::Graph;
 
 /// What was found in all files.
@@ -33,6 +34,7 @@ struct Sound {
     pipeline: String,
     sources: usize,
     filters: usize,
+    transforms: usize,
     sinks: usize,
     warnings: ConfigWarnings,
 }
@@ -71,8 +73,10 @@ impl CheckedFile {
     /// A file without faults.
     pub(super) fn sound(path: &Path, graph: &Graph, warnings: ConfigWarnings) -> Self {
         let pipeline = graph.name.to_string();
-        let (sources, filters, sinks) = (graph.sources.len(), graph.filters.len(), graph.sinks.len());
-        let sound = Sound { pipeline, sources, filters, sinks, warnings };
+        let (sources, sinks) = (graph.sources.len(), graph.sinks.len());
+        let filters = graph.stages.iter().filter(|stage| stage.name.kind() == NodeKind::Filter).count();
+        let transforms = graph.stages.len() - filters;
+        let sound = Sound { pipeline, sources, filters, transforms, sinks, warnings };
         Self { file: path.display().to_string(), outcome: Ok(sound) }
     }
 
@@ -88,8 +92,10 @@ impl CheckedFile {
     pub(super) fn line(&self) -> String {
         let file = &self.file;
         match &self.outcome {
-            Ok(Sound { sources, filters, sinks, .. }) => {
-                let nodes = [(*sources, "source"), (*filters, "filter"), (*sinks, "sink")].map(counted).join(", ");
+            Ok(Sound { sources, filters, transforms, sinks, .. }) => {
+                let nodes = [(*sources, "source"), (*filters, "filter"), (*transforms, "transform"), (*sinks, "sink")];
+                let nodes = nodes.into_iter().filter(|(count, node)| *count > 0 || *node == "filter");
+                let nodes = nodes.map(counted).collect::<Vec<_>>().join(", ");
                 match self.findings().len() {
                     0 => format!("{file}: ok ({nodes})"),
                     warnings => format!("{file}: ok ({nodes}), {}", counted((warnings, "warning"))),
@@ -118,9 +124,9 @@ impl CheckedFile {
     fn to_json(&self) -> Value {
         let findings = self.findings();
         match &self.outcome {
-            Ok(Sound { pipeline, sources, filters, sinks, .. }) => json!({
+            Ok(Sound { pipeline, sources, filters, transforms, sinks, .. }) => json!({
                 "file": self.file, "ok": true, "pipeline": pipeline,
-                "sources": sources, "filters": filters, "sinks": sinks,
+                "sources": sources, "filters": filters, "transforms": transforms, "sinks": sinks,
                 "findings": findings,
             }),
             Err(_) => json!({ "file": self.file, "ok": false, "findings": findings }),

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::CliError;
 use crate::config::test_case::TestEvent;
 use crate::config::{ConfigErrors, Fault, ReportStyle};
-use crate::event::{ENVELOPE, Envelope, json_value};
+use crate::event::{ENVELOPE, Envelope, Format, json_value};
 use crate::filter::Predicate;
 use crate::jq::{self, Program};
 use crate::node::NodeName;
@@ -39,6 +39,8 @@ Examples:
   bridge eval --jq '{ id, total: (.data.cents / 100) }' \\
     order.json
   bridge eval pipeline.toml --sink crm order.json
+  bridge eval pipeline.toml --transform parsed \\
+    --format text access.log
   bridge dead export pipeline.toml |
     jq -r .event.payload |
     bridge eval --when \"$.data.total\"
@@ -46,7 +48,7 @@ Examples:
 Events are JSON, one after the other. An object with `data`, and nothing beside it but members \
 of the envelope (id time source key headers meta), is a whole event; anything else is the `data` \
 of one; with `--format text` each line is. Each gives one line: `true` or `false` for an expression or a filter, the text for a template, \
-and one for each value that a program gives. A sink gives the request that it would send; nothing is sent.")]
+and one for each value that a program or a transform gives. A sink gives the request that it would send; nothing is sent.")]
 pub struct EvalArgs {
     /// A filter expression, as in a filter's `when`
     #[arg(long, value_name = "EXPR", group = "what")]
@@ -63,6 +65,9 @@ pub struct EvalArgs {
     /// This filter of the pipeline file: whether it lets the event through
     #[arg(long, value_name = "NAME", group = "what")]
     pub filter: Option<String>,
+    /// This transform of the pipeline file: the `data` of each event that it makes
+    #[arg(long, value_name = "NAME", group = "what")]
+    pub transform: Option<String>,
     /// The template is a sink's `url`: values are percent-encoded
     #[arg(long, requires = "template", conflicts_with = "text")]
     pub url: bool,
@@ -72,7 +77,7 @@ pub struct EvalArgs {
     /// What each event in the file is
     #[arg(long, value_enum, default_value_t)]
     pub format: EventFormat,
-    /// With `--sink` and `--filter` the pipeline file first; then the events, by default standard input, which is `-`, too
+    /// With `--sink`, `--filter` and `--transform` the pipeline file first; then the events, by default standard input, which is `-`, too
     #[arg(value_name = "FILE", num_args = 0..=2)]
     pub files: Vec<PathBuf>,
 }
@@ -85,6 +90,15 @@ pub enum EventFormat {
     Json,
     /// A line, which is the text in `data`, as of sources with `format = "text"`
     Text,
+}
+
+impl From<EventFormat> for Format {
+    fn from(format: EventFormat) -> Self {
+        match format {
+            EventFormat::Json => Self::Json,
+            EventFormat::Text => Self::Text,
+        }
+    }
 }
 
 /// Runs the subcommand.
@@ -128,11 +142,10 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
 impl EvalArgs {
     /// The pipeline file, where one is needed, and the file of the events.
     fn files(&self) -> Result<(Option<&Path>, &Path), CliError> {
-        let is_of_pipeline = self.sink.is_some() || self.filter.is_some();
         let stdin = Path::new("-");
         let name_the_pipeline =
             "name the pipeline file of the node first: `bridge eval pipeline.toml --sink NAME event.json`";
-        match (is_of_pipeline, self.files.as_slice()) {
+        match (self.node().is_some(), self.files.as_slice()) {
             (true, [pipeline]) if pipeline == stdin => Err(CliError::Usage(name_the_pipeline.to_owned())),
             (true, [pipeline]) => Ok((Some(pipeline), stdin)),
             (true, [pipeline, events]) => Ok((Some(pipeline), events)),
@@ -145,7 +158,8 @@ impl EvalArgs {
 
     fn node(&self) -> Option<NodeName> {
         let sink = self.sink.as_deref().map(NodeName::sink);
-        sink.or_else(|| self.filter.as_deref().map(NodeName::filter))
+        let filter = self.filter.as_deref().map(NodeName::filter);
+        sink.or(filter).or_else(|| self.transform.as_deref().map(NodeName::transform))
     }
 }
 
@@ -180,7 +194,7 @@ enum Evaluation {
     When(Predicate),
     Template { text: String, template: Box<Template> },
     Program { text: String, program: Box<Program> },
-    Node(Box<node::Node>),
+    Node { node: Box<node::Node>, format: Format },
 }
 
 /// An event to try it on.
@@ -221,7 +235,7 @@ const MOST_RESULTS: usize = 10_000;
 impl Evaluation {
     fn new(args: &EvalArgs, pipeline: Option<&Path>) -> Result<Self, CliError> {
         if let (Some(pipeline), Some(name)) = (pipeline, args.node()) {
-            return Ok(Self::Node(Box::new(node::Node::load(pipeline, name)?)));
+            return Ok(Self::Node { node: Box::new(node::Node::load(pipeline, name)?), format: args.format.into() });
         }
         if let Some(when) = &args.when {
             let fault = |error: crate::jsonpath::ExpressionError| {
@@ -256,7 +270,13 @@ impl Evaluation {
 
     fn of(&self, event: Event<'_>) -> Result<Vec<String>, Failure> {
         match self {
-            Self::Node(node) => node.of(&event.of_test()).map_err(Failure::DeadLetter),
+            Self::Node { node, format } => {
+                let results = node.of(&event.of_test(), *format).map_err(Failure::DeadLetter)?;
+                if results.is_none() {
+                    note("an event does not match `parse`: it leaves by `.unmatched`");
+                }
+                Ok(results.unwrap_or_default())
+            }
             Self::When(predicate) => Ok(vec![predicate.matches(&Envelope::new(event.envelope)).to_string()]),
             Self::Program { text, program } => {
                 let results = program.run_all(&jq::Value::of_json(Arc::new(event.envelope)), MOST_RESULTS);

@@ -1,4 +1,5 @@
-//! Tries a sink or a filter of a pipeline file on events: what the sink would send, or what the filter says.
+//! Tries a sink, a filter or a transform of a pipeline file on events: what the sink would send, what the filter says, or
+//! what the transform gives.
 //!
 //! The event begins at that node, so that nothing before it has a say. Nothing is sent and nothing is kept.
 
@@ -13,11 +14,15 @@ use super::CliError;
 use crate::cli::load::{Compiled, compile_for_trials};
 use crate::config;
 use crate::config::test_case::{Json, TestEvent};
+use crate::event::Format;
 use crate::node::{NodeKind, NodeName};
 use crate::pipeline::Graph;
+use crate::pipeline::graph::Stage;
 use crate::pipeline::trial::{FirstAttempt, FrozenClock, Outcome, Trial};
+use crate::pipeline::walk::StageResult;
 use crate::problem::did_you_mean;
 use crate::secret::mask;
+use crate::transform::Transformed;
 
 /// A node of a pipeline file, ready to be tried.
 pub(super) struct Node {
@@ -41,17 +46,23 @@ impl Node {
         }
     }
 
-    /// The requests that a sink would send, or what a filter says.
+    /// The requests that a sink would send, what a filter says, or the `data` of each event that a transform makes; `None`
+    /// when the event does not match the transform's `parse`.
     ///
     /// # Errors
     /// Why the event becomes a dead letter.
-    pub(super) fn of(&self, event: &TestEvent) -> Result<Vec<String>, String> {
-        let course = Trial::new(&self.graph, &self.clock).run_from(&self.name, event, Timestamp::now());
-        if self.name.kind() == NodeKind::Filter {
-            let decision = course.decisions.iter().find(|(filter, _)| filter == self.name.name());
-            return Ok(decision.map(|(_, holds)| holds.to_string()).into_iter().collect());
+    pub(super) fn of(&self, event: &TestEvent, format: Format) -> Result<Option<Vec<String>>, String> {
+        let (trial, now) = (Trial::new(&self.graph, &self.clock), Timestamp::now());
+        let stage = self.graph.stages.iter().find(|stage| stage.name == self.name).map(|node| &node.stage);
+        if let Some(Stage::Transform(transform)) = stage {
+            return trial.transform(transform, event, format, now).map(shown_events);
         }
-        course.outcomes.into_iter().map(shown).collect()
+        let course = trial.run_from(&self.name, event, format, now);
+        if self.name.kind() == NodeKind::Filter {
+            let decision = course.decisions.iter().find(|decision| decision.node == self.name);
+            return Ok(decision.map(|decision| vec![(decision.result == StageResult::Matches).to_string()]));
+        }
+        course.outcomes.into_iter().map(shown).collect::<Result<_, _>>().map(Some)
     }
 }
 
@@ -80,9 +91,15 @@ fn has_node(graph: &Graph, name: &NodeName) -> bool {
 
 fn names(graph: &Graph, kind: NodeKind) -> Box<dyn Iterator<Item = &str> + '_> {
     match kind {
-        NodeKind::Filter => Box::new(graph.filters.iter().map(|filter| &*filter.name)),
-        _ => Box::new(graph.sinks.iter().map(|sink| &*sink.route.name)),
+        NodeKind::Sink => Box::new(graph.sinks.iter().map(|sink| &*sink.route.name)),
+        _ => {
+            Box::new(graph.stages.iter().map(|stage| &stage.name).filter(move |name| name.kind() == kind).map(name_of))
+        }
     }
+}
+
+fn name_of(node: &NodeName) -> &str {
+    node.name()
 }
 
 fn unknown(graph: &Graph, name: &NodeName, pipeline: &Path) -> String {
@@ -103,6 +120,15 @@ fn unknown(graph: &Graph, name: &NodeName, pipeline: &Path) -> String {
         Some(meant) => format!("{message}; did you mean `{meant}`?"),
         None if known.is_empty() => message,
         None => format!("{message}; its {} are {}", name.kind().section(), known.join(", ")),
+    }
+}
+
+fn shown_events(transformed: Transformed) -> Option<Vec<String>> {
+    match transformed {
+        Transformed::Events(payloads) => {
+            Some(payloads.iter().map(|payload| String::from_utf8_lossy(payload).into_owned()).collect())
+        }
+        Transformed::Unmatched => None,
     }
 }
 

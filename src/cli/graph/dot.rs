@@ -31,6 +31,7 @@ fn attributes(node: &Node) -> String {
     let shape = match node.kind {
         NodeKind::Source => "shape=ellipse",
         NodeKind::Filter => "shape=hexagon",
+        NodeKind::Transform => "shape=parallelogram",
         NodeKind::Sink => "shape=box",
         NodeKind::Broker => "shape=cylinder",
         NodeKind::Missing => "shape=box, style=dashed",

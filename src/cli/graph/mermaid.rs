@@ -31,6 +31,7 @@ fn shape(node: &Node) -> String {
     match node.kind {
         NodeKind::Source => format!("([\"{label}\"])"),
         NodeKind::Filter => format!("{{{{\"{label}\"}}}}"),
+        NodeKind::Transform => format!("[/\"{label}\"/]"),
         NodeKind::Sink => format!("[\"{label}\"]"),
         NodeKind::Broker => format!("[(\"{label}\")]"),
         NodeKind::Missing => format!(">\"{label}\"]"),

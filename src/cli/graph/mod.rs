@@ -93,14 +93,21 @@ mod tests {
         [filters.vip]
         from = ["paid"]
         when = "$.data.vip"
+        [transforms.items]
+        from = ["vip"]
+        jq = '''.data.items[] |
+                {sku}'''
+        [transforms.lines]
+        from = ["audit"]
+        parse = "nginx"
         [sinks.crm]
         type = "webhook"
-        from = ["vip", "vip.unmatched"]
+        from = ["vip", "vip.unmatched", "items"]
         url = "https://user:pw@crm.example.com/{{data.id}}"
         dead_letter = "end"
         [sinks.end]
         type = "webhook"
-        from = ["audit"]
+        from = ["lines", "lines.unmatched"]
         method = "PUT"
         url = "https://archive.example.com/a#b<c>"
     "#;

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::super::show::printable;
 use super::{Count, Tested, TestedFile};
+use crate::pipeline::walk::Decision;
 use crate::testing::difference::Side;
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -69,13 +70,12 @@ fn test(text: &mut String, tested: &Tested) {
     }
 }
 
-/// What the filters decided: mostly the reason why something is not reached.
+/// What filters and transforms did: mostly the reason why something is not reached.
 pub(super) fn way(tested: &Tested) -> Option<String> {
     let decisions = tested.course.decisions.iter();
-    let decisions =
-        decisions.map(|(name, matched)| format!("{name} {}", if *matched { "matches" } else { "does not match" }));
+    let decisions = decisions.map(|Decision { node, result }| format!("{} {result}", node.name()));
     let decisions = decisions.collect::<Vec<_>>().join(", ");
-    (!decisions.is_empty()).then(|| format!("filters: {decisions}"))
+    (!decisions.is_empty()).then(|| format!("on the way: {decisions}"))
 }
 
 fn cut(line: &str) -> String {

@@ -10,6 +10,7 @@ use yoke::Yoke;
 
 use super::containers::{Array, Extent, Object};
 use super::{COST, Value, charge};
+use crate::event::Envelope;
 use crate::jq::json;
 
 /// What holds JSON that programs read, such as the envelope that templates read too.
@@ -21,6 +22,12 @@ pub trait HoldsJson: Send + Sync + 'static {
 impl HoldsJson for Json {
     fn json(&self) -> &Json {
         self
+    }
+}
+
+impl HoldsJson for Envelope {
+    fn json(&self) -> &Json {
+        self.as_value()
     }
 }
 

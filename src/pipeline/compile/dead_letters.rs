@@ -171,7 +171,7 @@ impl<'a> Compiler<'a> {
             return Err(Some(here(format!("source `{name}` is not of type \"{kind}\""))));
         }
         // A source that is at fault itself is told of elsewhere.
-        if self.declared.nodes.contains(name) && !self.config.filters.contains_key(name) {
+        if self.declared.nodes.contains(name) && !self.config.feeds_others(name) {
             return Err(None);
         }
         let problem = here(format!("there is no source `{name}`"));
@@ -184,8 +184,7 @@ impl<'a> Compiler<'a> {
     fn no_source_of(&self, kind: &str) -> Option<Problem> {
         // One that is at fault may be of that type.
         let config = self.config;
-        let is_there = |name: &String| config.sources.contains_key(name) || config.filters.contains_key(name);
-        if !self.declared.nodes.iter().all(is_there) {
+        if !self.declared.nodes.iter().all(|name| config.feeds_others(name)) {
             return None;
         }
         let help = "letters go through the connection of such a source; add one, or send them to a sink";
@@ -236,7 +235,7 @@ impl<'a> Compiler<'a> {
         while let Some(target) = next.pop() {
             match target {
                 Target::Sink(index) => sinks.extend(self.chain_from(index)),
-                Target::Filter(index) => next.extend(self.outputs_of_filter(wiring, index)),
+                Target::Stage(index) => next.extend(self.outputs_of_stage(wiring, index)),
             }
             steps += 1;
             if steps > MOST_STEPS {
@@ -300,7 +299,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// More ways than this through a graph are not counted: filters in a circle, which are refused elsewhere, have no end.
+/// More ways than this through a graph are not counted: filters and transforms in a circle, which are refused elsewhere, have no end.
 const MOST_STEPS: usize = 100_000;
 
 /// A problem of the value itself; the caller knows where that stands.

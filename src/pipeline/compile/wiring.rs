@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Compiler;
+use crate::config::StageConfig;
+use crate::node::NodeKind;
 use crate::pipeline::graph::Target;
 use crate::problem::{Problem, did_you_mean};
 
@@ -17,13 +19,14 @@ impl Compiler<'_> {
     pub(super) fn wire(&mut self) -> Wiring {
         let config = self.config;
         let mut wiring = Wiring::new();
-        for (index, (name, filter)) in config.filters.iter().enumerate() {
-            self.connect(&["filters", name], &filter.from, Target::Filter(index), &mut wiring);
+        for (index, StageConfig { kind, name, from }) in config.stages().enumerate() {
+            self.connect(&[kind.section(), name], from, Target::Stage(index), &mut wiring);
         }
         for (index, (name, sink)) in config.sinks.iter().enumerate() {
             self.connect(&["sinks", name], &sink.delivery.from, Target::Sink(index), &mut wiring);
             if sink.delivery.from.is_empty() && !self.gets_letters(name) {
-                let help = "add `from` with the names of sources or filters, or name the sink in a `dead_letter`";
+                let help = "add `from` with the names of sources, filters or transforms, or name the sink in a \
+                            `dead_letter`";
                 let message = format!("nothing feeds sink `{name}`");
                 self.problems.push(Problem::new(["sinks", name, "from"], message).with_help(help));
             }
@@ -33,12 +36,11 @@ impl Compiler<'_> {
         wiring
     }
 
-    /// Refuses sources and filters whose events nobody takes. Where a node was left out for its own faults, it may have
+    /// Refuses sources, filters and transforms whose events nobody takes. Where a node was left out for its own faults, it may have
     /// been the one that takes them.
     fn refuse_dead_ends(&mut self, wiring: &Wiring) {
         let config = self.config;
-        let is_there = |name: &String| config.sources.contains_key(name) || config.filters.contains_key(name);
-        let all_there = self.declared.nodes.iter().all(is_there)
+        let all_there = self.declared.nodes.iter().all(|name| config.feeds_others(name))
             && self.declared.sinks.iter().all(|s| config.sinks.contains_key(s));
         if !all_there {
             return;
@@ -49,12 +51,12 @@ impl Compiler<'_> {
             self.problems.push(Problem::new(["sources", name], message).with_help(help));
         }
         let is_used = |name: &str| wiring.contains_key(name) || wiring.contains_key(&format!("{name}{UNMATCHED}"));
-        for name in config.filters.keys().filter(|name| !is_used(name)) {
-            let help = format!(
-                "add \"{name}\" or \"{name}{UNMATCHED}\" to the `from` of a filter or sink, or remove the filter"
-            );
-            let message = format!("nothing takes the events of filter `{name}`");
-            self.problems.push(Problem::new(["filters", name], message).with_help(help));
+        for StageConfig { kind, name, .. } in config.stages().filter(|stage| !is_used(stage.name)) {
+            let word = word(kind);
+            let or_unmatched = if self.turns_away(name) { format!(" or \"{name}{UNMATCHED}\"") } else { String::new() };
+            let help = format!("add \"{name}\"{or_unmatched} to the `from` of a filter or sink, or remove the {word}");
+            let message = format!("nothing takes the events of {word} `{name}`");
+            self.problems.push(Problem::new([kind.section(), name], message).with_help(help));
         }
     }
 
@@ -87,16 +89,21 @@ impl Compiler<'_> {
         let node = node_of(output);
         if declared.contains(node) {
             let is_unmatched = node.len() < output.len();
-            return (is_unmatched && config.sources.contains_key(node)).then(|| {
-                Problem::new(at, format!("source `{node}` has no `{output}`"))
-                    .with_help(format!("only filters turn events away; write \"{node}\""))
+            let word = match (config.sources.contains_key(node), config.transforms.contains_key(node)) {
+                (true, _) => "source",
+                (_, true) if !self.turns_away(node) => "transform",
+                _ => return None,
+            };
+            return is_unmatched.then(|| {
+                Problem::new(at, format!("{word} `{node}` has no `{output}`"))
+                    .with_help(format!("only filters, and transforms with `parse`, turn events away; write \"{node}\""))
             });
         }
         if self.declared.sinks.contains(node) {
-            let help = "name a source or a filter: events end at sinks";
+            let help = "name a source, a filter or a transform: events end at sinks";
             return Some(Problem::new(at, format!("`{node}` is a sink")).with_help(help));
         }
-        let problem = Problem::new(at, format!("there is no source or filter `{node}`"));
+        let problem = Problem::new(at, format!("there is no source, filter or transform `{node}`"));
         Some(match self.meant_output(output) {
             Some(meant) => problem.with_help(format!("did you mean `{meant}`?")),
             None if declared.is_empty() => problem,
@@ -109,42 +116,49 @@ impl Compiler<'_> {
 
     /// The output that a name in `from` which is none was probably meant to be.
     fn meant_output(&self, output: &str) -> Option<String> {
-        let unmatched = self.config.filters.keys().map(|filter| format!("{filter}{UNMATCHED}"));
+        let turning_away = self.config.stages().filter(|stage| self.turns_away(stage.name));
+        let unmatched = turning_away.map(|stage| format!("{}{UNMATCHED}", stage.name));
         let known: Vec<String> = self.declared.nodes.iter().cloned().chain(unmatched).collect();
         let meant = did_you_mean(output, known.iter().map(String::as_str));
         let meant = meant.or_else(|| did_you_mean(node_of(output), known.iter().map(String::as_str)));
         meant.map(str::to_owned)
     }
 
+    /// Whether a filter or transform has a second output. One that was left out for its faults may have one.
+    fn turns_away(&self, name: &str) -> bool {
+        self.config.transforms.get(name).is_none_or(|transform| transform.jq.is_none())
+    }
+
     fn refuse_cycles(&mut self, wiring: &Wiring) {
         let config = self.config;
         let mut reported = BTreeSet::new();
-        for (start, name) in config.filters.keys().enumerate() {
+        for (start, StageConfig { kind, name, .. }) in config.stages().enumerate() {
             let Some(cycle) = self.cycle_from(wiring, start).filter(|cycle| cycle.is_disjoint(&reported)) else {
                 continue;
             };
             let others = cycle.iter().filter(|index| **index != start);
-            let others: Vec<_> = others.filter_map(|index| config.filters.get_index(*index)).collect();
+            let others: Vec<_> = others.filter_map(|index| config.stages().nth(*index)).collect();
+            let word = word(kind);
             let message = match others.as_slice() {
-                [] => format!("filter `{name}` feeds itself"),
+                [] => format!("{word} `{name}` feeds itself"),
                 others => {
-                    let others: Vec<_> = others.iter().map(|(name, _)| format!("`{name}`")).collect();
-                    format!("filter `{name}` feeds itself by way of {}", others.join(" and "))
+                    let others: Vec<_> = others.iter().map(|other| format!("`{}`", other.name)).collect();
+                    format!("{word} `{name}` feeds itself by way of {}", others.join(" and "))
                 }
             };
             let help = "events would go round for ever; take one `from` out of the circle";
-            self.problems.push(Problem::new(["filters", name, "from"], message).with_help(help));
+            self.problems.push(Problem::new([kind.section(), name, "from"], message).with_help(help));
             reported.extend(cycle);
         }
     }
 
-    /// The filters of a way from a filter back to itself.
+    /// The filters and transforms of a way from one of them back to itself.
     fn cycle_from(&self, wiring: &Wiring, start: usize) -> Option<BTreeSet<usize>> {
         let mut fed_by = HashMap::new();
         let mut next = vec![start];
         while let Some(index) = next.pop() {
-            for target in self.outputs_of_filter(wiring, index) {
-                let Target::Filter(fed) = target else { continue };
+            for target in self.outputs_of_stage(wiring, index) {
+                let Target::Stage(fed) = target else { continue };
                 if fed == start {
                     return Some(std::iter::successors(Some(index), |index| fed_by.get(index).copied()).collect());
                 }
@@ -157,11 +171,16 @@ impl Compiler<'_> {
         None
     }
 
-    pub(super) fn outputs_of_filter(&self, wiring: &Wiring, index: usize) -> Vec<Target> {
-        let Some((name, _)) = self.config.filters.get_index(index) else { return Vec::new() };
-        let outputs = [name.clone(), format!("{name}{UNMATCHED}")];
+    pub(super) fn outputs_of_stage(&self, wiring: &Wiring, index: usize) -> Vec<Target> {
+        let Some(StageConfig { name, .. }) = self.config.stages().nth(index) else { return Vec::new() };
+        let outputs = [name.to_owned(), format!("{name}{UNMATCHED}")];
         outputs.iter().filter_map(|output| wiring.get(output)).flatten().copied().collect()
     }
+}
+
+/// What a filter or transform is called in messages.
+fn word(kind: NodeKind) -> &'static str {
+    kind.section().trim_end_matches('s')
 }
 
 /// The node that an output belongs to.

@@ -23,6 +23,7 @@ mod programs;
 mod retries;
 mod routes;
 mod store_away;
+mod transforms;
 
 use std::fs::File;
 use std::process::Stdio;
