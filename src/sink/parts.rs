@@ -65,14 +65,14 @@ impl<'a> AttemptParts<'a> {
 /// The bytes that stay as they are in a `webhook-id`. The rest is percent-encoded, first of all `.`, which would let an
 /// id reach into the signed timestamp (specification, "Signature scheme"), and `~`, which marks a shortened id.
 const ESCAPED_IN_ID: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b':').remove(b'/').remove(b'@').remove(b'+');
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b':').remove(b'/').remove(b'@').remove(b'+').remove(b'#');
 
 /// No `webhook-id` is longer, in bytes: servers refuse requests whose headers add up to some KiB.
 const LONGEST_ID: usize = 256;
 
 /// The value of `webhook-id` for an event: header-safe, without `.`, at most 256 bytes, and different for different ids.
 ///
-/// ASCII letters, digits and `-_:/@+` stay as they are; everything else is percent-encoded as UTF-8. When the result is
+/// ASCII letters, digits and `-_:/@+#` stay as they are; everything else is percent-encoded as UTF-8. When the result is
 /// longer than 256 bytes, its end is replaced by `~` and the SHA-256 of the whole event id in base64url.
 pub fn webhook_id(event_id: &str) -> String {
     let mut id = utf8_percent_encode(event_id, ESCAPED_IN_ID).to_string();
@@ -98,6 +98,7 @@ mod tests {
     #[test]
     fn ids_are_header_safe_and_readable() {
         assert_eq!(webhook_id("orders/3/1042"), "orders/3/1042");
+        assert_eq!(webhook_id("orders/3/1042#7"), "orders/3/1042#7");
         assert_eq!(webhook_id("shop.orders/3/1042"), "shop%2Eorders/3/1042");
         assert_eq!(webhook_id("a b\r\nc~%é"), "a%20b%0D%0Ac%7E%25%C3%A9");
         assert_eq!(webhook_id(&"x".repeat(256)), "x".repeat(256));

@@ -31,11 +31,11 @@ pub struct TransformConfig {
     #[schemars(example = ["orders"])]
     pub from: Vec<String>,
     /// A program in jq: `.` is the envelope, and each value that it gives is the `data` of one event. It may give 10,000,
-    /// of 16 MiB together; more, or an error, makes the event a dead letter.
-    #[schemars(example = &".data.items[] | { order: $order, sku, qty }")]
+    /// of 16 MiB together; more, or an error, makes the event a dead letter. Without it there is `parse`.
+    #[schemars(example = &".data.items[] | { sku, qty }")]
     pub jq: Option<ProgramText>,
     /// How a line of text becomes `data`. A line that does not match leaves by `<name>.unmatched`; where nothing takes that,
-    /// it is a dead letter.
+    /// it is a dead letter. Without it there is `jq`.
     pub parse: Option<Parse>,
 }
 

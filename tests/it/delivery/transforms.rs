@@ -116,7 +116,7 @@ async fn a_letter_of_a_parsed_line_is_replayed_as_what_was_parsed() {
     replay.args(["dead", "replay", "--sink", "out", "--state-dir"]);
     replay.arg(folder.join("state")).arg(folder.join("pipeline.toml"));
     let (code, said, stderr) = run_to_end(&mut replay);
-    assert_eq!((code, said.as_str()), (0, "1 deliveries: 1 delivered\n"), "{stderr}");
+    assert_eq!((code, said.as_str()), (0, "1 delivery: 1 delivered\n"), "{stderr}");
     assert_eq!(ids_and_bodies(&site.received())[0].1, r#"{"level": "info"}"#);
 }
 
