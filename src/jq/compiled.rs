@@ -6,6 +6,7 @@ use jaq_core::compile::Compiler;
 use jaq_core::load::parse::Def;
 use jaq_core::load::{Arena, File, Lexer, Loader, Parser};
 
+use super::direct::Direct;
 use super::fault::{Fault, Known};
 use super::natives::{self, Kind};
 use super::rewriting::Rewriting;
@@ -14,6 +15,8 @@ use super::{Options, on_own_stack};
 /// A program whose names are resolved.
 pub(super) struct Compiled {
     pub(super) filter: jaq_core::Filter<Kind>,
+    /// The same without the interpreter, if that is possible.
+    pub(super) direct: Option<Direct>,
     /// How deep its expressions stand in one another.
     pub(super) depth: usize,
     /// The places of its marks, by their numbers.
@@ -70,6 +73,7 @@ fn compile(text: &str, options: &Options, with_marks: bool) -> Result<Compiled, 
             faults.iter().map(|(expected, found)| Fault::of_parser(text, expected, found.map(|token| token.0)));
         faults.collect::<Vec<_>>()
     })?;
+    let direct = Direct::of(&term);
     let mut rewriting = Rewriting::new(text, &arena, &options.variables);
     rewriting.marks = with_marks.then(Vec::new);
     let body = rewriting.term(term);
@@ -79,7 +83,7 @@ fn compile(text: &str, options: &Options, with_marks: bool) -> Result<Compiled, 
     definitions.push(Def { name: MAIN, args: Vec::new(), body });
     let linked = linked(text, options, &arena, definitions, known).map_err(|found| faults.extend(found)).ok();
     faults.sort_by_key(|fault| fault.part.start);
-    let compiled = linked.map(|filter| Compiled { filter, depth, marks });
+    let compiled = linked.map(|filter| Compiled { filter, direct, depth, marks });
     compiled.filter(|_| faults.is_empty()).ok_or(faults)
 }
 

@@ -64,7 +64,7 @@ fn push(text: &mut String, value: &Value) {
 }
 
 /// What was given, as the value of it would be written.
-fn push_json(text: &mut String, json: &Json) {
+pub(super) fn push_json(text: &mut String, json: &Json) {
     charge(8);
     match json {
         Json::Null => text.push_str("null"),
@@ -120,11 +120,11 @@ fn push_number(text: &mut String, number: &Num) {
 }
 
 /// Text in quotes. The text between two characters that need an escape is copied as a whole.
-fn push_text(text: &mut String, content: &str) {
+pub(super) fn push_text(text: &mut String, content: &str) {
     charge(content.len() as u64);
     text.push('"');
     let mut rest = content;
-    while let Some(place) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\' || c == '\u{7f}') {
+    while let Some(place) = rest.bytes().position(|byte| byte < b' ' || matches!(byte, b'"' | b'\\' | b'\x7f')) {
         text.push_str(&rest[..place]);
         // All of these characters are one byte.
         let (special, behind) = rest[place..].split_at(1);

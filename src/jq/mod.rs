@@ -3,6 +3,8 @@
 //! A program is a pure function of one event's envelope. It does no I/O, sees no environment, and its clock and ids are the
 //! rendering's. What asks for more is refused at load, each fault with its place and what to write instead (`fault`).
 //!
+//! Programs that only put members of the event into objects, arrays and text are written without the interpreter (`direct`).
+//!
 //! **Bounded**: whatever a program is, it ends within [`Limits`] of calls, bytes made, time and stack (`budget`), and no
 //! program can catch that. A program that calls itself often runs a second time on a thread with a stack of its own, so
 //! that no depth of calls is one of the worker's.
@@ -26,6 +28,7 @@ mod bound;
 mod budget;
 mod compiled;
 mod config;
+mod direct;
 mod fault;
 mod json;
 mod marks;
@@ -45,6 +48,7 @@ use uuid::Uuid;
 use bound::Bound;
 use budget::Stopped;
 use compiled::Compiled;
+use direct::Direct;
 use natives::{Kind, World};
 
 pub use budget::{Exhausted, Limits};
@@ -156,11 +160,23 @@ impl Program {
         }
     }
 
+    /// The JSON of the one result for an event.
+    ///
+    /// # Errors
+    /// When it has none, more than one, or fails.
+    pub fn run_json(&self, input: &Value) -> Result<String, Failure> {
+        let direct = self.direct(input, Direct::json);
+        direct.map_or_else(|| self.run_one(input).map(|result| result.to_json()), Ok)
+    }
+
     /// The one result for an event as text: text as it is, numbers, true and false as their JSON.
     ///
     /// # Errors
     /// When it is something else, or there is not one.
     pub fn run_text(&self, input: &Value) -> Result<String, Failure> {
+        if let Some(text) = self.direct(input, Direct::text) {
+            return Ok(text);
+        }
         match self.run_one(input)? {
             Value::Text(text) => Ok(Arc::unwrap_or_clone(text)),
             result @ (Value::Number(_) | Value::Bool(_)) => Ok(result.to_json()),
@@ -175,6 +191,11 @@ impl Program {
     pub fn run_all(&self, input: &Value, most: usize) -> Result<Vec<Value>, Failure> {
         let results = self.run(input, most + 1)?;
         if results.len() > most { Err(Failure::TooMany(most)) } else { Ok(results) }
+    }
+
+    /// What the program writes of an event without the interpreter, if it can.
+    fn direct(&self, input: &Value, write: fn(&Direct, &serde_json::Value, u64) -> Option<String>) -> Option<String> {
+        write(self.compiled.direct.as_ref()?, input.json()?, self.options.limits.size)
     }
 
     /// The first results, so many at most.

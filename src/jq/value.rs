@@ -80,6 +80,15 @@ impl Value {
         }
     }
 
+    /// The JSON that it is, if it was given.
+    pub(super) fn json(&self) -> Option<&serde_json::Value> {
+        match self {
+            Self::Array(array) => array.json(),
+            Self::Object(object) => object.json(),
+            _ => None,
+        }
+    }
+
     /// What it is, for messages.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -119,7 +119,7 @@ impl Encoding {
             Self::Program { program, content_type } => {
                 let value = input.value();
                 let body = match Escape::for_content_type(as_text(content_type)).is_json() {
-                    true => program.run_one(value).map(|result| result.to_json()),
+                    true => program.run_json(value),
                     false => program.run_text(value),
                 };
                 Ok(Body { content_type: content_type.clone(), bytes: part("body", body)?.into() })
