@@ -11,6 +11,8 @@ use std::ops::Range;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use aho_corasick::AhoCorasick;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -91,6 +93,7 @@ pub fn register(value: &str) {
         in_xml(value),
         percent_decode_str(value).decode_utf8_lossy().into_owned(),
     ];
+    let forms = forms.into_iter().chain(in_base64(value));
     let mut register = REGISTER.write().unwrap_or_else(PoisonError::into_inner);
     for form in forms {
         if form.len() >= SHORTEST_MASKED && register.forms.insert(form) {
@@ -103,6 +106,16 @@ pub fn register(value: &str) {
 fn in_json(value: &str) -> String {
     let json = serde_json::to_string(value).unwrap_or_default();
     json.get(1..json.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
+
+/// What base64 text has of the value whatever stands before and behind it, as a user's name does: each of the three ways in
+/// which its bytes can fall on the characters, without those at the ends that others have a part in.
+fn in_base64(value: &str) -> impl Iterator<Item = String> {
+    (0..3).map(|before| {
+        let bytes = [&[0; 2][..before.min(2)], value.as_bytes()].concat();
+        let (first, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+        BASE64.encode(&bytes).get(first..end).unwrap_or_default().to_owned()
+    })
 }
 
 /// The value in text and attributes of XML, as templates and programs write it.
@@ -205,6 +218,23 @@ mod tests {
         assert_eq!(mask("s3cr3t-2%20%22w%C3%B6rd%22%3Fx"), "***");
         assert_eq!(mask("a=1&k=s3cr3t-2+%22w%C3%B6rd%22%3Fx"), "a=1&k=***");
         assert_eq!(mask("<k>s3cr3t-2 &quot;wörd&quot;?x</k>"), "<k>***</k>");
+    }
+
+    #[test]
+    fn a_value_vanishes_from_base64_whatever_stands_around_it() {
+        let secret = "s3cr3t-in-base64";
+        register(secret);
+        for before in ["", "u", "us", "use", "user:"] {
+            for behind in ["", "b", "be", "beh", " behind"] {
+                let text = format!(
+                    "Basic {}",
+                    base64::engine::general_purpose::STANDARD.encode(format!("{before}{secret}{behind}"))
+                );
+                let masked = mask(&text);
+                let most_left = "Basic ***====".len() + (before.len() + behind.len()).div_ceil(3) * 4 + 2;
+                assert!(masked.contains("***") && masked.len() <= most_left, "{before} {behind}: {masked}");
+            }
+        }
     }
 
     #[test]

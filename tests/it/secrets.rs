@@ -16,7 +16,8 @@ const SIGNING: &str = "whsec_c2lnbmluZy1zZWNyZXQtb2YtdGhlLXRlc3Q=";
 const KAFKA: &str = "kafka-s3cr3t-4";
 const AMQP: &str = "amqp-s3cr3t-5";
 /// Parts of the above that survive every way of writing them.
-const TELLING: [&str; 6] = ["url-s3", "header-s3", "query-s3", "c2lnbmluZy1zZWNyZXQt", "kafka-s3", "amqp-s3"];
+const TELLING: [&str; 7] =
+    ["url-s3", "header-s3", "query-s3", "c2lnbmluZy1zZWNyZXQt", "kafka-s3", "amqp-s3", "dWVyeS1zM2NyM3"];
 
 fn with_secrets(mut command: Command) -> Command {
     let secrets = [("IN_URL", IN_URL), ("IN_HEADER", IN_HEADER), ("IN_QUERY", IN_QUERY)];
@@ -105,6 +106,8 @@ fn webhook(url: &str) -> String {
          query = {{ k = '{{{{lookup tables.keys \"a\"}}}}', n = \"{{{{data.n}}}}\" }}\n\
          [sinks.form]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/f\"\nretry = {{ schedule = [] }}\n\
          form = {{ k = \"${{env:IN_QUERY}}\", l = \"${{env:IN_URL}}\", m = \"${{env:IN_HEADER}}\", n = \"{{{{data.n}}}}\" }}\n\
+         [sinks.basic]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/b\"\nretry = {{ schedule = [] }}\n\
+         body = '{{{{base64 \"user:${{env:IN_QUERY}}\"}}}} {{{{data.n}}}}'\ncontent_type = \"text/plain\"\n\
          [sinks.xml]\ntype = \"webhook\"\nfrom = [\"a\"]\nurl = \"{url}/x\"\nretry = {{ schedule = [] }}\n\
          content_type = \"application/xml\"\nbody = '<a k=\"{{{{tables.keys.a}}}}\">{{{{data.n}}}}</a>'\n\
          [sinks.program]\ntype = \"webhook\"\nfrom = [\"a\"]\nretry = {{ schedule = [] }}\n\
