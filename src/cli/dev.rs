@@ -56,7 +56,7 @@ pub struct DevArgs {
     /// Stop when every source has reached the end that it saw at the start
     #[arg(long)]
     pub once: bool,
-    /// Read payloads from this file, one a line, in the place of brokers and files
+    /// Read payloads from this file, one a line, in the place of brokers and files; `meta` is that of a test's event
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
     /// The source that the payloads come from, where the pipeline has several
@@ -141,6 +141,8 @@ fn take_the_place_of_sources(
     std::fs::write(&nothing, "").map_err(CliError::io("cannot make a file for the state"))?;
     for (source, settings) in &mut config.sources {
         let file = if *source == name { events } else { &nothing };
+        // Templates may need what the broker says of an event.
+        settings.meta_beside = settings.kind.meta_of_tests();
         settings.kind =
             source::TypeConfig::File(FileConfig::of_file(file).map_err(CliError::io("cannot read the events"))?);
     }

@@ -286,7 +286,7 @@ impl Reader<'_> {
 
     fn source(&mut self, subject: &Subject<'_, '_>) -> Option<SourceConfig> {
         let (common, kind) = self.tagged::<CommonConfig, source::TypeConfig>(subject)?;
-        let config = SourceConfig { common, kind };
+        let config = SourceConfig { common, kind, meta_beside: Vec::new() };
         self.add_problems(subject, check::source(&config));
         Some(config)
     }

@@ -192,6 +192,7 @@ impl<'a> Compiler<'a> {
             once: self.environment.once,
             store: store.cloned(),
             base_dir: self.environment.base_dir.clone(),
+            meta_beside: source.meta_beside.clone(),
         }
     }
 

@@ -171,6 +171,8 @@ pub struct SourceContext {
     pub store: Option<Store>,
     /// The folder of the pipeline file: relative paths in it start there.
     pub base_dir: PathBuf,
+    /// What `meta` has beside the connector's own, where it stands for another one.
+    pub meta_beside: Meta,
 }
 
 #[cfg(test)]
@@ -185,6 +187,7 @@ impl SourceContext {
             once: false,
             store: None,
             base_dir: PathBuf::new(),
+            meta_beside: Meta::new(),
         }
     }
 }
@@ -362,6 +365,8 @@ pub struct SourceConfig {
     pub common: CommonConfig,
     /// Keys of its type.
     pub kind: TypeConfig,
+    /// What `meta` has beside the connector's own, where it stands for another one. No key of the pipeline file.
+    pub meta_beside: Meta,
 }
 
 fn default_max_in_flight() -> usize {

@@ -104,6 +104,7 @@ impl Bridge {
             once: false,
             store: Some(self.store.clone()),
             base_dir: std::path::PathBuf::new(),
+            meta_beside: Vec::new(),
         };
         let rotated_wait = Period::from_secs(60);
         let config =

@@ -120,12 +120,12 @@ fn dev_feeds_a_source_from_a_file_of_payloads() {
     let pipeline = folder.path().join("p.toml");
     let text = "name = 'p'\n[sources.q]\ntype = 'amqp'\nuri = 'amqp://nowhere.invalid'\nqueue = 'q'\n\
                 [sinks.a]\ntype = 'webhook'\nfrom = ['q']\nurl = 'https://h.example/x'\nmethod = 'GET'\n\
-                query = { n = '{{data.n}}' }\n";
+                query = { n = '{{data.n}}', q = '{{meta.queue}}' }\n";
     std::fs::write(&pipeline, text).unwrap();
     let args = ["dev", "--once", "--events", events.to_str().unwrap(), pipeline.to_str().unwrap()];
     let (code, stdout, stderr) = run_to_end(&mut bridge(&args));
     assert_eq!(code, 0, "{stdout}\n{stderr}");
-    for shown in ["GET /x?n=1", "GET /x?n=2"] {
+    for shown in ["GET /x?n=1&q=q", "GET /x?n=2&q=q"] {
         assert!(stdout.contains(shown), "{stdout}");
     }
     let args = ["dev", "--once", "--events", folder.path().to_str().unwrap(), pipeline.to_str().unwrap()];

@@ -104,16 +104,12 @@ fn name_of(node: &NodeName) -> &str {
 
 fn unknown(graph: &Graph, name: &NodeName, pipeline: &Path) -> String {
     let message = format!("{} has no `{name}`", pipeline.display());
-    let (other, option) = match name.kind() {
-        NodeKind::Filter => (NodeKind::Sink, "--sink"),
-        _ => (NodeKind::Filter, "--filter"),
-    };
-    if names(graph, other).any(|known| *known == **name.name()) {
-        return format!(
-            "{message}, but `{}`: write `{option} {}`",
-            NodeName::new(other, Arc::clone(name.name())),
-            name.name()
-        );
+    let kinds = [(NodeKind::Filter, "--filter"), (NodeKind::Transform, "--transform"), (NodeKind::Sink, "--sink")];
+    for (kind, option) in kinds {
+        if names(graph, kind).any(|known| *known == **name.name()) {
+            let other = NodeName::new(kind, Arc::clone(name.name()));
+            return format!("{message}, but `{other}`: write `{option} {}`", other.name());
+        }
     }
     let known: Vec<_> = names(graph, name.kind()).collect();
     match did_you_mean(name.name(), known.iter().copied()) {

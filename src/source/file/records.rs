@@ -57,11 +57,18 @@ fn event(context: &SourceContext, id: String, time: Timestamp, meta: Meta, paylo
         source: Arc::clone(&context.name),
         key: None,
         headers: Vec::new(),
-        meta,
+        meta: beside(&context.meta_beside, meta),
         payload,
         format: context.format,
         content_type: None,
     }
+}
+
+/// The connector's own `meta`, with what it lacks of another one's.
+fn beside(other: &Meta, own: Meta) -> Meta {
+    let lacking = other.iter().filter(|(name, _)| !own.iter().any(|(known, _)| known == name)).cloned();
+    let lacking: Meta = lacking.collect();
+    if lacking.is_empty() { own } else { lacking.into_iter().chain(own).collect() }
 }
 
 /// Where a line stands.

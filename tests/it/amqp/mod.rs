@@ -30,6 +30,7 @@ fn source(url: &str, queue: &str, extra: Value, once: bool) -> AmqpSource {
         once,
         store: None,
         base_dir: PathBuf::new(),
+        meta_beside: Vec::new(),
     };
     let mut config = json!({"uri": url, "queue": queue});
     config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());

@@ -91,6 +91,7 @@ impl Scene {
             once,
             store: None,
             base_dir: std::path::PathBuf::new(),
+            meta_beside: Vec::new(),
         };
         KafkaSource::new(context, config).unwrap()
     }

@@ -126,6 +126,7 @@ impl Setup {
             once: self.once,
             store: Some(self.store.clone()),
             base_dir: std::path::PathBuf::new(),
+            meta_beside: Vec::new(),
         };
         let paths = self.paths.iter().map(|path| path.as_str().into()).collect();
         let config = FileConfig { paths, start: self.start, rotated_wait: Period(self.rotated_wait) };
