@@ -4,7 +4,7 @@ use reqwest::header::HeaderName;
 use url::Url;
 
 use super::PipelineConfig;
-use crate::interpolated::InterpolatedText;
+use crate::jq::ValueText;
 use crate::sink;
 use crate::sink::config::WebhookConfig;
 use crate::sink::pairs;
@@ -44,22 +44,23 @@ fn secrets_of_webhook(webhook: &WebhookConfig) -> Vec<Vec<String>> {
     let mut paths: Vec<_> = signing.map(|(index, _)| path(&["signing", "secrets", &index.to_string()])).collect();
     for (name, value) in &webhook.headers {
         let is_secret = HeaderName::try_from(name.as_str()).is_ok_and(|name| holds_a_secret(&name));
-        // What an event brings is not written out.
-        let value = value.template().map_or("", InterpolatedText::as_str);
-        if is_secret && !value.is_empty() && !value.contains("{{") {
+        if is_secret && is_written_out(value) {
             paths.push(path(&["headers", name]));
         }
     }
     for (table, pairs) in [("query", Some(&webhook.query)), ("form", webhook.form.as_ref())] {
-        let written_out = |value: &str| !value.is_empty() && !value.contains("{{");
-        let secret =
-            |(name, value): &(&String, &InterpolatedText)| pairs::holds_a_secret(name) && written_out(value.as_str());
+        let secret = |(name, value): &(&String, &ValueText)| pairs::holds_a_secret(name) && is_written_out(value);
         paths.extend(pairs.into_iter().flatten().filter(secret).map(|(name, _)| path(&[table, name])));
     }
     if webhook.url.template().is_some_and(|url| has_password(url.as_str())) {
         paths.push(path(&["url"]));
     }
     paths
+}
+
+/// Whether it is text of the file, and not what an event brings.
+fn is_written_out(value: &ValueText) -> bool {
+    value.template().is_some_and(|text| !text.as_str().is_empty() && !text.as_str().contains("{{"))
 }
 
 fn path(keys: &[&str]) -> Vec<String> {

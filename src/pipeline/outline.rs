@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use crate::config::PipelineConfig;
 use crate::delivery::dead_letter::destination::DestinationName;
+use crate::interpolated::InterpolatedText;
 use crate::jq::ValueText;
 use crate::secret::{blot_out_passwords, mask};
 use crate::sink;
@@ -89,7 +90,7 @@ impl Outline {
         }
         for (name, sink) in &config.sinks {
             let sink::TypeConfig::Webhook(webhook) = &sink.kind;
-            let method = webhook.method.as_str();
+            let method = webhook.method.template().map_or("jq", InterpolatedText::as_str);
             drawing.add(NodeKind::Sink, name, format!("{method} {}", url_of(&webhook.url)));
         }
         drawing.wire(config);

@@ -36,15 +36,16 @@ pub struct WebhookConfig {
     /// whole URL, which is checked and not encoded: `@uri` encodes a value.
     #[schemars(example = &"https://crm.example/hooks/{{data.region}}")]
     pub url: ValueText,
-    /// The request's method: `POST`, `PUT`, `PATCH`, `GET` or `DELETE`. It may be a template that gives one of them. `GET`
-    /// and `DELETE` have a body only where `template`, `body`, `jq` or `form` makes one.
+    /// The request's method: `POST`, `PUT`, `PATCH`, `GET` or `DELETE`. It may be a template or a program (`{ jq = "…" }`) that
+    /// gives one of them. `GET` and `DELETE` have a body only where `template`, `body`, `jq` or `form` makes one.
     #[serde(default = "default_method")]
     #[schemars(example = &"{{#if data.deleted}}DELETE{{else}}PUT{{/if}}")]
-    pub method: InterpolatedText,
-    /// Parameters that are put to the URL's query, in this order. Values may be templates; they are percent-encoded.
+    pub method: ValueText,
+    /// Parameters that are put to the URL's query, in this order. Values may be templates, or programs (`{ jq = "…" }`); they
+    /// are percent-encoded.
     #[serde(default)]
-    #[schemars(with = "BTreeMap<String, InterpolatedText>", extend("examples" = [{ "region": "{{data.region}}" }]))]
-    pub query: IndexMap<String, InterpolatedText>,
+    #[schemars(with = "BTreeMap<String, ValueText>", extend("examples" = [{ "region": "{{data.region}}" }]))]
+    pub query: IndexMap<String, ValueText>,
     /// Further request headers. Values may be templates, or programs (`{ jq = "…" }`); a line break in one is a dead letter.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"X-Tenant": "{{data.tenant}}"}))]
@@ -59,11 +60,12 @@ pub struct WebhookConfig {
     #[schemars(example = &"{ id, order: .data }")]
     pub jq: Option<ProgramText>,
     /// A body of the content type `application/x-www-form-urlencoded`, with these fields in this order. Values may be
-    /// templates; they are encoded.
-    #[schemars(with = "Option<BTreeMap<String, InterpolatedText>>")]
+    /// templates, or programs (`{ jq = "…" }`); they are encoded.
+    #[schemars(with = "Option<BTreeMap<String, ValueText>>")]
     #[schemars(extend("examples" = [{ "To": "{{data.phone}}", "Body": "Order {{data.id}}" }]))]
-    pub form: Option<IndexMap<String, InterpolatedText>>,
-    /// Headers and members of `query` and `form` whose value is empty, null or missing from the event are left out.
+    pub form: Option<IndexMap<String, ValueText>>,
+    /// Headers and members of `query` and `form` whose value is empty, null or missing from the event are left out, also where
+    /// a program gives `""` or `null`.
     /// Otherwise what is empty is sent, and what is null or missing makes the event `unrenderable`.
     #[serde(default)]
     pub omit_empty: bool,
@@ -170,7 +172,7 @@ impl From<Method> for reqwest::Method {
     }
 }
 
-fn default_method() -> InterpolatedText {
+fn default_method() -> ValueText {
     Method::default().as_str().into()
 }
 

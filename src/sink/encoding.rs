@@ -109,7 +109,7 @@ impl Encoding {
             }
             Self::Form(fields) => {
                 let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-                Ok(Body { content_type, bytes: fields.to_form(input.context)?.into() })
+                Ok(Body { content_type, bytes: fields.to_form(input)?.into() })
             }
             Self::Template { template, content_type } => {
                 let body = part("body", template.render(input.context))?;

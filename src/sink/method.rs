@@ -1,22 +1,23 @@
 //! The method of a sink's requests: checked when the pipeline is loaded, or rendered for each event and checked then.
 
 use super::config::Method;
+use super::expression::{Expression, Input};
 use super::rendering::{RequestError, TemplateCompiler, part};
-use crate::interpolated::InterpolatedText;
+use crate::jq::ValueText;
 use crate::problem::{Problem, did_you_mean};
-use crate::template::{Context, Escape, Template};
+use crate::template::Escape;
 
 /// A sink's method, compiled.
 #[derive(Debug)]
 pub(super) enum MethodTemplate {
     Fixed(Method),
-    Rendered(Box<Template>),
+    Rendered(Expression),
 }
 
 impl MethodTemplate {
-    pub(super) fn compile(text: &InterpolatedText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
-        let template = compiler.compile(&["method"], text, Escape::Text)?;
-        let Some(literal) = template.literal() else { return Some(Self::Rendered(Box::new(template))) };
+    pub(super) fn compile(value: &ValueText, compiler: &mut TemplateCompiler<'_>) -> Option<Self> {
+        let expression = compiler.compile_value(&["method"], value, Escape::Text)?;
+        let Some(literal) = expression.literal() else { return Some(Self::Rendered(expression)) };
         let method = Method::of_name(literal);
         if method.is_none() {
             compiler.refuse(unknown(literal));
@@ -29,11 +30,11 @@ impl MethodTemplate {
         matches!(self, Self::Rendered(_))
     }
 
-    pub(super) fn render(&self, context: &Context) -> Result<Method, RequestError> {
+    pub(super) fn render(&self, input: &Input<'_>) -> Result<Method, RequestError> {
         match self {
             Self::Fixed(method) => Ok(*method),
-            Self::Rendered(template) => {
-                Method::of_name(&part("method", template.render(context))?).ok_or(RequestError::Method)
+            Self::Rendered(expression) => {
+                Method::of_name(&part("method", expression.render(input))?).ok_or(RequestError::Method)
             }
         }
     }

@@ -106,10 +106,10 @@ impl RequestTemplate {
     /// # Errors
     /// See [`RequestError`]; the event cannot be sent to this sink.
     pub fn render(&self, input: &Input<'_>) -> Result<Request, RequestError> {
-        let method = self.method.render(input.context)?;
+        let method = self.method.render(input)?;
         let mut url = self.url.render(input)?;
         if !self.query.is_empty() {
-            let query = self.query.append_to_query(url.query(), input.context)?;
+            let query = self.query.append_to_query(url.query(), input)?;
             url.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
         }
         let mut headers = HeaderMap::with_capacity(1 + self.headers.len());

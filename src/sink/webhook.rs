@@ -55,10 +55,11 @@ impl Webhook {
             config.url.template().is_none_or(|template| template.as_str().contains("{{")),
         );
         let connections = Arc::new(connections.map_err(cannot_set_up)?);
+        let method = config.method.template().and_then(|method| Method::of_name(method.as_str()));
         Ok(Self {
             connections,
-            // Where it is a template, each request brings its own.
-            method: Method::of_name(config.method.as_str()).unwrap_or_default().into(),
+            // Where it depends on the event, each request brings its own.
+            method: method.unwrap_or_default().into(),
             timeout: config.timeout.0,
             max_response_size: config.max_response_size,
             signer,
