@@ -13,6 +13,7 @@ mod end_to_end;
 mod file_end_to_end;
 mod file_rotation;
 mod health;
+mod jq_manual;
 mod kafka;
 mod kubernetes;
 mod layers;
