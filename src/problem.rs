@@ -67,6 +67,8 @@ pub enum WarningCode {
     UnusedSecret,
     /// `unsigned-body`
     UnsignedBody,
+    /// `same-ids`
+    SameIds,
 }
 
 impl WarningCode {
@@ -94,6 +96,7 @@ impl WarningCode {
             Self::NotAnExpression => "A template holds an expression of another language, which is sent as it stands",
             Self::UnusedSecret => "A secret signs nothing, as its scheme has room for one signature",
             Self::UnsignedBody => "A signature does not cover the body, which can be changed on the way",
+            Self::SameIds => "A sink gets different deliveries of one event under the same id",
         }
     }
 }

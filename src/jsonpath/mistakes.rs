@@ -218,9 +218,11 @@ fn other_sign(before: &str, here: &str) -> Option<(usize, ExpressionError)> {
         '?' if before.is_empty() => ("an expression begins without `?`", "leave it out"),
         '?' if !before.ends_with(['[', ',']) => ("`?` stands only within `[?…]`", "write `&&` and `||` for choices"),
         '/' if !is_operand => ("a pattern is text in quotes", "write `search($.data.note, 'pattern')`"),
-        '+' | '/' | '%' | '*' | '-' if is_operand && !is_exponent && (sign != '-' || here.starts_with("- ")) => {
-            ("expressions do not calculate", "compare the value as it is in the event, as in `$.data.total >= 100`")
-        }
+        '+' | '/' | '%' | '*' | '-' if is_operand && !is_exponent && (sign != '-' || here.starts_with("- ")) => (
+            "expressions do not calculate",
+            "a transform does, before the filter: `[transforms.NAME]` with `jq = \".data + {total: (.data.cents / 100)}\"`; \
+                 or compare the value as it is in the event, as in `$.data.total >= 100`",
+        ),
         _ => return None,
     };
     Some((sign.len_utf8(), ExpressionError::new(message).with_help(help)))

@@ -4,6 +4,7 @@
 
 mod masking;
 mod open_files;
+mod same_ids;
 mod signing;
 mod wildcards;
 
@@ -40,6 +41,7 @@ fn of_file(file: &Loaded) -> Vec<Warning> {
         .chain(unused_templates(config))
         .chain(doubtful_filters(config))
         .chain(wildcards::that_are_literal(config))
+        .chain(same_ids::of_different_deliveries(config))
         .collect()
 }
 
@@ -204,6 +206,28 @@ mod tests {
         };
         assert_eq!(found("${var:LOGS}", "/var/log/*.log"), ["sources.a.paths.1"]);
         assert_eq!(found("${var:LOGS}/*.log", "/var/log"), [""; 0]);
+    }
+
+    #[test]
+    fn different_deliveries_of_one_event_under_one_id_are_found() {
+        let sink = |from: &str| {
+            let transform = |name: &str, from: &str| format!("[transforms.{name}]\nfrom = ['{from}']\njq = '.'\n");
+            let filter = |name: &str| format!("[filters.{name}]\nfrom = ['a']\nwhen = '$.data.{name}'\n");
+            let nodes =
+                [transform("t", "a"), transform("u", "a"), transform("v", "t"), filter("f"), filter("g")].concat();
+            let nodes = nodes + &transform("of_f", "f") + &transform("of_g", "g");
+            let found = found(&format!(
+                "{nodes}[sinks.b]\ntype = 'webhook'\nfrom = [{from}]\n{HTTPS}[sinks.rest]\ntype = 'webhook'\n\
+                 from = ['u', 'v', 'of_f', 'of_g']\n{HTTPS}"
+            ));
+            found.into_iter().filter(|warning| !warning.contains("sinks.rest")).collect::<Vec<_>>()
+        };
+        for from in ["'t', 'u'", "'a', 't'", "'a', 'v'", "'v', 't'"] {
+            assert_eq!(sink(from), ["same-ids sinks.b.from"], "{from}");
+        }
+        for from in ["'t'", "'v'", "'a', 'f'", "'of_f', 'of_g'", "'f', 'g'"] {
+            assert_eq!(sink(from), [""; 0], "{from}");
+        }
     }
 
     #[test]
