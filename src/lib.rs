@@ -12,8 +12,9 @@
 //!    say what becomes of each node.
 //! 3. A [`Source`](source::Source) reads records; the [driver](source::drive) gives each [`Event`](event::Event) an
 //!    [`Ack`](ack::Ack), within the bounds on events in flight.
-//! 4. The source's router (`pipeline::router`) asks the [filters](filter), and renders a [request](sink::request) for
-//!    every sink that the event reaches, with its [templates](template).
+//! 4. The source's router (`pipeline::router`) takes the event on its [walk](pipeline::walk): it asks the [filters](filter),
+//!    has [transforms](transform) make other events, and renders a [request](sink::request) for every sink that is reached,
+//!    with its [templates](template).
 //! 5. The sink's [worker](delivery::worker) brings each [delivery](delivery::Delivery) to its end: its
 //!    [lane](delivery::lane) says whose turn it is, the [schedule](delivery::schedule) with its
 //!    [rate limit](delivery::rate_limit) and [breaker](delivery::breaker) says when, the [webhook](sink::webhook) makes one
@@ -46,8 +47,8 @@
 //! # Who may import whom
 //!
 //! `ack`, `backoff`, `clock`, `descriptors`, `event`, `functions`, `health`, `interpolated`, `node`, `off_worker`,
-//! `problem`, `reminder`, `secret`, `shutdown`, `timer`, `turns`, `units` ← `jsonpath`, `jq` ← `filter`, `template` ←
-//! `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor`, `testing` ← `cli` ←
+//! `problem`, `reminder`, `secret`, `shutdown`, `timer`, `turns`, `units` ← `jsonpath`, `jq` ← `filter`, `template`,
+//! `transform` ← `sink`; `store` ← `source`; all of these ← `delivery` ← `config` ← `pipeline` ← `supervisor`, `testing` ← `cli` ←
 //! `main`. `admin` and `service_manager` tell others what `health` knows. `receiver` stands at the far side of the bridge
 //! and knows `sink::parts` and `sink::signing` only. A connector never imports `config`, `pipeline` or another connector.
 //!
