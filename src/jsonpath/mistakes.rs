@@ -220,8 +220,8 @@ fn other_sign(before: &str, here: &str) -> Option<(usize, ExpressionError)> {
         '/' if !is_operand => ("a pattern is text in quotes", "write `search($.data.note, 'pattern')`"),
         '+' | '/' | '%' | '*' | '-' if is_operand && !is_exponent && (sign != '-' || here.starts_with("- ")) => (
             "expressions do not calculate",
-            "a transform does, before the filter: `[transforms.NAME]` with `jq = \".data + {total: (.data.cents / 100)}\"`; \
-                 or compare the value as it is in the event, as in `$.data.total >= 100`",
+            "compare the value as it is, as in `$.data.total >= 100`; before a filter a transform can calculate: \
+                 `[transforms.NAME]` with `jq = \".data + {total: (.data.cents / 100)}\"`",
         ),
         _ => return None,
     };

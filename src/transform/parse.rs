@@ -49,9 +49,9 @@ pub enum LineFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pattern {
-    /// In the syntax of the [`regex` crate](https://docs.rs/regex/latest/regex/#syntax). Its named groups become members,
-    /// all of them texts; a group that takes no part in the match gives none. It may match anywhere in the line: `^` and
-    /// `$` are its ends.
+    /// Its named groups become members, all of them texts; a group that takes no part in the match gives none. It may match
+    /// anywhere in the line: `^` and `$` are its ends. The syntax is that of the
+    /// [`regex` crate](https://docs.rs/regex/latest/regex/#syntax).
     #[schemars(extend("contentMediaType" = "text/x-regex"))]
     #[schemars(example = &r"^(?<ip>\S+) .* (?<status>\d+)$")]
     pub regex: String,

@@ -10,7 +10,7 @@ use crate::support::{command, run_to_end};
 const FAILING: &str = "tests/config/tested/failing.toml";
 
 /// What examples and tests need to have in their environment.
-const VARIABLES: [(&str, &str); 12] = [
+const VARIABLES: [(&str, &str); 13] = [
     ("SLACK_WEBHOOK_URL", "https://hooks.slack.example/services/T1/B2/not-a-secret"),
     ("WEBHOOK_SECRET", "whsec_bmV3LXNlY3JldC1vZi10aGUtZXhhbXBsZS1mb3ItdGVzdHM="),
     ("WEBHOOK_SECRET_PREVIOUS", "whsec_b2xkLXNlY3JldC1vZi10aGUtZXhhbXBsZS1mb3ItdGVzdHM="),
@@ -23,6 +23,7 @@ const VARIABLES: [(&str, &str); 12] = [
     ("TWILIO_TOKEN", "twilio-token-of-the-tests"),
     ("ELASTICSEARCH_API_KEY", "elasticsearch-key-of-the-tests"),
     ("SPLUNK_TOKEN", "splunk-token-of-the-tests"),
+    ("PSEUDONYM_KEY", "pseudonym-key-of-the-tests"),
 ];
 
 fn bridge(args: &[&str]) -> Command {
