@@ -11,6 +11,7 @@ def join($s):
 def delpaths($paths):
   reduce ($paths | sort | reverse[]) as $path (.; if $path == [] then null else getpath($path) |= empty end);
 def del(f): delpaths([path(f)]);
+def pick(f): . as $from | reduce path(f) as $path (null; setpath($path; $from | getpath($path)));
 def from_entries:
   reduce .[] as $x ({}; . + {
     ($x | if .key == null then .k // .name // .Name // .K // .Key else .key end

@@ -12,7 +12,8 @@
 //! **The envelope is not copied** ([`Value::of_json`]): a program reads the JSON that filters and templates read.
 //!
 //! **Numbers keep their digits** as long as a program does not calculate with them: `1.10` and integers of thirty digits go
-//! out as they came, `1e400` as `1e+400`. Calculations are those of jq, with doubles; `fixed` and `round` are decimal.
+//! out as they came, `1e400` as `1e+400`. Calculations are those of jq, with doubles, but for
+//! integers, which are exact; `fixed` and `round` are decimal.
 //!
 //! **Ours beside jq's**: `need(.x)` fails when a value is missing or null, and names it; `fixed(n)` is text with n places;
 //! `round(n)` a number with at most n; `format_time`, `format_time(format)` and `format_time(format; zone)` as the helper
@@ -20,9 +21,8 @@
 //!
 //! **Values that `${…}` put in** are data (`bound`): a program never reads them as its own text.
 //!
-//! **Other than jq**: object names stay in the order they were written; text is always UTF-8; results that are not
-//! numbers are null, as in jq. There are no `input`, `debug`, `env`, `halt` and modules, no local time, no streaming
-//! forms and no SQL-like operators but `IN` and `INDEX`.
+//! **Other than jq**: integers are calculated with exactly; text is always UTF-8. README.md lists all differences that a
+//! program can meet.
 
 mod bound;
 mod budget;

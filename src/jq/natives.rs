@@ -2,6 +2,9 @@
 //!
 //! None does any I/O. The time and ids are the rendering's.
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jaq_core::box_iter::box_once;
 use jaq_core::native::{Fun, bome, v};
 use jaq_core::{Cv, DataT, Error, Lut, Native, ValR, ValXs};
@@ -41,7 +44,7 @@ pub(super) const STEP: &str = "!step";
 
 /// Of the standard library: what asks for the environment, a system's settings or the log, and what is bounded by nothing
 /// but a number (`jn` and `yn` count up to it).
-const LEFT_OUT: [&str; 11] = [
+const LEFT_OUT: [&str; 12] = [
     "env",
     "now",
     "halt",
@@ -54,6 +57,8 @@ const LEFT_OUT: [&str; 11] = [
     // These take a regular expression; ours are bounded.
     "matches",
     "split_matches",
+    // Ours takes text without its padding, as jq does.
+    "decode_base64",
 ];
 
 /// All functions that are not written in jq.
@@ -80,12 +85,13 @@ fn step() -> Fun<Kind> {
 }
 
 fn ours() -> impl Iterator<Item = Fun<Kind>> {
-    let functions: [jaq_core::native::Filter<jaq_core::RunPtr<Kind>>; 22] = [
+    let functions: [jaq_core::native::Filter<jaq_core::RunPtr<Kind>>; 23] = [
         ("nan", v(0), |_| bome(Ok(Value::from(f64::NAN)))),
         ("infinite", v(0), |_| bome(Ok(Value::from(f64::INFINITY)))),
         ("length", v(0), |cv| bome(length(cv.1))),
         ("tojson", v(0), |cv| bome(Ok(Value::text(json::write(&cv.1))))),
         ("fromjson", v(0), |cv| bome(from_json(&cv.1))),
+        ("decode_base64", v(0), |cv| bome(from_base64(&cv.1))),
         ("has", v(1), |cv| with_one(cv, |value, index| Ok(value.found(&index)?.is_some().into()))),
         ("contains", v(1), |cv| with_one(cv, |value, part| contains(&value, &part).map(Value::from))),
         ("indices", v(1), |cv| with_one(cv, |value, part| indices(&value, &part))),
@@ -158,6 +164,16 @@ fn from_json(value: &Value) -> ValR<Value> {
         return Ok(Value::from(f64::NAN));
     }
     json::parse(text).ok_or_else(|| error("the text is not JSON"))
+}
+
+/// With or without its padding. What is not UTF-8 in it is replaced.
+fn from_base64(value: &Value) -> ValR<Value> {
+    const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, CONFIG);
+    let bytes = BASE64.decode(text_of(value, "@base64d")?).map_err(|_| error("the text is not base64"))?;
+    Ok(Value::text(String::from_utf8_lossy(&bytes)))
 }
 
 /// Text contains its parts, an array what is contained in one of its elements, an object members that are contained in

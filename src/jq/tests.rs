@@ -98,6 +98,29 @@ fn the_functions_of_the_bridge() {
 }
 
 #[test]
+fn base64_may_lack_its_padding() {
+    for (text, expected) in [
+        ("4pyTIMOgIGxhIG1vZGU", "\"✓ à la mode\""),
+        ("4pyTIMOgIGxhIG1vZGU=", "\"✓ à la mode\""),
+        ("YQ", "\"a\""),
+        ("YQ=", "\"a\""),
+        ("/w==", "\"\u{fffd}\""),
+        ("", "\"\""),
+    ] {
+        assert_eq!(one("@base64d", &format!("\"{text}\"")), expected, "{text}");
+    }
+    assert!(one("@base64d", "\"a secret!\"").starts_with("failed: the text is not base64"));
+}
+
+#[test]
+fn integers_are_calculated_with_exactly() {
+    assert_eq!(
+        one("[. + 1, . * ., 7 / 2, 8 / 2]", "9007199254740993"),
+        "[9007199254740994,81129638414606699710187514626049,3.5,4]"
+    );
+}
+
+#[test]
 fn a_program_gives_one_value_or_fails() {
     assert_eq!(one("empty", "null"), "failed: the program gives nothing; it must give one value");
     assert!(one("1, \"a\"", "null").contains("first a number, then text"));
