@@ -2,7 +2,9 @@
 //!
 //! Nothing here stops at a fault: a node that cannot be read is left out, and the next one is read.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod names;
+
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use indexmap::IndexMap;
@@ -26,6 +28,8 @@ use crate::sink;
 use crate::source::{self, CommonConfig, SourceConfig};
 use crate::template::TemplateConfig;
 use crate::transform::TransformConfig;
+
+use names::node_names;
 
 /// The sections of nodes that `from` may name.
 const FEEDING: [&str; 3] = ["sources", "filters", "transforms"];
@@ -89,11 +93,6 @@ fn syntax_faults(text: &str, errors: &[toml::de::Error]) -> Vec<Fault> {
         lines.insert(line).then(|| Fault { span: Some(span), message: error.message().to_owned(), help: None })
     });
     faults.collect()
-}
-
-fn node_names<'a>(root: &'a DeTable<'_>, section: &str) -> impl Iterator<Item = String> + use<'a> {
-    let table = root.get(section).and_then(|section| section.get_ref().as_table());
-    table.into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().to_string())
 }
 
 struct Reader<'a> {
@@ -370,44 +369,6 @@ impl Reader<'_> {
             self.findings.reject(value.span(), message, help);
         }
         value.get_ref().as_table()
-    }
-
-    fn require_a_name(&mut self, name: &str, place: Range<usize>) {
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            let shown = self.findings.as_written(&place).unwrap_or(name);
-            let message = format!("\"{shown}\" cannot be a name");
-            let help = Some("a name is made of the letters A to Z and a to z, digits, `_` and `-`".to_owned());
-            self.findings.faults.push(Fault { span: Some(place), message, help });
-        }
-    }
-
-    fn names_used_twice(&mut self, root: &DeTable<'_>) {
-        let mut known: HashMap<String, &str> = HashMap::new();
-        for section in FEEDING {
-            let table = root.get(section).and_then(|table| table.get_ref().as_table());
-            let kind = section.trim_end_matches('s');
-            for key in table.into_iter().flat_map(|table| table.keys()) {
-                let name = key.get_ref().to_string();
-                if let Some(other) = known.get(&name) {
-                    let message = format!("`{name}` names a {other} and a {kind}");
-                    let help = Some("`from` could mean either of them: rename one".to_owned());
-                    self.findings.faults.push(Fault { span: Some(key.span()), message, help });
-                } else {
-                    known.insert(name, kind);
-                }
-            }
-        }
-    }
-
-    fn require_a_node(&mut self, root: &DeTable<'_>, section: &str, node: &str) {
-        let entry = root.get_key_value(section);
-        let is_empty = |value: &Spanned<DeValue<'_>>| value.get_ref().as_table().is_some_and(DeTable::is_empty);
-        if entry.is_none_or(|(_, value)| is_empty(value)) {
-            let span = entry.map_or(0..0, |(key, _)| key.span());
-            let message = format!("the pipeline has no {node}");
-            let help = Some(format!("add a table such as `[{section}.orders]`"));
-            self.findings.faults.push(Fault { span: Some(span), message, help });
-        }
     }
 }
 

@@ -84,7 +84,9 @@ impl RunningSource {
         let health = pipeline_context.health.node(NodeName::source(Arc::clone(&name)).to_string());
         let driver = connector.drive(Arc::clone(&name), bounds, sender, health, shutdown.clone());
         let source_task = (format!("source `{name}`"), driver.map(move |ended| Ended::Source(text, ended)).boxed());
-        let router = Router { source: Arc::clone(&name), plan, plans: new_plans };
+        let labels = [("pipeline", pipeline_context.pipeline.to_string()), ("source", name.to_string())];
+        let filtered = metrics::counter!("bridge_events_filtered_total", &labels);
+        let router = Router { source: Arc::clone(&name), plan, plans: new_plans, filtered };
         let text = name.to_string();
         let router_task =
             (format!("the router of source `{name}`"), router.run(arrivals).map(move |()| Ended::Router(text)).boxed());

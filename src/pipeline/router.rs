@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use metrics::Counter;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -28,6 +29,8 @@ pub(super) struct Router {
     pub(super) plan: RoutingPlan,
     /// What takes the place of `plan`: a reload sends them.
     pub(super) plans: mpsc::UnboundedReceiver<RoutingPlan>,
+    /// Counts the events that filters and transforms let go nowhere.
+    pub(super) filtered: Counter,
 }
 
 /// Where the events of one source go. All of one event goes by one plan.
@@ -62,31 +65,33 @@ impl Router {
                     if count == 0 {
                         return;
                     }
-                    taken.drain(..).for_each(|arrival| self.plan.route(&self.source, arrival, &mut ends));
+                    taken.drain(..).for_each(|arrival| self.route(arrival, &mut ends));
                 }
             }
         }
     }
-}
 
-impl RoutingPlan {
-    fn route(&self, source: &str, Arrival { event, ack, defect }: Arrival, ends: &mut Vec<RouteEnd>) {
+    fn route(&self, Arrival { event, ack, defect }: Arrival, ends: &mut Vec<RouteEnd>) {
+        let (plan, source) = (&self.plan, &*self.source);
         if let Some(defect) = defect {
-            return self.give_up(defect_of_source(event, source, &defect), ack);
+            return plan.give_up(defect_of_source(event, source, &defect), ack);
         }
-        self.routes.walk(&event, &self.start, ends);
+        plan.routes.walk(&event, &plan.start, ends);
         if ends.is_empty() {
+            self.filtered.increment(1);
             debug!(source, event = %event.id, "filtered");
         }
         for end in ends.drain(..) {
             match end {
-                RouteEnd::Sink(index, prepared) => self.hand_over(index, prepared, ack.clone()),
-                RouteEnd::Failed(failure) => self.give_up(failure, ack.clone()),
+                RouteEnd::Sink(index, prepared) => plan.hand_over(index, prepared, ack.clone()),
+                RouteEnd::Failed(failure) => plan.give_up(failure, ack.clone()),
             }
         }
         ack.settle();
     }
+}
 
+impl RoutingPlan {
     fn hand_over(&self, index: usize, Prepared { core, request }: Prepared, ack: Ack) {
         if let Some(queue) = &self.queues[index] {
             // A queue is closed only when its sink has ended, at the end of the run: the ack drops with the delivery,
