@@ -65,8 +65,8 @@ pub struct WebhookConfig {
     #[schemars(extend("examples" = [{ "To": "{{data.phone}}", "Body": "Order {{data.id}}" }]))]
     pub form: Option<IndexMap<String, ValueText>>,
     /// Headers and members of `query` and `form` whose value is empty, null or missing from the event are left out, also where
-    /// a program gives `""` or `null`.
-    /// Otherwise what is empty is sent, and what is null or missing makes the event `unrenderable`.
+    /// a program gives `""` or `null`. One that must be there is a program that asks for it: `{ jq = "need(.data.phone)" }`.
+    /// Without this key what is empty is sent, and what is null or missing makes the event `unrenderable`.
     #[serde(default)]
     pub omit_empty: bool,
     /// The content type that goes with `body` or `jq` (default `application/json`), or instead of the payload's own.
