@@ -42,6 +42,8 @@ struct Parts<'a> {
 
 const MUST_BEGIN: &str = "must begin with http:// or https://";
 const HELP: &str = "write for example \"https://crm.example.com/hooks/{{data.region}}\"";
+const HELP_FOR_WHOLE: &str = "a template cannot give the host and all before it; a program can: \
+                              url = { jq = \"$tables.tenants[.data.tenant].url\" }";
 const NO_USER: &str = "a user name or password has no place in it: send it as a header, `Authorization`";
 const NOT_A_HOST: &str = "a value in the host holds a character that no host can have";
 const PORT_IN_HOST: &str = "a value in the host holds a `:`, and a port is no part of a host: give it a place of its own, \
@@ -55,11 +57,14 @@ impl UrlTemplate {
             Expression::Template(template) => template,
             Expression::Program(program) => return Some(Self::Program(program)),
         };
+        let host_is_a_value =
+            template.literal().is_none() && template.outline().text.trim_matches(Outline::VALUE).is_empty();
         let compiled = match template.literal() {
             Some(url) => parse(url).map(|(url, _)| Self::Fixed(url)),
             None => Shape::new(template.outline()).map(|shape| Self::Rendered(template, shape)),
         };
-        compiled.map_err(|message| compiler.refuse(Problem::new(["url"], message).with_help(HELP))).ok()
+        let help = if host_is_a_value { HELP_FOR_WHOLE } else { HELP };
+        compiled.map_err(|message| compiler.refuse(Problem::new(["url"], message).with_help(help))).ok()
     }
 
     pub(super) fn render(&self, input: &Input<'_>) -> Result<Url, RequestError> {
@@ -261,6 +266,20 @@ mod tests {
             ["", "h/x", "/x", "ftp://h/", "http://", "http://u:p@h/", "http://u@h/", "https://h/a/../b", "http://h:x/"]
         {
             assert!(rendered(&url, value).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_wants_the_whole_url_from_a_value_is_told_how() {
+        for (text, help) in [
+            ("{{lookup data.urls data.a}}", HELP_FOR_WHOLE),
+            ("{{#if data.a}}https://a.example{{else}}https://b.example{{/if}}", HELP_FOR_WHOLE),
+            ("h.example/{{data.a}}", HELP),
+            ("h.example/", HELP),
+            ("ftp://h.example/{{data.a}}", HELP),
+        ] {
+            let problems = compile(text).unwrap_err();
+            assert_eq!(problems[0].help.as_deref(), Some(help), "{text}: {problems:?}");
         }
     }
 
