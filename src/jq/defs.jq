@@ -32,7 +32,12 @@ def toarray: if isarray then . else [.] end;
 def ascii: [.] | implode;
 def have_literal_numbers: true;
 def have_decnum: false;
+def todate: strftime("%Y-%m-%dT%H:%M:%SZ");
 def date: todate;
+def dateadd($unit; $n): . + $n;
+def datesub($unit; $n): . - $n;
+def leaf_paths: paths(scalars);
+def gamma: lgamma;
 def @csv:
   map(if . == null then ""
     elif isstring then "\"" + (split("\"") | join("\"\"")) + "\""

@@ -112,6 +112,19 @@ fn base64_may_lack_its_padding() {
     assert!(one("@base64d", "\"a secret!\"").starts_with("failed: the text is not base64"));
 }
 
+/// What `jq` 1.6 gives, which its manual has no cases of.
+#[test]
+fn functions_beside_the_manual_give_what_they_give_in_jq() {
+    for (text, json, expected) in [
+        ("todate, (gmtime | todate)", "1425599621.9", r#"["2015-03-05T23:53:41Z","2015-03-05T23:53:41Z"]"#),
+        ("dateadd(\"seconds\"; 10), datesub(\"seconds\"; 10)", "5", "[15,-5]"),
+        ("leaf_paths", r#"{"a":[1,{}]}"#, r#"[["a",0]]"#),
+        ("gamma", "1", "[0]"),
+    ] {
+        assert_eq!(one(&format!("[{text}]"), json), expected, "{text}");
+    }
+}
+
 #[test]
 fn integers_are_calculated_with_exactly() {
     assert_eq!(
