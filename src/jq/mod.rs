@@ -100,7 +100,7 @@ pub enum Failure {
     #[error("the program gives more than one value: first {0}, then {1}; `[…]` makes one array of them")]
     Several(&'static str, &'static str),
     /// A result that is no text where text must be.
-    #[error("the program gives {}, which cannot stand here; `tojson` makes text of it", .0.kind())]
+    #[error("the program gives {}, which cannot stand here; {}", .0.kind(), to_text(.0))]
     NotText(Value),
     /// More results than are allowed.
     #[error("the program gives more than {0} values")]
@@ -254,6 +254,14 @@ impl Program {
             result.map_err(error)
         });
         results.collect()
+    }
+}
+
+/// How what is no text becomes some.
+fn to_text(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "`// \"…\"` behind it gives another value, and `need(…)` says what is missing",
+        _ => "`tojson` makes text of it",
     }
 }
 

@@ -143,6 +143,9 @@ fn a_program_gives_one_value_or_fails() {
     assert_eq!(one("error(\"é\" * 10000)", "null"), format!("failed: {}…", "é".repeat(500)));
     assert_eq!(one(".a.b", r#"{"a":[]}"#), "failed: an array has no member `b`");
     assert_eq!(one(".a + 1", r#"{"a":"secret"}"#), "failed: `+` is not for text and a number");
+    let not_text = |text: &str| compiled(text).run_text(&Value::Null).unwrap_err().to_string();
+    assert!(not_text(".a").contains("gives null, which cannot stand here; `// \"…\"` behind it"));
+    assert!(not_text("[]").ends_with("gives an array, which cannot stand here; `tojson` makes text of it"));
     assert_eq!(all("range(3)", "null").unwrap(), ["0", "1", "2"]);
     assert_eq!(compiled("range(3)").run_all(&Value::Null, 2), Err(Failure::TooMany(2)));
 }
