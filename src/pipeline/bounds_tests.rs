@@ -68,11 +68,12 @@ const COUNTS: [&str; 15] = [
 const SHARES: [&str; 9] = ["-0.1", "0.0", "1e-300", "0.5", "1.0", "1000.0", "1e308", "inf", "nan"];
 
 /// Every key with a bound, the table that it is in, and what to try.
-const KEYS: [(&str, &str, Kind); 31] = [
+const KEYS: [(&str, &str, Kind); 32] = [
     ("runtime", "workers", Kind::Count),
     ("runtime", "shutdown_timeout", Kind::Period),
     ("store", "max_size", Kind::Size),
     ("store", "lease", Kind::Period),
+    ("store", "keep_dead_letters", Kind::Period),
     ("sources.a", "max_in_flight", Kind::Count),
     ("sources.a", "max_in_flight_bytes", Kind::Size),
     ("sources.a", "max_event_size", Kind::Size),
@@ -240,11 +241,11 @@ proptest! {
 #[test]
 fn every_key_is_accepted_within_its_bounds_and_refused_outside_of_them() {
     let within = |kind: Kind| match kind {
-        Kind::Period => ["'1s'", "'59m 59s'", "'1m'"],
-        Kind::Periods => ["['1s', '366d']", "[]", "['0s']"],
-        Kind::Size => ["'2MiB'", "'64MiB'", "'256MiB'"],
-        Kind::Count => ["1", "2", "255"],
-        Kind::Share => ["0.5", "1.0", "1"],
+        Kind::Period => ["'1s'", "'59m 59s'", "'1m'", "'1h'"].as_slice(),
+        Kind::Periods => &["['1s', '366d']", "[]", "['0s']"],
+        Kind::Size => &["'2MiB'", "'64MiB'", "'256MiB'"],
+        Kind::Count => &["1", "2", "255"],
+        Kind::Share => &["0.5", "1.0", "1"],
     };
     let outside = |kind: Kind| match kind {
         Kind::Period => "'213504d'",
@@ -262,7 +263,7 @@ fn every_key_is_accepted_within_its_bounds_and_refused_outside_of_them() {
             }
             run(&pipeline(&values, ""))
         };
-        assert!(within(kind).into_iter().any(accepted), "{table}.{key}");
+        assert!(within(kind).iter().any(|value| accepted(value)), "{table}.{key}");
         assert!(!accepted(outside(kind)), "{table}.{key} = {}", outside(kind));
     }
 }

@@ -110,6 +110,10 @@ pub struct RunEnvironment {
 pub async fn run_on(environment: RunEnvironment, mut graph: Graph, shutdown: Shutdown) -> Result<(), RunError> {
     let RunEnvironment { workers, reloads, span, health, only_replay } = environment;
     let _kept_back = Budget::of_process().keep_back(descriptors::PIPELINE);
+    if only_replay.is_some() {
+        // Who sends some letters again must not delete others by that.
+        graph.store = graph.store.map(|(store, unopened)| (store, unopened.keeping_all_letters()));
+    }
     let Some((store, running)) = opening::open(&mut graph, &health, &shutdown).await? else { return Ok(()) };
     if only_replay.is_some() {
         graph.sources.clear();

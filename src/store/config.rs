@@ -32,11 +32,18 @@ pub struct StoreConfig {
     #[serde(default = "default_lease")]
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
     pub lease: Period,
+    /// Dead letters older than this are deleted, whoever has seen them or not: for those who must not keep what is in
+    /// them. The running bridge looks for them at its start and then every hour, or 24 times within an age below 1d.
+    /// Default: they are kept until `bridge dead purge`. At least 1h, so that there is time to see and replay them.
+    #[serde(default)]
+    #[schemars(extend("x-minimum" = "1h", "x-maximum" = "366d"))]
+    #[schemars(example = &"30d")]
+    pub keep_dead_letters: Option<Period>,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: None, max_size: default_max_size(), lease: default_lease() }
+        Self { url: None, max_size: default_max_size(), lease: default_lease(), keep_dead_letters: None }
     }
 }
 
@@ -60,7 +67,13 @@ pub struct StoreSettings {
     pub max_size: u64,
     /// The longest a replica may be silent.
     pub lease: Duration,
+    /// How old dead letters may get; `None` when they are kept until somebody purges them.
+    pub keep_dead_letters: Option<Duration>,
 }
+
+/// The shortest that dead letters may be kept: somebody must have the time to see them, to mend what is wrong and to replay
+/// them.
+const SHORTEST_KEPT: Duration = Duration::from_secs(3600);
 
 /// The store's file in a pipeline's state folder.
 pub const STORE_FILE: &str = "store.db";
@@ -84,6 +97,10 @@ impl StoreSettings {
         if config.max_size.0 == 0 {
             problems.push(Problem::new(["max_size"], "`max_size` must be more than zero"));
         }
+        let keep_dead_letters = config.keep_dead_letters.map(|period| period.0);
+        if keep_dead_letters.is_some_and(|kept| kept < SHORTEST_KEPT) {
+            problems.push(Problem::new(["keep_dead_letters"], "`keep_dead_letters` must be at least 1h"));
+        }
         let location = match &config.url {
             None => Ok(Some(Location::Sqlite(state_dir.join(STORE_FILE)))),
             Some(url) if url.expose() == "none" => Ok(None),
@@ -97,7 +114,8 @@ impl StoreSettings {
             }
         };
         let max_size = config.max_size.0 as u64;
-        Ok(location.map(|location| Self { location, pipeline: pipeline.to_owned(), max_size, lease: config.lease.0 }))
+        let (pipeline, lease) = (pipeline.to_owned(), config.lease.0);
+        Ok(location.map(|location| Self { location, pipeline, max_size, lease, keep_dead_letters }))
     }
 }
 
@@ -186,10 +204,14 @@ mod tests {
 
     #[test]
     fn every_value_at_fault_is_named() {
-        let config =
-            StoreConfig { url: Some(Secret::new("nowhere")), max_size: ByteSize(0), lease: Period::from_secs(0) };
+        let config = StoreConfig {
+            url: Some(Secret::new("nowhere")),
+            max_size: ByteSize(0),
+            lease: Period::from_secs(0),
+            keep_dead_letters: Some(Period::from_secs(3599)),
+        };
         let problems = StoreSettings::new(&config, "p", Path::new(""), Path::new("")).unwrap_err();
         let paths: Vec<String> = problems.iter().map(|problem| problem.path.join(".")).collect();
-        assert_eq!(paths, ["lease", "max_size", "url"]);
+        assert_eq!(paths, ["lease", "max_size", "keep_dead_letters", "url"]);
     }
 }

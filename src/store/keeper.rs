@@ -8,21 +8,21 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 use super::StoreError;
+use super::age_limit::{AgeLimit, Round};
 use super::config::StoreSettings;
 use super::connection::Connection;
 use super::group::{Answers, Buried, Group};
 use super::handle::{FromStore, Operation};
+use super::opened::Opened;
 use super::record::RowId;
 use super::room::Room;
-use super::sinks::with_parked;
 use super::transaction::{Committed, Task, leave, transact};
+use crate::clock::steady_now;
 use crate::health::NodeHealth;
 use crate::reminder::Reminder;
 use crate::timer::sleep_until;
-use crate::turns::Turn;
 use crate::units::ByteSize;
 
 /// Between two tries while the database refuses, and between two looks at a store that is full.
@@ -48,36 +48,11 @@ pub(super) struct Keeper {
     /// The store's size after the last transaction.
     bytes: u64,
     last_beat: Instant,
+    age_limit: AgeLimit,
     failing: Reminder,
     full: Reminder,
     room: Room,
     health: NodeHealth,
-}
-
-/// A database that is up to date, with what earlier runs have left taken over.
-pub(super) struct Opened {
-    settings: StoreSettings,
-    connection: Connection,
-    replica: String,
-    bytes: u64,
-    /// The sinks for which deliveries wait.
-    pub(super) sinks_with_parked: Vec<String>,
-}
-
-impl Opened {
-    /// Opens the database.
-    ///
-    /// # Errors
-    /// When the database cannot be used.
-    pub(super) async fn open(settings: StoreSettings, turn: Option<Turn>) -> Result<Self, StoreError> {
-        let mut connection = Connection::begin(settings.clone(), turn).await?;
-        let database = connection.open().await?;
-        let replica = format!("{}/{}", settings.pipeline, Uuid::new_v4());
-        let task = Task { settings: &settings, replica: &replica, group: &Group::default(), beat: true, in_hand: None };
-        let committed = transact(database, &task).await?;
-        let sinks_with_parked = with_parked(database, &settings.pipeline).await?;
-        Ok(Self { settings, connection, replica, bytes: committed.bytes, sinks_with_parked })
-    }
 }
 
 /// Why the keeper goes on.
@@ -100,6 +75,7 @@ impl Keeper {
         let Opened { settings, connection, replica, bytes, .. } = opened;
         health.ready();
         room.set(bytes < settings.max_size);
+        let age_limit = AgeLimit::new(settings.keep_dead_letters, Instant::now());
         Self {
             settings,
             operations,
@@ -111,6 +87,7 @@ impl Keeper {
             damaged: Vec::new(),
             bytes,
             last_beat: Instant::now(),
+            age_limit,
             failing: Reminder::default(),
             full: Reminder::default(),
             room,
@@ -131,6 +108,8 @@ impl Keeper {
                   read again at the next start"
             );
         }
+        let round = self.age_limit.end_round();
+        self.say_forgotten(round);
         self.close().await;
     }
 
@@ -145,7 +124,7 @@ impl Keeper {
         while group.is_empty() {
             let operation = match self.woken().await? {
                 Woken::Operation(operation) => operation,
-                Woken::Time if self.connection.is_shared() || self.waits_for_room() => return Some(group),
+                Woken::Time if self.has_work_of_its_own() => return Some(group),
                 Woken::Time | Woken::Connection => {
                     self.look_after_connection().await;
                     continue;
@@ -169,13 +148,21 @@ impl Keeper {
         let beat = self.connection.is_shared().then(|| self.until_beat());
         // Others may make room without a word.
         let look_for_room = self.waits_for_room().then_some(RETRY);
-        let due = beat.into_iter().chain(look_for_room).chain(self.connection.until_due(may_rest)).min();
+        let look_for_old = self.age_limit.next_step().map(|at| at.saturating_duration_since(Instant::now()));
+        let of_connection = self.connection.until_due(may_rest);
+        let due = beat.into_iter().chain(look_for_room).chain(look_for_old).chain(of_connection).min();
         tokio::select! {
             biased;
             operation = self.operations.recv() => operation.map(Woken::Operation),
             () = sleep_until(due.map(|due| Instant::now() + due)) => Some(Woken::Time),
             () = self.connection.woken(may_rest) => Some(Woken::Connection),
         }
+    }
+
+    /// True when a transaction is worth it although nobody has asked for one.
+    fn has_work_of_its_own(&self) -> bool {
+        let looks_for_old = self.age_limit.next_step().is_some_and(|at| at <= Instant::now());
+        self.connection.is_shared() || self.waits_for_room() || looks_for_old
     }
 
     fn waits_for_room(&self) -> bool {
@@ -251,6 +238,7 @@ impl Keeper {
                 Err(error) => error,
             };
             self.connection.lose().await;
+            self.age_limit.failed(Instant::now());
             self.room.set(false);
             self.health.failing(error.to_string(), Instant::now());
             if is_last {
@@ -291,7 +279,8 @@ impl Keeper {
         let database = self.connection.open().await?;
         let place = database.place().to_owned();
         let in_hand = is_new.then_some(&self.in_hand);
-        let task = Task { settings: &self.settings, replica: &self.replica, group, beat, in_hand };
+        let forget_before = self.age_limit.due(Instant::now(), steady_now());
+        let task = Task { settings: &self.settings, replica: &self.replica, group, beat, in_hand, forget_before };
         let transaction = transact(database, &task);
         let committed = if is_shared {
             let problem = format!("no answer within {} s", SLOWEST.as_secs());
@@ -312,6 +301,11 @@ impl Keeper {
         self.room.set(!self.is_full());
         self.say_how_full();
         self.measure(committed.parked);
+        let round = committed.forgotten.and_then(|forgotten| {
+            self.count_forgotten(forgotten.letters);
+            self.age_limit.step_done(forgotten, Instant::now())
+        });
+        self.say_forgotten(round);
         self.count_in_hand(&group, &committed.answers);
         // Sinks know what is due when their own deliveries end or are parked, but not when letters or earlier rows do.
         let is_unforeseen = !group.buried.is_empty() || !group.parked.is_empty();
@@ -372,6 +366,16 @@ impl Keeper {
                 "the store is full: sources wait until deliveries succeed or dead letters are removed; nothing is lost"
             );
         }
+    }
+
+    fn say_forgotten(&self, round: Option<Round>) {
+        let Some(Round { letters, before }) = round else { return };
+        info!(letters, given_up_before = %before, "dead letters older than `store.keep_dead_letters` were deleted");
+    }
+
+    fn count_forgotten(&self, letters: u64) {
+        let pipeline = self.settings.pipeline.clone();
+        metrics::counter!("bridge_dead_letters_expired_total", "pipeline" => pipeline).increment(letters);
     }
 
     fn measure(&self, parked: u64) {

@@ -6,13 +6,14 @@
 //! - [`config`]: the `[store]` table;
 //! - [`record`]: what is kept of a delivery;
 //! - [`handle`]: how sources, routers and sinks reach the store;
-//! - [`running`]: a store from its opening to its end; `keeper`, its loop, which commits in groups, and `transaction`, one
-//!   such commit; `threads`, on which the keepers of all stores run;
+//! - [`running`]: a store from its opening to its end; `opened`, what comes first; `keeper`, its loop, which commits in
+//!   groups, and `transaction`, one such commit; `threads`, on which the keepers of all stores run;
 //! - `connection`: the keeper's connection, which is closed while there is nothing to do; `at_rest` sees when others change
 //!   a file that is closed;
 //! - `room`: whether there is any, as sinks see it;
 //! - `group` and `work`: what one transaction does, in this order: `ended`, `keep`, `claim`; with `lanes` and
 //!   `replicas` beside them;
+//! - `age_limit`: which dead letters are too old, and when that is looked at; `forget` deletes them;
 //! - [`row`]: how deliveries and letters become rows, and back; `content`: what tells events with one id apart;
 //! - [`letters`], [`replays`], [`sinks`]: what the command line looks at and changes; `statement` builds its queries;
 //! - [`probe`](mod@probe): what `check --connect` says;
@@ -21,6 +22,7 @@
 //!
 //! This module must not decide what is kept, nor when something is due: `delivery` and `pipeline` do.
 
+mod age_limit;
 mod at_rest;
 mod backend;
 mod claim;
@@ -31,6 +33,7 @@ pub mod database;
 mod ended;
 mod error;
 mod event_row;
+mod forget;
 mod group;
 pub mod handle;
 mod keep;
@@ -38,6 +41,7 @@ mod keeper;
 mod lanes;
 pub mod letters;
 mod new_file;
+mod opened;
 mod pauses;
 mod postgres;
 pub mod probe;

@@ -12,7 +12,8 @@ use tracing::warn;
 use super::StoreError;
 use super::config::{Location, StoreSettings};
 use super::handle::{Operation, Store};
-use super::keeper::{Keeper, Opened};
+use super::keeper::Keeper;
+use super::opened::Opened;
 use super::room::Room;
 use super::threads::FILE_CALLS;
 use super::{connection, sqlite, threads};
@@ -53,6 +54,13 @@ impl UnopenedStore {
     #[must_use]
     pub fn reporting_to(self, health: NodeHealth) -> Self {
         Self { health, ..self }
+    }
+
+    /// Leaves dead letters alone however old they are: for commands that only borrow the store.
+    #[must_use]
+    pub fn keeping_all_letters(mut self) -> Self {
+        self.settings.keep_dead_letters = None;
+        self
     }
 
     /// Opens the database, brings its schema up to date, and starts the keeper. An SQLite file is locked against other

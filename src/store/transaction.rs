@@ -3,11 +3,13 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use sqlx::Connection as _;
 
 use super::StoreError;
 use super::config::StoreSettings;
 use super::database::Database;
+use super::forget::Forgotten;
 use super::group::{Answers, Buried, Group};
 use super::record::RowId;
 use super::work::Work;
@@ -21,6 +23,8 @@ pub(super) struct Task<'t> {
     pub(super) beat: bool,
     /// Free all claims but these: the end of an earlier transaction is not known.
     pub(super) in_hand: Option<&'t HashSet<RowId>>,
+    /// Delete some of the dead letters that were given up before this time.
+    pub(super) forget_before: Option<Timestamp>,
 }
 
 /// What a transaction has come to.
@@ -31,6 +35,8 @@ pub(super) struct Committed {
     pub(super) parked: u64,
     /// Heads of lanes have become due.
     pub(super) has_promoted: bool,
+    /// The dead letters that were deleted for their age; `None` when they were not looked for.
+    pub(super) forgotten: Option<Forgotten>,
 }
 
 /// Carries out a group in one transaction.
@@ -46,11 +52,15 @@ pub(super) async fn transact(database: &mut Database, task: &Task<'_>) -> Result
             work.free_all_but(in_hand).await?;
         }
         let answers = work.carry_out(task.group).await?;
+        let forgotten = match task.forget_before {
+            Some(before) => Some(work.forget_letters(before).await?),
+            None => None,
+        };
         work.book_growth().await?;
         let bytes = work.total_bytes().await?;
         let (parked, damaged, has_promoted) = (work.parked, work.damaged, work.promoted_at.is_some());
         transaction.commit().await?;
-        Ok(Committed { answers, damaged, bytes, parked, has_promoted })
+        Ok(Committed { answers, damaged, bytes, parked, has_promoted, forgotten })
     };
     transaction.await.map_err(|error: sqlx::Error| backend.error(&error))
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use webhook_bridge::receiver::{Behaviour, ReceivedRequest, Reply};
 
 use crate::delivery::{Site, answer, header, numbered, numbers};
-use crate::support::{Bridge, command, run_to_end, wait_until};
+use crate::support::{Bridge, command, rows, run_to_end, store_file, wait_until};
 
 /// A receiver whose answer can be changed, and the pipeline that delivers to it.
 struct Mailbox {
@@ -340,6 +340,36 @@ async fn letters_are_purged_by_reason_time_and_number() {
     assert_eq!(mailbox.list(&[]).len(), 2);
     assert_eq!(mailbox.dead_well("purge", &["--all", "--yes"]), "purged 2 dead letters\n");
     assert_eq!(mailbox.list(&[]).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_older_than_the_limit_are_gone_once_a_bridge_runs_with_it() {
+    let mailbox = Mailbox::rejecting().await;
+    let config = mailbox.site.file_pipeline(NO_RETRY);
+    let limited = format!("{config}[store]\nkeep_dead_letters = \"1h\"\n");
+    mailbox.site.append(&numbered(5));
+    let folder = mailbox.site.folder.path();
+    assert!(Bridge::run_with(folder, &config, &["--once"], Stdio::null()).wait().success());
+    let age = "UPDATE deliveries SET died = died - 7200000 WHERE id IN (SELECT id FROM deliveries ORDER BY id LIMIT 3)";
+    rows(&store_file(folder, "it"), age);
+    let old = mailbox.list(&["--until", "1h"]);
+    assert_eq!((old.len(), mailbox.list(&[]).len()), (3, 5));
+
+    mailbox.write(&limited);
+    mailbox.answer_with(200);
+    assert_eq!(mailbox.dead_well("replay", &[&old[0]["id"].to_string()]), "1 delivery: 1 delivered\n");
+    assert_eq!(mailbox.list(&["--until", "1h"]).len(), 2, "a replay of one letter deletes no other");
+    let bridge = Bridge::run(folder, &config);
+    wait_until("it runs", || bridge.log().contains("running")).await;
+    assert_eq!(mailbox.list(&[]).len(), 4, "there is no limit by default");
+
+    mailbox.write(&limited);
+    bridge.signal(Signal::SIGHUP);
+    let list = || mailbox.dead_well("list", &[]);
+    wait_until("the old ones are gone", || list().ends_with("\n2 dead letters\n")).await;
+    assert_eq!(mailbox.list(&["--until", "1h"]).len(), 0);
+    wait_until("it is logged", || bridge.log().contains("letters=2 given_up_before=")).await;
+    assert!(bridge.stop().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

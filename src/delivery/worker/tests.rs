@@ -59,6 +59,7 @@ impl Site {
             pipeline: "shop".to_owned(),
             max_size,
             lease: Duration::from_secs(30),
+            keep_dead_letters: None,
         };
         let (store, unopened) = UnopenedStore::new(settings.clone());
         let running = wait_for(unopened.open()).map_err(|failed| failed.1).unwrap();

@@ -269,7 +269,7 @@ impl Letters {
     }
 }
 
-fn delivery_of(letter: &Letter, due: i64) -> Box<StoredDelivery> {
+pub(super) fn delivery_of(letter: &Letter, due: i64) -> Box<StoredDelivery> {
     let request = StoredRequest { url: "http://h/".into(), headers: vec![], body: "longer than it was".into() };
     let core = DeliveryCore { bucket: Arc::default(), lane: None, ..letter.core.clone() };
     Box::new(StoredDelivery { core, request, due: Timestamp::from_second(due).unwrap() })

@@ -1,5 +1,6 @@
 //! The store as its users see it, on both databases: what is kept, handed out, counted and held.
 
+mod age_limit;
 mod claims;
 mod keeping;
 mod lanes;
@@ -63,7 +64,13 @@ impl Site {
     }
 
     fn settings(location: Location) -> StoreSettings {
-        StoreSettings { location, pipeline: "shop".to_owned(), max_size: u64::MAX, lease: Duration::from_secs(30) }
+        StoreSettings {
+            location,
+            pipeline: "shop".to_owned(),
+            max_size: u64::MAX,
+            lease: Duration::from_secs(30),
+            keep_dead_letters: None,
+        }
     }
 
     fn open(settings: StoreSettings, folder: Option<TempDir>) -> Self {

@@ -57,6 +57,8 @@ on_postgres! {
     a_letter_does_not_go_in_front_of_its_lane: lanes::parked_again,
     a_full_store_holds_growth: room::holds_growth_of_a_small_store,
     room_made_by_others_is_noticed: room::room_made_by_others_in_a_small_store,
+    letters_that_are_too_old_are_deleted_at_the_start: age_limit::deleted_at_the_start,
+    what_is_deleted_makes_room_in_a_full_store: age_limit::makes_room,
     claims_are_freed_at_the_end: opening::reopened,
     all_conditions_of_a_filter_must_hold: letters::filtered,
     pages_show_every_letter_once: letters::paged,
@@ -199,6 +201,31 @@ async fn no_delivery_is_handed_out_twice() {
         }
     }
     assert_eq!(found.len(), 2000);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn replicas_delete_old_letters_side_by_side_and_pass_over_what_others_have_locked() {
+    let mut one = site().await;
+    let age = Duration::from_secs(7200);
+    one.bury_old((0..3000).map(|index| format!("e-{index}")), age).await;
+    one.stop();
+    one.settings.keep_dead_letters = Some(age / 2);
+    // As while somebody replays these.
+    let mut replaying = one.database().await;
+    let mut replaying = replaying.connection().begin().await.unwrap();
+    let lock = "SELECT id FROM deliveries ORDER BY died, id LIMIT 5 FOR UPDATE";
+    assert_eq!(sqlx::query(lock).fetch_all(&mut *replaying).await.unwrap().len(), 5);
+    one.start();
+    let other = another(&one, Duration::from_secs(30));
+    one.comes_to_letters(5).await;
+    for replica in [&one, &other] {
+        // Nobody waits for the lock.
+        assert_eq!(replica.sink("crm").due(5).await.deliveries.len(), 0);
+    }
+    replaying.rollback().await.unwrap();
+    let (booked, there) = one.booked_and_there().await;
+    assert_eq!(booked, there);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ impl Site {
         }
     }
 
-    async fn comes_to_rest(&self) {
+    pub(super) async fn comes_to_rest(&self) {
         let log = self.log_file();
         until("the store comes to rest", || !log.exists()).await;
     }
