@@ -249,8 +249,8 @@ fn place(term: &Term<&str>) -> Option<Vec<String>> {
 /// A number as the interpreter writes it.
 fn number(digits: &str) -> Option<Json> {
     let written = Value::Number(json::number(digits)).to_json();
-    let number = serde_json::from_str::<Json>(&written).ok()?;
-    (number.to_string() == written).then_some(number)
+    let number = serde_json::from_str::<serde_json::Number>(&written).ok()?;
+    (number.as_str() == written).then_some(Json::Number(number))
 }
 
 /// Text that is written out.

@@ -66,6 +66,7 @@ impl Sub for Value {
         match (self, other) {
             (Self::Number(left), Self::Number(right)) => Ok(number(left, right, |left, right| left - right)),
             (Self::Array(left), Self::Array(right)) => {
+                #[expect(clippy::mutable_key_type, reason = "what was given is the same value once it is opened")]
                 let taken: std::collections::BTreeSet<&Self> = right.items().iter().collect();
                 Ok(left.items().iter().filter(|item| !taken.contains(item)).cloned().collect())
             }
