@@ -15,7 +15,7 @@ use crate::pipeline::run::new_runtime;
 #[command(after_help = "\
 Examples:
   bridge dead purge pipeline.toml 17 18
-  # what is older than 30 days (see also store.keep_dead_letters)
+  # older than 30 days (see also store.keep_dead_letters)
   bridge dead purge pipeline.toml --until 30d --yes
   bridge dead purge pipeline.toml --reason too-large
   bridge dead purge pipeline.toml --all
