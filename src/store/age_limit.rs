@@ -12,7 +12,7 @@ use super::forget::Forgotten;
 /// The longest time between two rounds; a letter is deleted that much after it has become too old, at most.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Where the age is short, it is looked this many times within it.
+/// Where the age is short, there are this many rounds within it.
 const ROUNDS_OF_AN_AGE: u32 = 24;
 
 /// The time between two transactions of a round: others who write have their turn in between.

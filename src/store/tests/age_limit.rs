@@ -88,7 +88,7 @@ pub(super) async fn deleted_at_the_start(site: Site) {
 async fn a_store_at_rest_wakes_for_letters_that_have_become_too_old() {
     let site = Site::sqlite();
     site.bury_old(["a".to_owned()], Duration::from_secs(350)).await;
-    // It is looked every 15 s.
+    // Old letters are looked for every 15 s.
     let site = site.limited_to(Duration::from_secs(360));
     site.sink("crm").due(0).await;
     assert_eq!(site.letters().await.len(), 1, "it was not too old at the start");
