@@ -105,6 +105,9 @@ pub enum Failure {
     /// More results than are allowed.
     #[error("the program gives more than {0} values")]
     TooMany(usize),
+    /// Results that are larger than is allowed.
+    #[error("the program gives more than {0} bytes together")]
+    TooManyBytes(usize),
     /// The program has used up what it may use.
     #[error("{0}")]
     Exhausted(#[from] Exhausted),
@@ -191,6 +194,24 @@ impl Program {
     pub fn run_all(&self, input: &Value, most: usize) -> Result<Vec<Value>, Failure> {
         let results = self.run(input, most + 1)?;
         if results.len() > most { Err(Failure::TooMany(most)) } else { Ok(results) }
+    }
+
+    /// All results for an event as JSON texts. Results share what they have in common, and texts do not: so these are
+    /// bounded in bytes, too.
+    ///
+    /// # Errors
+    /// When there are more than `most`, their texts have more than `most_bytes` together, or one of them fails.
+    pub fn run_all_json(&self, input: &Value, most: usize, most_bytes: usize) -> Result<Vec<String>, Failure> {
+        if let Some(json) = self.direct(input, Direct::json).filter(|json| json.len() <= most_bytes) {
+            return Ok(vec![json]);
+        }
+        let mut left = most_bytes;
+        let text = |result: &Value| {
+            let json = result.to_json();
+            left = left.checked_sub(json.len()).ok_or(Failure::TooManyBytes(most_bytes))?;
+            Ok(json)
+        };
+        self.run_all(input, most)?.iter().map(text).collect()
     }
 
     /// What the program writes of an event without the interpreter, if it can.

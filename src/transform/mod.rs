@@ -63,9 +63,6 @@ pub enum TransformFailure {
     /// The program failed.
     #[error("in the program: {0}")]
     Program(#[from] jq::Failure),
-    /// The results are too large.
-    #[error("what the program gives has more than {MOST_BYTES} bytes together")]
-    TooLarge,
     /// `parse` was given something else than text.
     #[error("`parse` takes text, and `data` is {0}")]
     NotText(&'static str),
@@ -74,7 +71,7 @@ pub enum TransformFailure {
 /// The most events that a transform makes of one.
 pub const MOST_EVENTS: usize = 10_000;
 
-/// The most bytes of all events that a transform makes of one. Values share what they have in common, payloads do not.
+/// The most bytes of all events that a transform makes of one.
 pub const MOST_BYTES: usize = 16 << 20;
 
 impl Transform {
@@ -85,8 +82,9 @@ impl Transform {
     pub fn apply(&self, envelope: &Arc<Envelope>) -> Result<Transformed, TransformFailure> {
         match self {
             Self::Program(program) => {
-                let results = program.run_all(&jq::Value::of_json(Arc::clone(envelope)), MOST_EVENTS)?;
-                payloads(&results).map(Transformed::Events)
+                let input = jq::Value::of_json(Arc::clone(envelope));
+                let results = program.run_all_json(&input, MOST_EVENTS, MOST_BYTES)?;
+                Ok(Transformed::Events(results.into_iter().map(Bytes::from).collect()))
             }
             Self::Parser(parser) => {
                 let data = &envelope.as_value()["data"];
@@ -98,16 +96,6 @@ impl Transform {
             }
         }
     }
-}
-
-fn payloads(results: &[jq::Value]) -> Result<Vec<Bytes>, TransformFailure> {
-    let mut left = MOST_BYTES;
-    let payload = |result: &jq::Value| {
-        let payload = result.to_json();
-        left = left.checked_sub(payload.len()).ok_or(TransformFailure::TooLarge)?;
-        Ok(payload.into())
-    };
-    results.iter().map(payload).collect()
 }
 
 /// The events with these payloads that the transform of this name makes of an event, in their order.
