@@ -40,6 +40,11 @@ impl NodeKind {
     pub fn section(self) -> &'static str {
         self.into()
     }
+
+    /// What one of its kind is called in messages: `filter`.
+    pub fn word(self) -> &'static str {
+        self.section().trim_end_matches('s')
+    }
 }
 
 impl NodeName {

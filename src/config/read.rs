@@ -23,6 +23,7 @@ use super::test_case::{self, Nodes, TestCase};
 use super::{Fingerprints, NamedFiles, Parsed, PipelineConfig, SinkConfig, check, defaults, presets, secrets, wording};
 use crate::delivery::DeliveryConfig;
 use crate::delivery::policies::DeliveryPolicies;
+use crate::node::NodeKind;
 use crate::problem::Problem;
 use crate::sink;
 use crate::source::{self, CommonConfig, SourceConfig};
@@ -31,8 +32,8 @@ use crate::transform::TransformConfig;
 
 use names::node_names;
 
-/// The sections of nodes that `from` may name.
-const FEEDING: [&str; 3] = ["sources", "filters", "transforms"];
+/// The nodes that `from` may name.
+const FEEDING: [NodeKind; 3] = [NodeKind::Source, NodeKind::Filter, NodeKind::Transform];
 
 /// Reads what can be read of `text`. Without `env`, references stay as they are written.
 pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
@@ -71,7 +72,7 @@ pub(super) fn parse(name: &str, text: &str, env: Option<Env<'_>>) -> Parsed {
     document.conceal(&written_out_secrets);
     Parsed {
         pipeline,
-        declared: FEEDING.into_iter().flat_map(|section| node_names(&root, section)).collect(),
+        declared: FEEDING.into_iter().flat_map(|kind| node_names(&root, kind.section())).collect(),
         declared_sinks: node_names(&root, "sinks").collect(),
         declared_templates: node_names(&root, "templates").collect(),
         fingerprints,
@@ -265,22 +266,24 @@ impl Reader<'_> {
 
     fn template(&mut self, subject: &Subject<'_, '_>) -> Option<TemplateConfig> {
         let config = self.plain(subject)?;
-        if !["body", "jq"].iter().any(|key| subject.table.contains_key(*key)) {
-            let description = "The template, or `jq` with a program in its place.";
-            self.findings.faults.push(missing_key(&subject.path, subject.key.clone(), "body", Some(description)));
-        }
+        self.require_one_of(subject, ["body", "jq"], "The template, or `jq` with a program in its place.");
         self.add_problems(subject, check::template(&config));
         Some(config)
     }
 
     fn transform(&mut self, subject: &Subject<'_, '_>) -> Option<TransformConfig> {
         let config = self.plain(subject)?;
-        if !["jq", "parse"].iter().any(|key| subject.table.contains_key(*key)) {
-            let description = "A program, or `parse` for lines of text in its place.";
-            self.findings.faults.push(missing_key(&subject.path, subject.key.clone(), "jq", Some(description)));
-        }
+        self.require_one_of(subject, ["jq", "parse"], "A program, or `parse` for lines of text in its place.");
         self.add_problems(subject, check::transform(&config));
         Some(config)
+    }
+
+    /// Refuses a node that has neither key; the first is the one that is asked for.
+    fn require_one_of(&mut self, subject: &Subject<'_, '_>, keys: [&str; 2], description: &str) {
+        if !keys.iter().any(|key| subject.table.contains_key(*key)) {
+            let [wanted, _] = keys;
+            self.findings.faults.push(missing_key(&subject.path, subject.key.clone(), wanted, Some(description)));
+        }
     }
 
     fn source(&mut self, subject: &Subject<'_, '_>) -> Option<SourceConfig> {

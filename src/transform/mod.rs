@@ -11,7 +11,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::event::{Envelope, Event};
 use crate::jq::{self, Program, ProgramText};
@@ -88,7 +87,8 @@ impl Transform {
             }
             Self::Parser(parser) => {
                 let data = &envelope.as_value()["data"];
-                let line = data.as_str().ok_or_else(|| TransformFailure::NotText(kind(data)))?;
+                let kind = || jq::Value::of_json(Arc::new(data.clone())).kind();
+                let line = data.as_str().ok_or_else(|| TransformFailure::NotText(kind()))?;
                 Ok(match parser.parse(line) {
                     Some(parsed) => Transformed::Events(vec![parsed.to_string().into()]),
                     None => Transformed::Unmatched,
@@ -107,20 +107,9 @@ pub fn derived(event: &Event, name: &Arc<str>, payloads: Vec<Bytes>) -> impl Ite
     })
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::parse::LineFormat;
     use super::*;

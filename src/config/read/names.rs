@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{FEEDING, Reader};
 use crate::config::diagnostics::Fault;
+use crate::node::NodeKind;
 
 /// The names of the nodes of a section, those at fault included.
 pub(super) fn node_names<'a>(root: &'a DeTable<'_>, section: &str) -> impl Iterator<Item = String> + use<'a> {
@@ -26,14 +27,13 @@ impl Reader<'_> {
     }
 
     pub(super) fn names_used_twice(&mut self, root: &DeTable<'_>) {
-        let mut known: HashMap<String, &str> = HashMap::new();
-        for section in FEEDING {
-            let table = root.get(section).and_then(|table| table.get_ref().as_table());
-            let kind = section.trim_end_matches('s');
+        let mut known = HashMap::new();
+        for kind in FEEDING {
+            let table = root.get(kind.section()).and_then(|table| table.get_ref().as_table());
             for key in table.into_iter().flat_map(|table| table.keys()) {
                 let name = key.get_ref().to_string();
                 if let Some(other) = known.get(&name) {
-                    let message = format!("`{name}` names a {other} and a {kind}");
+                    let message = format!("`{name}` names a {} and a {}", NodeKind::word(*other), kind.word());
                     let help = Some("`from` could mean either of them: rename one".to_owned());
                     self.findings.faults.push(Fault { span: Some(key.span()), message, help });
                 } else {

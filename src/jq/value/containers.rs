@@ -54,10 +54,7 @@ impl Array {
     }
 
     pub(in crate::jq) fn len(&self) -> usize {
-        match &self.0 {
-            Contents::Made(made) => made.parts.len(),
-            Contents::Given { given, .. } => given.len(),
-        }
+        self.0.len(Vec::len)
     }
 
     pub(in crate::jq) fn items(&self) -> &[Value] {
@@ -104,10 +101,7 @@ impl Object {
     }
 
     pub(in crate::jq) fn len(&self) -> usize {
-        match &self.0 {
-            Contents::Made(made) => made.parts.len(),
-            Contents::Given { given, .. } => given.len(),
-        }
+        self.0.len(Members::len)
     }
 
     pub(in crate::jq) fn members(&self) -> &Members {
@@ -154,6 +148,13 @@ impl<T: Clone> Contents<T> {
         match self {
             Self::Made(_) => None,
             Self::Given { given, .. } => Some(given.json()),
+        }
+    }
+
+    fn len(&self, of_parts: impl FnOnce(&T) -> usize) -> usize {
+        match self {
+            Self::Made(made) => of_parts(&made.parts),
+            Self::Given { given, .. } => given.len(),
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Compiler;
 use crate::config::StageConfig;
-use crate::node::NodeKind;
 use crate::pipeline::graph::Target;
 use crate::problem::{Problem, did_you_mean};
 
@@ -52,7 +51,7 @@ impl Compiler<'_> {
         }
         let is_used = |name: &str| wiring.contains_key(name) || wiring.contains_key(&format!("{name}{UNMATCHED}"));
         for StageConfig { kind, name, .. } in config.stages().filter(|stage| !is_used(stage.name)) {
-            let word = word(kind);
+            let word = kind.word();
             let or_unmatched = if self.turns_away(name) { format!(" or \"{name}{UNMATCHED}\"") } else { String::new() };
             let help = format!("add \"{name}\"{or_unmatched} to the `from` of a filter or sink, or remove the {word}");
             let message = format!("nothing takes the events of {word} `{name}`");
@@ -138,7 +137,7 @@ impl Compiler<'_> {
             };
             let others = cycle.iter().filter(|index| **index != start);
             let others: Vec<_> = others.filter_map(|index| config.stages().nth(*index)).collect();
-            let word = word(kind);
+            let word = kind.word();
             let message = match others.as_slice() {
                 [] => format!("{word} `{name}` feeds itself"),
                 others => {
@@ -176,11 +175,6 @@ impl Compiler<'_> {
         let outputs = [name.to_owned(), format!("{name}{UNMATCHED}")];
         outputs.iter().filter_map(|output| wiring.get(output)).flatten().copied().collect()
     }
-}
-
-/// What a filter or transform is called in messages.
-fn word(kind: NodeKind) -> &'static str {
-    kind.section().trim_end_matches('s')
 }
 
 /// The node that an output belongs to.
